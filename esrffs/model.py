@@ -1,0 +1,208 @@
+"""The words that cross borders: frozen records about what is in a file and where its bytes lie.
+
+Decided here: what a reader (`esrffs.formats`, in a worker process) may tell the rest of esrffs.
+Records are plain data: they can be pickled, compared and remembered; no open file, no h5py object
+ever travels.
+
+An *address* names an object inside its file.  Only the reader that gave it out knows its form;
+`""` is the root of the file.  A *name* is what the file itself calls the object, with bytes that
+are not UTF-8 as surrogate escapes; which file name it gets is decided in `esrffs.names`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A hyperslab without gaps: the elements from `start` up to `stop` (exclusive) on each axis."""
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.start) != len(self.stop) or any(
+            not 0 <= a <= b for a, b in zip(self.start, self.stop, strict=True)
+        ):
+            raise ValueError(f"not a box: {self.start} … {self.stop}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """JSON (UTF-8 bytes) of known size; long ones are not carried along but asked for again."""
+
+    size: int
+    content: bytes | None = None
+
+    KEEP = 1024  # bytes: what is worth remembering with a listing
+
+    @classmethod
+    def of(cls, content: bytes) -> "Text":
+        return cls(len(content), content if len(content) <= cls.KEEP else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The array lies verbatim (C order, its own dtype) in one run of the source file."""
+
+    offset: int  # bytes from the start of the file
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Each index of the first axis is one verbatim run of the source file.
+
+    `offsets[i]` is where frame i starts (bytes, int64).  With `swapped` the file holds the
+    other byte order than the dtype.  An array of one frame has no frame axis, but one offset.
+    In a series frame i lies in `files[i]` (a path as the reader was given it).
+    """
+
+    offsets: npt.NDArray[np.int64]
+    swapped: bool = False
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """Chunks of this shape, decoded by the reader or, where the filters are known, by `codecs`.
+
+    `filters` are HDF5 filter numbers with their client data, in the order in which they were
+    applied when the chunk was written.  `fill` is one element as bytes, `None` where unwritten
+    chunks must be asked of the reader.  `indexed`: the reader can tell where the chunks lie.
+    """
+
+    shape: tuple[int, ...]
+    filters: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    fill: bytes | None = None
+    indexed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkIndex:
+    """Where the chunks of one array lie, by chunk number in C order of the chunk grid.
+
+    `offsets` (bytes from the start of the file, int64; -1 for a chunk never written), `sizes`
+    (stored bytes, int64), `masks` (uint32; bit k set: filter k was skipped for this chunk).
+    """
+
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Only the reader knows how to get at the values."""
+
+
+Layout = Extent | Frames | Chunked | Asked
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """A group.  `identity` is equal for two names of one group (hard links); None: no hard links."""
+
+    name: str
+    address: str
+    identity: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """A dataset that numpy can hold: becomes `name.npy`."""
+
+    name: str
+    address: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    layout: Layout = field(default_factory=Asked)
+    attributes: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextInfo:
+    """A dataset that numpy could hold only by pickling: becomes `name.json`."""
+
+    name: str
+    address: str
+    content: Text
+    attributes: Text | None = None
+
+
+Kind = Literal["group", "dataset", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """A soft link (`file` is None) or an external one.
+
+    `path` is the HDF5 path that the link holds (relative ones start at the group of the link),
+    `file` the absolute path that the library would open, `kind` what is found there: None where
+    the link dangles, or where it leads out of what this mount may read (`forbidden`).
+    """
+
+    name: str
+    path: str
+    file: str | None = None
+    kind: Kind | None = None
+    forbidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenInfo:
+    """An object that is there but cannot be described; `reason` is a sentence for the user."""
+
+    name: str
+    reason: str
+
+
+Member = GroupInfo | DatasetInfo | TextInfo | LinkInfo | BrokenInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in one group: its own attributes, and its members in file order."""
+
+    members: tuple[Member, ...]
+    attributes: Text | None = None
+
+
+class Reader(Protocol):
+    """One open file, inside a worker process: synchronous, and allowed to crash, hang or raise.
+
+    Every failure of a foreign library leaves as an `esrffs.errors.EsrffsError` whose text names
+    the object and the reason (the caller adds the file).  Nothing is kept between calls but the
+    open file and what was parsed from it.
+    """
+
+    def listing(self, address: str) -> Listing:
+        """The group at this address.  Reads no array values except where a size depends on them."""
+
+    def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+        """The object at this path of names joined by "/", links followed."""
+
+    def read(self, address: str, box: Box) -> npt.NDArray[np.generic]:
+        """The elements of this box: C order, of the dtype that the listing told."""
+
+    def attributes(self, address: str) -> bytes:
+        """All attributes of the object as JSON."""
+
+    def text(self, address: str) -> bytes:
+        """The whole of a `TextInfo` dataset as JSON."""
+
+    def chunk_index(self, address: str) -> ChunkIndex:
+        """Where the chunks of a `Chunked` dataset with `indexed` lie."""
+
+    def close(self) -> None:
+        """Let go of the file, whatever state it is in."""
