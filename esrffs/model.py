@@ -111,7 +111,7 @@ Layout = Extent | Frames | Chunked | Asked
 
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """A group.  `identity` is equal for two names of one group (hard links); None: no hard links."""
+    """A group.  Two names of one group (hard links) have one `identity`; None: no hard links."""
 
     name: str
     address: str
