@@ -9,6 +9,7 @@ An *address* names an object inside its file.  Only the reader that gave it out 
 are not UTF-8 as surrogate escapes; which file name it gets is decided in `esrffs.names`.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -36,6 +37,23 @@ class Box:
     @property
     def slices(self) -> tuple[slice, ...]:
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The state of a file: in another generation it may hold other bytes."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Generation":
+        return cls(
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +190,14 @@ Member = GroupInfo | DatasetInfo | TextInfo | LinkInfo | BrokenInfo
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is in one group: its own attributes, and its members in file order."""
+    """What is in one group: its own attributes, and its members in file order.
+
+    `identity` is that of the group itself, as in `GroupInfo`.
+    """
 
     members: tuple[Member, ...]
     attributes: Text | None = None
+    identity: int | None = None
 
 
 class Reader(Protocol):

@@ -1,0 +1,123 @@
+"""Arrays whose bytes can be had: `await read(start, stop)`.
+
+Decided here: how the C-ordered data of an array are put together from what lies where: verbatim
+extents, frames, blocks that a reader gives.  Everything is runs of bytes of the array's data;
+only a block knows that it is also a box.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Protocol
+
+import numpy as np
+
+from esrffs.blocks import Blocks, cut
+from esrffs.cache import Cache
+from esrffs.model import Chunked, DatasetInfo, Extent, Frames
+from esrffs.opened import SAMPLE, Opened
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Array(Protocol):
+    """The data of an array in C order."""
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Bytes `start` up to `stop` of the data, 0 ≤ start < stop ≤ nbytes."""
+
+
+class ExtentArray:
+    """Data that lie verbatim in one run of a file."""
+
+    def __init__(self, opened: Opened, extent: Extent, nbytes: int) -> None:
+        self._view = opened.view()
+        self._offset = extent.offset
+        self._view.watch(_spread(extent.offset, nbytes))
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        return await self._view.read(self._offset + start, stop - start)
+
+
+class FramesArray:
+    """Data whose frames each lie verbatim in one run of a file, or of a file each."""
+
+    def __init__(self, opened: Opened, frames: Frames, info: DatasetInfo, frame: int) -> None:
+        self._opened = opened
+        self._frames = frames
+        self._itemsize = info.dtype.itemsize
+        self._frame = frame  # bytes
+        if not frames.files:
+            opened.view().watch(
+                offset for i in (0, -1) for offset in _spread(int(frames.offsets[i]), frame)
+            )
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        parts = []
+        for number in range(start // self._frame, -(-stop // self._frame)):
+            first = number * self._frame
+            parts.append(
+                await self._part(number, max(start - first, 0), min(stop - first, self._frame))
+            )
+        return joined(parts)
+
+    async def _part(self, number: int, start: int, stop: int) -> Buffer:
+        view = self._opened.view(number if self._frames.files else 0)
+        offset = int(self._frames.offsets[number])
+        if not self._frames.swapped:
+            return await view.read(offset + start, stop - start)
+        first = start - start % self._itemsize
+        last = -(-stop // self._itemsize) * self._itemsize
+        stored = await view.read(offset + first, last - first)
+        items = np.frombuffer(stored, np.uint8).reshape(-1, self._itemsize)
+        return memoryview(items[:, ::-1].tobytes())[start - first : stop - first]
+
+
+class AskedArray:
+    """Data that only a reader can give, block by block."""
+
+    def __init__(self, opened: Opened, info: DatasetInfo, blocks: Blocks, cache: Cache) -> None:
+        self._opened = opened
+        self._address = info.address
+        self._blocks = blocks
+        self._cache = cache
+        if opened.source.subject.format != "hdf5" and not opened.source.subject.series:
+            size = opened.source.status.st_size  # these formats are only ever appended to
+            opened.view().watch((*_spread(0, size), size - SAMPLE))
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        parts = []
+        while start < stop:
+            number = self._blocks.number(start)
+            first, last = self._blocks.extent(number)
+            block = await self._block(number, last - first)
+            parts.append(block[start - first : min(stop, last) - first])
+            start = last
+        return joined(parts)
+
+    async def _block(self, number: int, nbytes: int) -> memoryview:
+        key = self._opened.source.digest, self._address, number
+        box = self._blocks.box(number)
+        return await self._cache.get(key, lambda: self._opened.ask(self._address, box, nbytes), len)
+
+
+def open_array(opened: Opened, info: DatasetInfo, cache: Cache) -> Array:
+    """The data of this dataset, which must have at least one byte."""
+    nbytes = info.dtype.itemsize * prod(info.shape)
+    layout = info.layout
+    if isinstance(layout, Extent):
+        return ExtentArray(opened, layout, nbytes)
+    if isinstance(layout, Frames):
+        return FramesArray(opened, layout, info, nbytes // len(layout.offsets))
+    grain = layout.shape if isinstance(layout, Chunked) else ()
+    return AskedArray(opened, info, cut(info.shape, info.dtype.itemsize, grain), cache)
+
+
+def joined(parts: Sequence[Buffer]) -> Buffer:
+    """One buffer, without a copy where there is only one part."""
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _spread(offset: int, nbytes: int) -> tuple[int, ...]:
+    """Places in a run of bytes whose samples tell one state of it from another."""
+    last = max(nbytes - SAMPLE, 0)
+    return tuple(offset + last * i // 8 for i in range(9))

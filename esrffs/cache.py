@@ -1,0 +1,84 @@
+"""What is worth remembering, bounded in bytes.
+
+Decided here: what is dropped when memory is short (what was used longest ago), and that a second
+asker waits for the first.  The key of a thing is everything that it depends on, so nothing is
+ever invalidated.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Counts:
+    """How the cache did since the mount began."""
+
+    hits: int = 0
+    misses: int = 0
+    dropped: int = 0
+
+
+class Cache:
+    """Values by key, the least recently used dropped first; `limit` in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+        self.counts = Counts()
+        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._making: dict[Hashable, trio.Event] = {}
+
+    def __repr__(self) -> str:
+        return f"<Cache {self.size} of {self.limit} bytes in {len(self._entries)} entries>"
+
+    def peek(self, key: Hashable) -> Any:
+        """The value, or None; counts as use."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        self.counts.hits += 1
+        return entry[0]
+
+    def making(self, key: Hashable) -> bool:
+        """Is somebody at work on this value?"""
+        return key in self._making
+
+    async def get(
+        self, key: Hashable, make: Callable[[], Awaitable[T]], size: Callable[[T], int]
+    ) -> T:
+        """The value for this key, made if need be; what `make` raises is not remembered.
+
+        Who asks while another makes it waits, then looks again: the maker may have failed, or
+        the value may be too large to be kept, and then the next one makes it for himself.
+        """
+        while (value := self.peek(key)) is None:
+            if (event := self._making.get(key)) is not None:
+                await event.wait()
+                continue
+            self._making[key] = event = trio.Event()
+            try:
+                made = await make()
+                self.counts.misses += 1
+                self._keep(key, made, size(made))
+            finally:
+                del self._making[key]
+                event.set()
+            return made
+        return value  # type: ignore[no-any-return]  # the key tells the type
+
+    def _keep(self, key: Hashable, value: object, size: int) -> None:
+        if size > self.limit:
+            return
+        self._entries[key] = value, size
+        self.size += size
+        while self.size > self.limit:
+            _, (_, dropped) = self._entries.popitem(last=False)
+            self.size -= dropped
+            self.counts.dropped += 1

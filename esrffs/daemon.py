@@ -1,0 +1,180 @@
+"""The process that serves a mount: from start to unmount.
+
+Decided here: what is set up in which order, what a signal does, and how the process goes to the
+background.
+"""
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import pyfuse3
+import trio
+
+from esrffs import tree
+from esrffs.cache import Cache
+from esrffs.errors import EsrffsError, MountError
+from esrffs.folders import Folders
+from esrffs.groups import Shared
+from esrffs.operations import Operations, Timeouts
+from esrffs.options import Options
+from esrffs.sources import Sources
+from esrffs.workers import Limits, open_workers
+
+log = logging.getLogger(__name__)
+
+_MIB = 1 << 20
+
+
+async def serve(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
+    """Mount, call `ready` when the mount answers, serve until it is unmounted or a signal comes."""
+    _raise_file_limit()
+    folders = Folders(source, confined=options.shared, hidden=mountpoint)
+    limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB)
+    async with open_workers(limits) as workers:
+        shared = Shared(Sources(folders, workers), Cache(options.cache_size * _MIB))
+        operations = Operations(
+            await tree.root(shared),
+            Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout),
+            lambda: os.statvfs(folders.root),
+        )
+        _mount(operations, source, mountpoint, options)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_end_on_signal, nursery.cancel_scope)
+                nursery.start_soon(_main, nursery.cancel_scope)
+                log.info("mounted %s on %s", source, mountpoint)
+                ready()
+        finally:
+            pyfuse3.close(unmount=True)
+            log.info("unmounted %s", mountpoint)
+
+
+async def _main(scope: trio.CancelScope) -> None:
+    await pyfuse3.main(min_tasks=4)
+    scope.cancel()  # unmounted from outside
+
+
+async def _end_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            log.info("%s: unmounting", signal.Signals(number).name)
+            scope.cancel()
+
+
+def _mount(operations: Operations, source: str, mountpoint: str, options: Options) -> None:
+    with _stderr_text() as text:
+        try:
+            pyfuse3.init(operations, mountpoint, _fuse_options(source, options))
+        except RuntimeError as error:
+            raise MountError(f"{mountpoint}: {text().strip() or error}") from None
+
+
+def _fuse_options(source: str, options: Options) -> set[str]:
+    # libfuse splits at commas and pyfuse3 takes nothing but ASCII
+    name = quote(os.fsencode(source), safe="/ :;+=@~!()[]{}#&'*<>?|^$`\"")
+    chosen = {f"fsname={name}", "subtype=esrffs", "ro"}
+    if options.shared or options.default_permissions:
+        chosen.add("default_permissions")
+    if options.allow_other:
+        chosen.add("allow_other")
+    elif options.allow_root:
+        chosen.add("allow_root")
+    if options.max_read:
+        chosen.add(f"max_read={options.max_read}")
+    return chosen
+
+
+@contextlib.contextmanager
+def _stderr_text() -> Iterator[Callable[[], str]]:
+    """What libfuse and fusermount3 print, to be told with our own words."""
+    kept = os.dup(2)
+    with open(os.memfd_create("stderr"), "r+b") as file:
+        os.dup2(file.fileno(), 2)
+
+        def text() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield text
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def run(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
+    """`serve`, with its failures as one exception."""
+    try:
+        trio.run(serve, source, mountpoint, options, ready)
+    except* EsrffsError as group:
+        raise _first(group) from None
+
+
+def _first(group: BaseExceptionGroup[EsrffsError]) -> EsrffsError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def in_background(serve_: Callable[[Callable[[], None]], None], mountpoint: str) -> None:
+    """Run `serve_(ready)` in a process of its own; return once the mount answers.
+
+    MountError with the text of whatever went wrong before it did.
+    """
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receive)
+        _detached(serve_, send)
+    os.close(send)
+    os.waitpid(child, 0)
+    with open(receive, encoding="utf-8", errors="replace") as file:
+        told = file.read()
+    if told != _READY:
+        raise MountError(told or "the daemon ended before the mount was ready; see the log")
+    with contextlib.suppress(OSError):  # the mount answers, be it with an error of its source
+        next(os.scandir(mountpoint), None)
+
+
+_READY = "ready"
+
+
+def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> None:
+    """In the child: leave the terminal, let the parent go, serve, end without returning."""
+    os.setsid()
+    if os.fork():
+        os._exit(0)  # what is left has no terminal and cannot get one
+    os.chdir("/")
+    status = 1
+
+    def ready() -> None:
+        os.write(send, _READY.encode())
+        os.close(send)
+
+    try:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+        serve_(ready)
+        status = 0
+    except EsrffsError as error:
+        with contextlib.suppress(OSError):
+            os.write(send, str(error).encode("utf-8", "replace"))
+        log.error("%s", error)  # noqa: TRY400  # the text says it all
+    except BaseException as error:  # the last one who can tell
+        with contextlib.suppress(OSError):
+            os.write(send, f"internal error: {error!r}".encode("utf-8", "replace"))
+        log.exception("internal error")
+    finally:
+        logging.shutdown()
+        os._exit(status)

@@ -1,0 +1,217 @@
+"""The folders of the source: what is in them, which entries are data files, how one is opened.
+
+Decided here: what of the source a mount may reach, what becomes of symbolic links in it, and what
+a file is taken for.  Only file names, status and the first bytes of files are looked at.
+"""
+
+import ctypes
+import os
+import stat
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import trio
+
+from esrffs import formats
+from esrffs.errors import EsrffsError, ForbiddenError, MissingError
+from esrffs.model import Generation
+
+_REMEMBERED = 100_000  # files whose format need not be looked up again
+_SYS_OPENAT2 = 437  # the same number on every architecture
+_RESOLVE_BENEATH = 0x08  # <linux/openat2.h>
+_RESOLVE_NO_MAGICLINKS = 0x02
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a folder: `path` is relative to the root of the source.
+
+    `status` is that of the file itself or, where a link was followed, of its target.  `link` is
+    the text of a symlink that stays one.
+    """
+
+    name: str
+    path: str
+    status: os.stat_result
+    format: formats.Format | None = None
+    link: str | None = None
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+class Folders:
+    """The source folder of a mount, or the folder of the one file that is the source.
+
+    With `confined` nothing outside `root` is opened, whatever links say.  `hidden` is the mount
+    point itself: to look at it from within would wait for an answer of our own.
+    """
+
+    def __init__(self, source: str, *, confined: bool = False, hidden: str | None = None) -> None:
+        source = os.path.realpath(source)
+        self.single = None if os.path.isdir(source) else os.path.basename(source)
+        self.root = os.path.dirname(source) if self.single else source
+        self.confined = confined
+        self._hidden = hidden
+        self._formats: OrderedDict[Generation, formats.Format | None] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Folders of {self.root}{', confined' if self.confined else ''}>"
+
+    @property
+    def confine(self) -> str | None:
+        """The folder that readers must not leave, if any."""
+        return self.root if self.confined else None
+
+    def absolute(self, path: str) -> str:
+        return os.path.join(self.root, path) if path else self.root
+
+    def inside(self, absolute: str) -> str | None:
+        """The path of this file or folder within the source, links resolved; None if outside."""
+        real = os.path.realpath(absolute)
+        if self.single:
+            return self.single if real == self.absolute(self.single) else None
+        if real == self.root:
+            return ""
+        prefix = self.root.rstrip("/") + "/"
+        return real.removeprefix(prefix) if real.startswith(prefix) else None
+
+    def open(self, path: str) -> int:
+        """A descriptor for reading this file; MissingError, ForbiddenError."""
+        try:
+            if not self.confined:
+                descriptor = os.open(self.absolute(path), _OPEN_FLAGS)
+            else:
+                root = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    descriptor = _open_beneath(root, path)
+                finally:
+                    os.close(root)
+        except OSError as error:
+            raise _ours(path, error) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ForbiddenError(f"{path}: is not a regular file")
+        return descriptor
+
+    async def status(self, path: str) -> os.stat_result:
+        """Status of this file or folder, links followed; MissingError, ForbiddenError."""
+        try:
+            return os.stat(self.absolute(path))
+        except OSError as error:
+            raise _ours(path, error) from error
+
+    async def entry(self, folder: str, name: str) -> Entry:
+        """One entry of a folder; MissingError, ForbiddenError."""
+        path = os.path.join(folder, name)
+        try:
+            entry = self._entry(path, name, os.lstat(self.absolute(path)))
+        except OSError as error:
+            raise _ours(path, error) from error
+        if entry is None:
+            raise MissingError(f"{path}: is no file, folder or link")
+        return entry
+
+    async def scan(self, folder: str) -> list[Entry]:
+        """All entries of a folder, sorted by name."""
+        return await trio.to_thread.run_sync(self._scan, folder)
+
+    def _scan(self, folder: str) -> list[Entry]:
+        entries = []
+        try:
+            with os.scandir(self.absolute(folder)) as found:
+                for item in sorted(found, key=lambda item: item.name):
+                    path = os.path.join(folder, item.name)
+                    try:
+                        entry = self._entry(path, item.name, item)
+                    except FileNotFoundError:
+                        continue  # gone since
+                    if entry is not None:
+                        entries.append(entry)
+        except OSError as error:
+            raise _ours(folder, error) from error
+        return entries
+
+    def _entry(
+        self, path: str, name: str, found: os.DirEntry[str] | os.stat_result
+    ) -> Entry | None:
+        if self._hidden is not None and self.absolute(path) == self._hidden:
+            return None
+        status = found if isinstance(found, os.stat_result) else found.stat(follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            return self._link(path, name, status)
+        if stat.S_ISREG(status.st_mode):
+            return Entry(name, path, status, self._format(path, name, status))
+        return Entry(name, path, status) if stat.S_ISDIR(status.st_mode) else None
+
+    def _link(self, path: str, name: str, status: os.stat_result) -> Entry:
+        """A link stays one where it leads inside or nowhere; private mounts follow it outside."""
+        absolute = self.absolute(path)
+        text = os.readlink(absolute)
+        inside = self.inside(absolute)
+        if inside is not None and text.startswith("/"):
+            folder = os.path.realpath(os.path.dirname(absolute))
+            text = os.path.relpath(self.absolute(inside), folder)
+        try:
+            target = os.stat(absolute) if inside is None and not self.confined else None
+        except OSError:
+            target = None
+        if target is not None and stat.S_ISREG(target.st_mode):
+            return Entry(name, path, target, self._format(path, name, target))
+        if target is not None and stat.S_ISDIR(target.st_mode):
+            return Entry(name, path, target)
+        return Entry(name, path, status, link=text)
+
+    def _format(self, path: str, name: str, status: os.stat_result) -> formats.Format | None:
+        generation = Generation.of(status)
+        if generation in self._formats:
+            return self._formats[generation]
+        try:
+            descriptor = self.open(path)
+        except EsrffsError:
+            return None  # whoever may not read it sees a file that he may not read
+        try:
+            found = formats.recognise(
+                lambda offset, count: os.pread(descriptor, count, offset), status.st_size, name
+            )
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        self._formats[generation] = found
+        while len(self._formats) > _REMEMBERED:
+            self._formats.popitem(last=False)
+        return found
+
+
+def _open_beneath(root: int, path: str) -> int:
+    """openat2(2): every step of the path is resolved below `root`, without a race."""
+    how = _OpenHow(_OPEN_FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    descriptor: int = ctypes.CDLL(None, use_errno=True).syscall(
+        _SYS_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
+    )
+    if descriptor < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return descriptor
+
+
+def _ours(path: str, error: OSError) -> EsrffsError:
+    text = f"{path or '.'}: {error.strerror}"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return MissingError(text)
+    if isinstance(error, PermissionError):
+        return ForbiddenError(text)
+    return _with_code(text, error)
+
+
+def _with_code(text: str, error: OSError) -> EsrffsError:
+    ours = EsrffsError(text)
+    ours.code = error.errno or ours.code
+    return ours

@@ -1,0 +1,300 @@
+"""What the user sees inside a data file: groups as directories, and what is in them.
+
+Decided here: which entries a group has, in which order they take their names, what becomes of each,
+and where links lead.  How a name is spelled is decided in `esrffs.names`, what an entry tells and gives in
+`esrffs.nodes`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from esrffs import names
+from esrffs.cache import Cache
+from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, StaleError
+from esrffs.formats import Format
+from esrffs.model import (
+    BrokenInfo,
+    DatasetInfo,
+    GroupInfo,
+    Kind,
+    LinkInfo,
+    Listing,
+    Member,
+    Text,
+    TextInfo,
+)
+from esrffs.nodes import BrokenFile, JsonFile, Node, NpyFile, Path, Stat, Symlink
+from esrffs.sources import Source, Sources
+
+_PATIENCE = 5  # tries to list a file that is being written
+_PAUSE = 0.05  # seconds between them, longer each time
+_ENTRY_SIZE = 800  # bytes that an entry takes in memory, about
+
+SUFFIX: dict[Kind | None, bytes] = {
+    "group": b"",
+    "dataset": b".npy",
+    "text": b".json",
+    None: b"",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all nodes of a mount share."""
+
+    sources: Sources
+    cache: Cache
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """Where a data file is; `members` are the files of a series, all relative to the source."""
+
+    shared: Shared
+    path: str
+    format: Format
+    members: tuple[str, ...] = ()
+
+    async def source(self) -> Source:
+        """The file as it is now."""
+        if self.members:
+            return await self.shared.sources.series(self.path, self.members)
+        return await self.shared.sources.current(self.path, self.format)
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The attributes of the object at this address, as an entry of their own."""
+
+    address: str
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The entries of one group: what is where, under which names."""
+
+    entries: Mapping[bytes, Member | Attributes]
+    file_names: Mapping[str, bytes]  # by the member's own name
+    identity: int | None
+
+    def size(self) -> int:
+        return _ENTRY_SIZE * len(self.entries)
+
+
+def planned(listing: Listing, address: str) -> Plan:
+    """Groups keep their names, then datasets in file order, then what esrffs adds."""
+    order = sorted(listing.members, key=lambda member: _kind(member) != "group")
+    chosen = names.distinct((names.escape(member.name), SUFFIX[_kind(member)]) for member in order)
+    entries: dict[bytes, Member | Attributes] = dict(zip(chosen, order, strict=True))
+    added: list[tuple[bytes, bytes, Attributes]] = []
+    for name, member in entries.items():
+        if isinstance(member, DatasetInfo | TextInfo) and member.attributes is not None:
+            stem = name.removesuffix(SUFFIX[_kind(member)])
+            added.append((stem, b".attrs.json", Attributes(member.address, member.attributes)))
+    if listing.attributes is not None:
+        added.append((b"attrs", b".json", Attributes(address, listing.attributes)))
+    further = names.distinct(((stem, suffix) for stem, suffix, _ in added), taken=chosen)
+    entries |= {name: item for name, (_, _, item) in zip(further, added, strict=True)}
+    file_names: dict[str, bytes] = {}
+    for name, member in zip(chosen, order, strict=True):
+        file_names.setdefault(member.name, name)
+    return Plan(entries, file_names, listing.identity)
+
+
+def _kind(member: Member) -> Kind | None:
+    match member:
+        case GroupInfo():
+            return "group"
+        case DatasetInfo():
+            return "dataset"
+        case TextInfo():
+            return "text"
+        case LinkInfo():
+            return member.kind
+        case BrokenInfo():
+            return None
+
+
+async def plan(shared: Shared, source: Source, address: str) -> Plan:
+    """The plan of the group at this address."""
+
+    async def make() -> Plan:
+        return planned(await source.listing(address), address)
+
+    return await shared.cache.get((source.digest, address, "plan"), make, Plan.size)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNode:
+    """A data file (then `path` is `top`), or a group in it.
+
+    `top` is where the group at `top_address` of the file is seen: its root, but for a file that
+    is seen only through an external link.  `above` are the groups on the way, by identity, to
+    notice hard links that go in circles.
+    """
+
+    file: DataFile
+    path: Path
+    top: Path
+    address: str = ""
+    top_address: str = ""
+    above: Mapping[tuple[bytes, int], Path] = field(default_factory=dict)
+
+    @property
+    def key(self) -> bytes:
+        return b"directory"
+
+    def trouble(self) -> str | None:
+        source = self.file.shared.sources.known(self.file.path)
+        if source is None:
+            return None
+        if self.path != self.top:
+            return source.errors.get(self.address)
+        return "\n".join(source.errors.values()) or None
+
+    async def stat(self) -> Stat:
+        return Stat.directory((await self.file.source()).status)
+
+    async def children(self) -> Mapping[bytes, Node]:
+        source, plan_ = await self._planned()
+        above = self._below(source, plan_)
+        return {
+            name: await self._node(source, above, name, entry)
+            for name, entry in plan_.entries.items()
+        }
+
+    async def child(self, name: bytes) -> Node:
+        source, plan_ = await self._planned()
+        try:
+            entry = plan_.entries[name]
+        except KeyError:
+            raise MissingError(f"{self.file.path}: no {name!r} in {self.address or '/'}") from None
+        return await self._node(source, self._below(source, plan_), name, entry)
+
+    async def _planned(self) -> tuple[Source, Plan]:
+        """What is in the group, as the file is now."""
+        for attempt in range(1, _PATIENCE + 1):
+            source = await self.file.source()
+            try:
+                return source, await plan(self.file.shared, source, self.address)
+            except StaleError:
+                if attempt == _PATIENCE:
+                    raise
+            await trio.sleep(_PAUSE * attempt)
+        raise AssertionError("unreachable")
+
+    def _below(self, source: Source, plan_: Plan) -> Mapping[tuple[bytes, int], Path]:
+        if plan_.identity is None:
+            return self.above
+        return {**self.above, (source.digest, plan_.identity): self.path}
+
+    async def _node(
+        self,
+        source: Source,
+        above: Mapping[tuple[bytes, int], Path],
+        name: bytes,
+        entry: Member | Attributes,
+    ) -> Node:
+        path = (*self.path, name)
+        match entry:
+            case LinkInfo():
+                return await self._link(source, above, path, entry)
+            case Attributes(address, text):
+                ask = source.attributes
+                return JsonFile(path, source, address, text, ask, self.file.shared.cache)
+            case BrokenInfo():
+                return BrokenFile(path, source, DamagedError(f"{source.path}: {entry.reason}"))
+        return self._object(self.file, source, above, path, entry)
+
+    def _object(
+        self,
+        file: DataFile,
+        source: Source,
+        above: Mapping[tuple[bytes, int], Path],
+        path: Path,
+        found: GroupInfo | DatasetInfo | TextInfo,
+    ) -> Node:
+        """A group, dataset or text of this file or, behind an external link, of another."""
+        shared = file.shared
+        match found:
+            case DatasetInfo():
+                return NpyFile(path, source, found, shared.sources, shared.cache)
+            case TextInfo(_, address, content):
+                return JsonFile(path, source, address, content, source.text, shared.cache)
+            case GroupInfo(_, address, identity):
+                back = None if identity is None else above.get((source.digest, identity))
+                if back is not None:
+                    return Symlink(path, source.status, names.relative(back, path[:-1]))
+                if file == self.file:
+                    return GroupNode(file, path, self.top, address, self.top_address, above)
+                return GroupNode(file, path, path, address, address, above)
+
+    async def _link(
+        self,
+        source: Source,
+        above: Mapping[tuple[bytes, int], Path],
+        path: Path,
+        link: LinkInfo,
+    ) -> Node:
+        """A symlink; where it would lead out of the mount, what it leads to."""
+        if link.forbidden:
+            error = ForbiddenError(f"{source.path}: {link.name}: leads out of the source")
+            return BrokenFile(path, source, error)
+        target = await self._target(source, link)
+        if isinstance(target, bytes):
+            return Symlink(path, source.status, target)
+        file = self.file if link.file is None else DataFile(self.file.shared, link.file, "hdf5")
+        other = await file.source()
+        return self._object(file, other, above, path, await other.find(link.path))
+
+    async def _target(self, source: Source, link: LinkInfo) -> bytes | None:
+        """The text of the symlink; None where the target is nowhere in the mount."""
+        steps = [step for step in link.path.split("/") if step not in ("", ".")]
+        folders = self.file.shared.sources.folders
+        if link.file is not None:
+            inside = folders.inside(link.file)
+            if inside is None:
+                return None if link.kind else os.fsencode(os.path.join(link.file, *steps))
+            base = () if folders.single else tuple(os.fsencode(inside).split(b"/"))
+            return names.relative((*base, *_spelled(steps, link.kind)), self.path)
+        start, address = self.path, self.address
+        if link.path.startswith("/"):
+            start, address = self.top, self.top_address
+            outer = [step for step in self.top_address.split("/") if step]
+            if steps[: len(outer)] != outer:
+                return None if link.kind else b"/".join(_spelled(steps, None)) or b"."
+            steps = steps[len(outer) :]
+        spelled = await self._walked(source, address, steps, link.kind)
+        return names.relative((*start, *spelled), self.path)
+
+    async def _walked(
+        self, source: Source, address: str, steps: Sequence[str], kind: Kind | None
+    ) -> Path:
+        """The file names of these steps from a group, as far as there are such."""
+        path: list[bytes] = []
+        for number, step in enumerate(steps):
+            try:
+                plan_ = await plan(self.file.shared, source, address)
+                name = plan_.file_names[step]
+            except (EsrffsError, KeyError):
+                break
+            path.append(name)
+            entry = plan_.entries[name]
+            if not isinstance(entry, GroupInfo):
+                return (*path, *_spelled(steps[number + 1 :], kind))
+            address = entry.address
+        return (*path, *_spelled(steps[len(path) :], kind))
+
+
+def _spelled(steps: Sequence[str], kind: Kind | None) -> Path:
+    """The file names that these names get where nothing collides."""
+    if not steps:
+        return ()
+    return (
+        *(names.escape(step) for step in steps[:-1]),
+        names.fit(names.escape(steps[-1]), SUFFIX[kind]),
+    )

@@ -1,0 +1,314 @@
+"""What a path of the mount can be: directories, files, symlinks; what each tells and gives.
+
+Decided here: the words that `esrffs.operations` uses of a node, the status of what is mirrored
+from a source, and how a file's bytes are put together.  Which nodes there are, and under which
+names, is decided in `esrffs.tree`.
+"""
+
+import os
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Protocol
+
+from esrffs import npy
+from esrffs.arrays import Array, Buffer, joined, open_array
+from esrffs.cache import Cache
+from esrffs.errors import EsrffsError, MissingError, TooLargeError
+from esrffs.folders import Folders
+from esrffs.model import DatasetInfo, Generation, Text
+from esrffs.opened import FileView, Opened
+from esrffs.sources import Source, Sources
+
+Path = tuple[bytes, ...]  # names from the root of the mount
+
+_OFF_T_MAX = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Status of a node, in the words of stat(2)."""
+
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def file(cls, status: os.stat_result, size: int) -> "Stat":
+        """A file made of this source: readable by whom the source is."""
+        return cls._of(status, stat.S_IFREG | status.st_mode & 0o444, size)
+
+    @classmethod
+    def same(cls, status: os.stat_result) -> "Stat":
+        """A file or folder that is shown as it is, less the right to write."""
+        return cls._of(status, status.st_mode & ~0o7222, status.st_size)
+
+    @classmethod
+    def directory(cls, status: os.stat_result) -> "Stat":
+        """A directory made of this source: who may read the file may enter."""
+        readable = status.st_mode & 0o444
+        return cls._of(status, stat.S_IFDIR | readable | readable >> 2, 0)
+
+    @classmethod
+    def link(cls, status: os.stat_result, target: bytes) -> "Stat":
+        return cls._of(status, stat.S_IFLNK | 0o777, len(target))
+
+    @classmethod
+    def _of(cls, status: os.stat_result, mode: int, size: int) -> "Stat":
+        return cls(
+            mode,
+            size,
+            status.st_uid,
+            status.st_gid,
+            status.st_atime_ns,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+
+class Handle(Protocol):
+    """An open file."""
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        """Up to `count` bytes from `offset`; fewer only at the end of the file."""
+
+    def close(self) -> None:
+        """Let go of what the handle holds."""
+
+
+class Node(Protocol):
+    """Something at a path of the mount.
+
+    `key` tells it from everything else that is or was at this path: what a file holds never
+    changes while its key stays.  A directory keeps its key whatever becomes of its source.
+    """
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def key(self) -> bytes: ...
+
+    async def stat(self) -> Stat: ...
+
+    def trouble(self) -> str | None:
+        """What went wrong with this object, for the user."""
+
+
+class Directory(Node, Protocol):
+    """A node that holds others; each of them is made anew for each asker."""
+
+    async def children(self) -> Mapping[bytes, Node]: ...
+
+    async def child(self, name: bytes) -> Node:
+        """MissingError where there is none of that name."""
+
+
+class File(Node, Protocol):
+    async def open(self) -> Handle: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    """`target` is relative, or leads to nothing of ours."""
+
+    path: Path
+    status: os.stat_result
+    target: bytes
+
+    @property
+    def key(self) -> bytes:
+        return b"->" + self.target
+
+    async def stat(self) -> Stat:
+        return Stat.link(self.status, self.target)
+
+    def trouble(self) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """Stands where an object is that cannot be shown; opening it says why by its errno."""
+
+    path: Path
+    source: Source
+    error: EsrffsError
+
+    @property
+    def key(self) -> bytes:
+        return self.source.digest
+
+    async def stat(self) -> Stat:
+        return Stat.file(self.source.status, 0)
+
+    async def open(self) -> Handle:
+        raise self.error
+
+    def trouble(self) -> str | None:
+        return str(self.error)
+
+
+@dataclass(frozen=True, slots=True)
+class NpyFile:
+    """A dataset as `numpy.save` would write it."""
+
+    path: Path
+    source: Source
+    info: DatasetInfo
+    sources: Sources
+    cache: Cache
+
+    @property
+    def key(self) -> bytes:
+        return self.source.digest
+
+    @property
+    def nbytes(self) -> int:
+        return self.info.dtype.itemsize * prod(self.info.shape)
+
+    def _header(self) -> bytes:
+        return npy.header(self.info.shape, self.info.dtype)
+
+    async def stat(self) -> Stat:
+        size = len(self._header()) + self.nbytes
+        return Stat.file(self.source.status, min(size, _OFF_T_MAX))
+
+    async def open(self) -> Handle:
+        header = self._header()
+        if len(header) + self.nbytes > _OFF_T_MAX:
+            raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
+        opened = Opened(self.sources, self.source)
+        try:
+            opened.view()  # StaleError where the source is not what was listed
+            array = open_array(opened, self.info, self.cache) if self.nbytes else None
+        except BaseException:
+            opened.close()
+            raise
+        return ArrayHandle(opened, self.info, header, array, len(header) + self.nbytes)
+
+    def trouble(self) -> str | None:
+        return self.source.errors.get(self.info.address)
+
+
+class ArrayHandle:
+    """An open `.npy`: the header, then the data."""
+
+    def __init__(
+        self, opened: Opened, info: DatasetInfo, header: bytes, array: Array | None, size: int
+    ) -> None:
+        self._opened = opened
+        self._address = info.address
+        self._header = header
+        self._array = array
+        self._size = size
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        stop = min(offset + count, self._size)
+        start = len(self._header)
+        if self._array is None or stop <= start:
+            return self._header[offset:stop]
+        if offset >= stop:
+            return b""
+        try:
+            data = await self._array.read(max(offset - start, 0), stop - start)
+        except EsrffsError as error:
+            self._opened.source.errors.setdefault(self._address, str(error))
+            raise
+        return data if offset >= start else joined((self._header[offset:], data))
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFile:
+    """Text that a reader makes; its size was told with the listing."""
+
+    path: Path
+    source: Source
+    address: str
+    text: Text
+    ask: Callable[[str], Awaitable[bytes]]
+    cache: Cache
+
+    @property
+    def key(self) -> bytes:
+        return self.source.digest
+
+    async def stat(self) -> Stat:
+        return Stat.file(self.source.status, self.text.size)
+
+    async def open(self) -> Handle:
+        content = self.text.content
+        if content is None:
+            key = self.source.digest, self.address, self.ask.__name__
+            content = await self.cache.get(key, lambda: self.ask(self.address), len)
+        return TextHandle(content)
+
+    def trouble(self) -> str | None:
+        return self.source.errors.get(self.address)
+
+
+class TextHandle:
+    """An open file whose bytes are at hand."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return self._content[offset : offset + count]
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class PassedFile:
+    """A file of the source that is no data file: byte for byte."""
+
+    path: Path
+    folders: Folders
+    source_path: str
+    status: os.stat_result
+
+    @property
+    def key(self) -> bytes:
+        return repr(Generation.of(self.status)).encode()
+
+    async def stat(self) -> Stat:
+        """The status of now where the same file grew, so that `tail -f` follows a log."""
+        try:
+            now = await self.folders.status(self.source_path)
+        except MissingError:
+            return Stat.same(self.status)
+        old = Generation.of(self.status)
+        same = (now.st_dev, now.st_ino) == (old.device, old.inode) and now.st_size > old.size
+        return Stat.same(now if same else self.status)
+
+    async def open(self) -> Handle:
+        descriptor = self.folders.open(self.source_path)
+        generation = Generation.of(self.status)
+        return PassedHandle(FileView(descriptor, generation, self.source_path), generation.size)
+
+    def trouble(self) -> str | None:
+        return None
+
+
+class PassedHandle:
+    """An open file of the source."""
+
+    def __init__(self, view: FileView, size: int) -> None:
+        self._view = view
+        view.watch((0, size // 2, size - 64))
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return await self._view.read_upto(offset, count)
+
+    def close(self) -> None:
+        self._view.close()

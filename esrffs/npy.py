@@ -1,0 +1,47 @@
+"""The bytes that `numpy.save` writes before the data.
+
+Decided here: what a `.npy` file is.  If NumPy changed its file header, only this would change.
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+import struct
+
+import numpy as np
+
+_ALIGNMENT = 64  # bytes: the data start at a multiple of it, so that they can be mapped
+_GROWTH_DIGITS = 21  # NumPy leaves room for the first axis to be rewritten in place when it grows
+
+
+def header(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
+    """Everything before the data of `numpy.save(file, array)` for a C-ordered array.
+
+    `dtype` must not hold Python objects: those `numpy.save` would pickle (ValueError).
+    """
+    if dtype.hasobject:
+        raise ValueError(f"numpy can save {dtype} only by pickling")
+    text = f"{{'descr': {np.lib.format.dtype_to_descr(dtype)!r}, "
+    text += f"'fortran_order': False, 'shape': {shape!r}, }}"
+    if shape:
+        text += " " * (_GROWTH_DIGITS - len(repr(shape[0])))
+    try:
+        encoded = text.encode("latin1")
+    except UnicodeEncodeError:
+        return _framed(text.encode("utf8"), 3, "<I")
+    try:
+        return _framed(encoded, 1, "<H")
+    except struct.error:
+        return _framed(encoded, 2, "<I")
+
+
+def _framed(text: bytes, version: int, length: str) -> bytes:
+    start = len(np.lib.format.magic(version, 0)) + struct.calcsize(length)
+    padding = _ALIGNMENT - (start + len(text) + 1) % _ALIGNMENT
+    return b"".join(
+        (
+            np.lib.format.magic(version, 0),
+            struct.pack(length, len(text) + padding + 1),
+            text,
+            b" " * padding,
+            b"\n",
+        )
+    )

@@ -1,0 +1,165 @@
+"""What a handle reads from, and whether it is still what was opened.
+
+Decided here: close-to-open (CONTRACT §8).  A handle gives the bytes of the state in which it was
+opened, or StaleError.  A file that only grew keeps serving: it is larger, and samples of what the
+handle depends on are what they were.  How bytes are read: without waiting where the page cache
+has them, in a thread elsewhere.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import trio
+
+from esrffs.errors import DamagedError, EsrffsError, StaleError
+from esrffs.model import Box, Generation
+from esrffs.sources import Source, Sources
+
+SAMPLE = 64  # bytes compared at each place that is watched
+_PATIENCE = 5  # tries of a reader at a file that is being written
+_PAUSE = 0.05  # seconds between them, longer each time
+
+
+class FileView:
+    """The bytes of one file, by descriptor: closed with `close`."""
+
+    def __init__(self, descriptor: int, generation: Generation, name: str) -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self._verified = generation
+        self._samples: dict[int, bytes] = {}
+        if Generation.of(os.fstat(descriptor)) != generation:
+            self.close()
+            raise StaleError(f"{name}: changed since it was listed")
+
+    def __repr__(self) -> str:
+        return f"<FileView of {self._name}>"
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def watch(self, offsets: Iterable[int]) -> None:
+        """If the file grows, the bytes at these places tell whether that is all that happened."""
+        self._samples |= {
+            offset: os.pread(self._descriptor, SAMPLE, offset) for offset in offsets if offset >= 0
+        }
+
+    def verify(self) -> Generation:
+        """The generation of the file, which is the one that was opened but for growth.
+
+        StaleError where it was rewritten, cut or (nothing being watched) may have been.
+        """
+        now = Generation.of(os.fstat(self._descriptor))
+        if now == self._verified:
+            return now
+        old = self._verified
+        if (now.size, now.mtime_ns) != (old.size, old.mtime_ns) and not (
+            now.size > old.size and self._samples and self._unchanged()
+        ):
+            raise StaleError(f"{self._name}: was rewritten since it was opened")
+        self._verified = now
+        return now
+
+    def _unchanged(self) -> bool:
+        return all(
+            os.pread(self._descriptor, len(sample), offset) == sample
+            for offset, sample in self._samples.items()
+        )
+
+    async def read(self, offset: int, count: int) -> memoryview:
+        """Exactly these bytes; DamagedError where the file ends before, StaleError."""
+        buffer = np.empty(count, np.uint8).data
+        have = self._read_cached(buffer, offset)
+        if have < count:
+            have += await trio.to_thread.run_sync(self._read_on, buffer[have:], offset + have)
+        self.verify()
+        if have < count:
+            raise DamagedError(
+                f"{self._name}: ends at byte {offset + have}, {count - have} bytes too early"
+            )
+        return buffer
+
+    async def read_upto(self, offset: int, count: int) -> memoryview:
+        """These bytes, fewer where the file ends before."""
+        buffer = np.empty(count, np.uint8).data
+        have = self._read_cached(buffer, offset)
+        if have < count:
+            have += await trio.to_thread.run_sync(self._read_on, buffer[have:], offset + have)
+        self.verify()
+        return buffer[:have]
+
+    def _read_cached(self, buffer: memoryview, offset: int) -> int:
+        try:
+            return os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+                return 0
+            raise self._failed(error) from error
+
+    def _read_on(self, buffer: memoryview, offset: int) -> int:
+        """What is not in the page cache: may wait for the disk, hence runs in a thread."""
+        have = 0
+        try:
+            while have < len(buffer):
+                got = os.preadv(self._descriptor, [buffer[have:]], offset + have)
+                if not got:
+                    break
+                have += got
+        except OSError as error:
+            raise self._failed(error) from error
+        return have
+
+    def _failed(self, error: OSError) -> EsrffsError:
+        return DamagedError(f"{self._name}: cannot be read: {error.strerror}")
+
+
+class Opened:
+    """One data file as one handle sees it."""
+
+    def __init__(self, sources: Sources, source: Source) -> None:
+        self.source = source
+        self._sources = sources
+        self._views: dict[int, FileView] = {}
+
+    def __repr__(self) -> str:
+        return f"<Opened {self.source.path}>"
+
+    def close(self) -> None:
+        for view in self._views.values():
+            view.close()
+        self._views.clear()
+
+    def view(self, number: int = 0) -> FileView:
+        """The bytes of the file itself, or of this member of the series."""
+        view = self._views.get(number)
+        if view is None:
+            subject = self.source.subject
+            path = subject.paths[number]
+            view = FileView(
+                self._sources.folders.open(path), subject.generations[number], self._name(number)
+            )
+            if len(self._views) >= 32:  # of a series of thousands, those in use stay open
+                self._views.pop(next(iter(self._views))).close()
+            self._views[number] = view
+        return view
+
+    def _name(self, number: int) -> str:
+        subject = self.source.subject
+        return os.path.basename(subject.paths[number]) if subject.series else self.source.path
+
+    async def ask(self, address: str, box: Box, nbytes: int) -> memoryview:
+        """The elements of this box, from a reader; a file in change is tried again for a while."""
+        source = self.source
+        for attempt in range(1, _PATIENCE + 1):
+            try:
+                if not source.subject.series:
+                    self.view().verify()
+                    source = await self._sources.current(source.path, source.subject.format)
+                return await source.read(address, box, nbytes)
+            except StaleError:
+                if source.subject.series or attempt == _PATIENCE:
+                    raise
+            await trio.sleep(_PAUSE * attempt)
+        raise AssertionError("unreachable")

@@ -1,0 +1,290 @@
+"""FUSE requests in, answers and errnos out.
+
+Decided here: what each request does, how long the kernel may believe an answer, which errno an
+error becomes, and what of it is logged.  The only home of pyfuse3, with `esrffs.cli`.
+"""
+
+import contextlib
+import errno
+import functools
+import itertools
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
+
+from esrffs.errors import EsrffsError
+from esrffs.inodes import Inodes
+from esrffs.nodes import Directory, File, Handle, Node, Path, Stat, Symlink
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ERROR_XATTR = b"user.esrffs.error"
+_XATTR_MAX = 60_000  # bytes: the kernel takes 64 KiB
+_BLOCK_SIZE = 128 << 10  # st_blksize: what cp and Python read at a time
+_TOLD = 10_000  # texts that were logged already and are not logged again
+_ORDINARY = frozenset({errno.ENOENT, errno.EROFS, errno.ENODATA, errno.ESTALE, errno.ENOTDIR})
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """For how many seconds the kernel need not ask again."""
+
+    entry: float = 1.0
+    attr: float = 1.0
+    negative: float = 0.0
+
+
+@dataclass(slots=True)
+class _Listing:
+    """An open directory: its entries stay in place while it is read."""
+
+    node: Directory
+    entries: Sequence[tuple[bytes, Node]] = ()
+    status: Stat | None = None
+
+
+class _Place(NamedTuple):
+    """All that a number depends on."""
+
+    path: Path
+    key: bytes
+
+
+def _answering(
+    handler: Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]]:
+    """Turn what goes wrong into an errno: an exception that left a handler would end the mount."""
+
+    @functools.wraps(handler)
+    async def answer(self: "Operations", *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await handler(self, *args, **kwargs)
+        except FUSEError:
+            raise
+        except EsrffsError as error:
+            self.tell(error.code, str(error))
+            raise FUSEError(error.code) from error
+        except OSError as error:
+            self.tell(error.errno or errno.EIO, str(error))
+            raise FUSEError(error.errno or errno.EIO) from error
+        except Exception as error:
+            log.exception("internal error in %s", handler.__name__)
+            raise FUSEError(errno.EIO) from error
+
+    return answer
+
+
+class Operations(pyfuse3.Operations):
+    """The mounted filesystem."""
+
+    def __init__(
+        self, root: Node, timeouts: Timeouts, statvfs: Callable[[], os.statvfs_result]
+    ) -> None:
+        super().__init__()
+        self.inodes: Inodes[Node] = Inodes(root)
+        self._timeouts = timeouts
+        self._statvfs = statvfs
+        self._handles: dict[int, Handle] = {}
+        self._listings: dict[int, _Listing] = {}
+        self._numbers = itertools.count(1)
+        self._told: OrderedDict[str, None] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Operations: {self.inodes!r}, {len(self._handles)} files open>"
+
+    def tell(self, code: int, text: str) -> None:
+        """One line in the log for each thing that is wrong, however often it is met."""
+        if code in _ORDINARY:
+            log.debug("%s: %s", errno.errorcode.get(code, code), text)
+        elif text not in self._told:
+            self._told[text] = None
+            log.warning("%s (%s)", text, errno.errorcode.get(code, code))
+            while len(self._told) > _TOLD:
+                self._told.popitem(last=False)
+
+    def _node(self, inode: int) -> Node:
+        try:
+            return self.inodes[inode]
+        except KeyError:
+            raise FUSEError(errno.ESTALE) from None
+
+    def _directory(self, inode: int) -> Directory:
+        node = self._node(inode)
+        if not hasattr(node, "children"):
+            raise FUSEError(errno.ENOTDIR)
+        return cast(Directory, node)
+
+    # Names and status
+
+    @_answering
+    async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        parent = self._directory(parent_inode)
+        try:
+            node = await parent.child(name)
+        except EsrffsError as error:
+            if error.code == errno.ENOENT and self._timeouts.negative:
+                return self._nothing()
+            raise
+        return self._referred(node, await node.stat())
+
+    def _nothing(self) -> EntryAttributes:
+        entry = EntryAttributes()
+        entry.st_ino = 0
+        entry.entry_timeout = self._timeouts.negative
+        return entry
+
+    def _referred(self, node: Node, status: Stat) -> EntryAttributes:
+        number = self.inodes.number(node)
+        self.inodes.refer(number, node)
+        return self._attributes(number, status)
+
+    def _attributes(self, number: int, status: Stat) -> EntryAttributes:
+        entry = EntryAttributes()
+        entry.st_ino = number
+        entry.st_mode = status.mode
+        entry.st_size = status.size
+        entry.st_uid = status.uid
+        entry.st_gid = status.gid
+        entry.st_atime_ns = status.atime_ns
+        entry.st_mtime_ns = status.mtime_ns
+        entry.st_ctime_ns = status.ctime_ns
+        entry.st_blksize = _BLOCK_SIZE
+        entry.st_blocks = -(-status.size // 512)
+        entry.entry_timeout = self._timeouts.entry
+        entry.attr_timeout = self._timeouts.attr
+        return entry
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        for inode, references in inode_list:
+            self.inodes.forget(inode, references)
+
+    @_answering
+    async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
+        return self._attributes(inode, await self._node(inode).stat())
+
+    @_answering
+    async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
+        node = self._node(inode)
+        if not isinstance(node, Symlink):
+            raise FUSEError(errno.EINVAL)
+        return node.target
+
+    @_answering
+    async def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
+        if mode & os.W_OK:
+            raise FUSEError(errno.EROFS)
+        return True
+
+    @_answering
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+        source = self._statvfs()
+        data = pyfuse3.StatvfsData()
+        for name in ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_files", "f_ffree"):
+            setattr(data, name, getattr(source, name))
+        data.f_bavail = data.f_favail = 0  # nothing can be written
+        data.f_namemax = source.f_namemax
+        return data
+
+    # Extended attributes
+
+    @_answering
+    async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        trouble = self._node(inode).trouble() if name == _ERROR_XATTR else None
+        if trouble is None:
+            raise FUSEError(pyfuse3.ENOATTR)
+        return trouble.encode("utf-8", "replace")[:_XATTR_MAX]
+
+    @_answering
+    async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
+        return () if self._node(inode).trouble() is None else (_ERROR_XATTR,)
+
+    # Directories
+
+    @_answering
+    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+        number = next(self._numbers)
+        self._listings[number] = _Listing(self._directory(inode))
+        return number
+
+    @_answering
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        listing = self._listings[fh]
+        if start_id == 0:  # from the beginning: as it is now, as POSIX wants of rewinddir
+            listing.entries = tuple((await listing.node.children()).items())
+            listing.status = await listing.node.stat()
+        if start_id < 2 and not self._dots(listing, start_id, token):
+            return
+        for position in range(max(start_id - 2, 0), len(listing.entries)):
+            name, node = listing.entries[position]
+            try:
+                status = await node.stat()
+            except EsrffsError:
+                continue  # gone since
+            number = self.inodes.number(node)
+            entry = self._attributes(number, status)
+            if not pyfuse3.readdir_reply(token, name, entry, position + 3):
+                break
+            self.inodes.refer(number, node)
+
+    def _dots(self, listing: _Listing, start_id: int, token: pyfuse3.ReaddirToken) -> bool:
+        """The entries "." and "..", for which the kernel takes no reference."""
+        if listing.status is None:
+            return True
+        node = listing.node
+        for position, name in enumerate((b".", b"..")):
+            place = _Place(node.path[: len(node.path) - position], node.key)
+            entry = self._attributes(self.inodes.number(place), listing.status)
+            if position >= start_id and not pyfuse3.readdir_reply(token, name, entry, position + 1):
+                return False
+        return True
+
+    async def releasedir(self, fh: int) -> None:
+        self._listings.pop(fh, None)
+
+    # Files
+
+    @_answering
+    async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT):
+            raise FUSEError(errno.EROFS)
+        node = self._node(inode)
+        if not hasattr(node, "open"):
+            raise FUSEError(errno.EISDIR)
+        handle = await cast(File, node).open()
+        number = next(self._numbers)
+        self._handles[number] = handle
+        return FileInfo(fh=number, keep_cache=True)  # what an inode holds never changes
+
+    @_answering
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        data = await self._handles[fh].read(off, size)
+        return cast(bytes, data)  # any buffer will do, though pyfuse3's stub does not say so
+
+    async def flush(self, fh: int) -> None:
+        raise FUSEError(errno.ENOSYS)  # nothing to do: the kernel stops asking
+
+    async def release(self, fh: int) -> None:
+        handle = self._handles.pop(fh, None)
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                handle.close()
+
+
+async def _refused(self: Operations, *args: object) -> NoReturn:
+    """Nothing can be changed, made or removed."""
+    raise FUSEError(errno.EROFS)
+
+
+for _request in (
+    "setattr mknod mkdir unlink rmdir symlink rename link create write setxattr removexattr"
+).split():
+    setattr(Operations, _request, _refused)

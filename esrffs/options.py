@@ -1,0 +1,127 @@
+"""What can be set, by `--long-name` or by `-o name`: one table for both.
+
+Decided here: the options, their defaults and units, and which options of mount(8) and libfuse are
+taken without effect.  Pure: nothing is read but the arguments given.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from esrffs.errors import UsageError
+
+# Known to mount(8), fstab(5) or libfuse, and either true of every esrffs mount or without meaning
+# for a filesystem that only reads: accepted, so that a line copied from elsewhere works.
+_ACCEPTED = frozenset(
+    """
+    defaults auto noauto user nouser users owner group _netdev nofail ro rw exec noexec suid nosuid
+    dev nodev atime noatime relatime norelatime strictatime diratime nodiratime lazytime nolazytime
+    sync async dirsync mand nomand iversion noiversion silent loud nonempty
+    fsname subtype blkdev big_writes auto_unmount kernel_cache auto_cache noauto_cache
+    noforget remember intr intr_signal hard_remove use_ino readdir_ino splice_read splice_write
+    splice_move
+    """.split()
+)
+_ACCEPTED_PREFIXES = ("x-", "X-", "comment=", "helper=", "uhelper=")
+
+
+def _number(low: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        value = float(text)
+        if not low <= value < float("inf"):
+            raise ValueError
+        return value
+
+    return convert
+
+
+def _count(low: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise ValueError
+        return value
+
+    return convert
+
+
+def _option(
+    default: object, help_: str, kind: str = "", convert: Callable[[str], object] | None = None
+) -> Any:
+    """A field of `Options`: `kind` is what `--help` calls the value; without one it is a switch."""
+    return field(default=default, metadata={"help": help_, "kind": kind, "convert": convert})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All that can be set for a mount."""
+
+    allow_other: bool = _option(False, "let every user enter, as the files' owners and modes allow")
+    allow_root: bool = _option(False, "let root enter too")
+    default_permissions: bool = _option(
+        False, "let the kernel check owners and modes (always so with allow_other, allow_root)"
+    )
+    cache_size: int = _option(512, "memory for what was decoded", "MIB", _count(1))
+    workers: int = _option(2, "reader processes", "N", _count(1))
+    time_limit: float = _option(30.0, "longest that a reader may take", "SECONDS", _number(0.1))
+    memory_limit: int = _option(2048, "address space of a reader", "MIB", _count(512))
+    entry_timeout: float = _option(1.0, "how long names are believed", "SECONDS", _number(0))
+    attr_timeout: float = _option(
+        1.0, "how long sizes and times are believed", "SECONDS", _number(0)
+    )
+    negative_timeout: float = _option(
+        0.0, "how long the absence of a name is believed", "SECONDS", _number(0)
+    )
+    max_read: int = _option(
+        0, "largest request of the kernel; 0: its own choice", "BYTES", _count(0)
+    )
+    log_file: str | None = _option(None, "where to write the log", "FILE", str)
+
+    @property
+    def shared(self) -> bool:
+        """May others than the mounting user enter?"""
+        return self.allow_other or self.allow_root
+
+
+def with_options(options: Options, texts: Iterable[str]) -> Options:
+    """These options, changed by the values of `-o`; UsageError names what is unknown or wrong."""
+    changes: dict[str, object] = {}
+    table = {entry.name: entry.metadata for entry in fields(Options)}
+    for item in (item for text in texts for item in split(text)):
+        name, equals, value = item.partition("=")
+        if name in table:
+            changes[name] = _value(name, table[name], value if equals else None)
+        elif name not in _ACCEPTED and not item.startswith(_ACCEPTED_PREFIXES):
+            raise UsageError(f"unknown option {item!r}: `esrffs --help` lists what there is")
+    current = {entry.name: getattr(options, entry.name) for entry in fields(Options)}
+    return Options(**{**current, **changes})
+
+
+def _value(name: str, entry: Any, text: str | None) -> object:
+    convert = entry["convert"]
+    if convert is None:
+        if text is not None:
+            raise UsageError(f"option {name} takes no value")
+        return True
+    if not text:
+        raise UsageError(f"option {name} needs a value: {name}={entry['kind']}")
+    try:
+        return convert(text)
+    except ValueError:
+        raise UsageError(f"option {name}={text}: not a valid value for {entry['kind']}") from None
+
+
+def split(text: str) -> list[str]:
+    r"""The items of an option string; a comma in a value is written `\,`."""
+    items, current = [], ""
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            current += next(characters, "\\")
+        elif character == ",":
+            items.append(current)
+            current = ""
+        else:
+            current += character
+    items.append(current)
+    return [item for item in items if item]

@@ -1,0 +1,74 @@
+"""Which files of a folder make up numbered runs.  Pure: names only.
+
+Decided here: what a series is.  The number is the last group of digits in the stem (the name
+without its extension, and without `.gz` or `.bz2` before that); an extension that is itself a
+number, as Bruker has it, is the number.  A run has one prefix, one count of digits, and one text
+after the digits; so `x_9999.edf` and `x_10000.edf` are of different runs.  Two names make a run,
+gaps do not end it.
+"""
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+_SUFFIX = re.compile(r"(?:\.[^.]*[^.0-9][^.]*)?(?:\.gz|\.bz2)?\Z")
+_NUMBER = re.compile(r"(.*?)([0-9]+)([^0-9]*)\Z", re.DOTALL)
+
+
+class Numbered(NamedTuple):
+    """A file name taken apart: `before` and `after` are the same throughout a series."""
+
+    before: str
+    digits: str
+    after: str
+
+    @property
+    def series(self) -> str:
+        """The name of the series: one `#` for each digit."""
+        return self.before + "#" * len(self.digits) + self.after
+
+
+def numbered(name: str) -> Numbered | None:
+    """The parts of a name with a number in it."""
+    start = _suffix_start(name)
+    match = _NUMBER.match(name[:start])
+    return Numbered(match[1], match[2], match[3] + name[start:]) if match else None
+
+
+def series(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The runs among these names: `NAME_####.edf` → its members, ordered by number.
+
+    Only names of raster files should be given.  Ordered by name, whatever the order of `names`.
+    """
+    runs: dict[tuple[str, int, str], dict[str, str]] = {}
+    for name in names:
+        parts = numbered(name)
+        if parts is not None:
+            run = runs.setdefault((parts.before, len(parts.digits), parts.after), {})
+            run[parts.digits] = name
+    found: dict[str, tuple[str, ...]] = {}
+    for (before, width, after), run in sorted(runs.items()):
+        if len(run) > 1:  # "a#1" and "a12" would both be "a##": the first keeps the name
+            members = tuple(run[digits] for digits in sorted(run))
+            found.setdefault(before + "#" * width + after, members)
+    return found
+
+
+def gaps(names: Iterable[str], most: int) -> tuple[int, list[int]]:
+    """How many numbers a run (ordered, as `series` gives it) leaves out, and the first of them."""
+    numbers = [int(parts.digits) for name in names if (parts := numbered(name)) is not None]
+    count = 0
+    missing: list[int] = []
+    for last, following in pairwise(numbers):
+        count += following - last - 1
+        missing += range(last + 1, min(following, last + 1 + most - len(missing)))
+    return count, missing
+
+
+def _suffix_start(name: str) -> int:
+    """Where the extensions of a name begin: the first is no number, and not the whole name."""
+    for match in _SUFFIX.finditer(name):
+        if match.start() > 0:
+            return match.start()
+    return len(name)

@@ -1,0 +1,151 @@
+"""A data file in one state of its life: what is asked of its reader, and what is remembered.
+
+Decided here: when and where a reader runs, which generation an answer belongs to, that a file
+which killed or stalled a reader is not asked again before it changes, and what an error text
+says of the file.
+"""
+
+import os
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import Any, cast
+
+from esrffs import formats
+from esrffs.errors import DeadlineError, EsrffsError, StaleError, WorkerError
+from esrffs.folders import Folders
+from esrffs.hosting import Subject, call
+from esrffs.model import (
+    Box,
+    ChunkIndex,
+    DatasetInfo,
+    Generation,
+    GroupInfo,
+    Listing,
+    TextInfo,
+)
+from esrffs.workers import Workers
+
+_REMEMBERED = 4096  # sources whose failures are known
+_ERRORS = 100  # error texts kept for one file
+
+
+class Source:
+    """One data file, or one series of them, in one generation."""
+
+    def __init__(
+        self, subject: Subject, path: str, status: os.stat_result, workers: Workers
+    ) -> None:
+        self.subject = subject
+        self.path = path  # for people: relative to the source folder
+        self.status = status
+        self.errors: dict[str, str] = {}  # by address
+        self.digest = blake2b(repr(subject).encode(), digest_size=16).digest()
+        self._workers = workers
+        self._failure: EsrffsError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Source {self.path} ({self.subject.format})>"
+
+    async def listing(self, address: str) -> Listing:
+        return cast(Listing, await self._ask("listing", address))
+
+    async def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+        return cast("GroupInfo | DatasetInfo | TextInfo", await self._ask("find", path))
+
+    async def attributes(self, address: str) -> bytes:
+        return cast(bytes, await self._ask("attributes", address))
+
+    async def text(self, address: str) -> bytes:
+        return cast(bytes, await self._ask("text", address))
+
+    async def chunk_index(self, address: str) -> ChunkIndex:
+        return cast(ChunkIndex, await self._ask("chunk_index", address))
+
+    async def read(self, address: str, box: Box, nbytes: int) -> memoryview:
+        """The elements of this box as C-ordered bytes."""
+        with self.blaming(address):
+            return await self._workers.read(self.subject, address, box, nbytes)
+
+    async def _ask(self, method: str, address: str) -> Any:
+        with self.blaming(address):
+            return await self._workers.run(call, self.subject, method, address)
+
+    def blaming(self, address: str) -> "_Blame":
+        """Failures inside the block are of this file and object: named, and remembered."""
+        if self._failure is not None:
+            raise self._failure
+        return _Blame(self, address)
+
+    def failed(self, address: str, error: EsrffsError) -> EsrffsError:
+        named = type(error)(f"{self.path}: {error}")
+        named.code = error.code
+        if isinstance(error, WorkerError | DeadlineError):
+            self._failure = named
+        if not isinstance(error, StaleError) and len(self.errors) < _ERRORS:
+            self.errors[address] = str(named)
+        return named
+
+
+class _Blame:
+    def __init__(self, source: Source, address: str) -> None:
+        self._source = source
+        self._address = address
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EsrffsError):
+            raise self._source.failed(self._address, error) from error
+
+
+class Sources:
+    """The data files of one mount, each in the generation that was seen last."""
+
+    def __init__(self, folders: Folders, workers: Workers) -> None:
+        self.folders = folders
+        self._workers = workers
+        self._current: OrderedDict[str, Source] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Sources in {self.folders.root}: {len(self._current)} known>"
+
+    def known(self, path: str) -> Source | None:
+        """The data file at this path as it was seen last."""
+        return self._current.get(path)
+
+    async def current(self, path: str, format_: formats.Format) -> Source:
+        """The data file at this path as it is now; MissingError, ForbiddenError."""
+        return self.seen(path, format_, await self.folders.status(path))
+
+    def seen(self, path: str, format_: formats.Format, status: os.stat_result) -> Source:
+        """The data file at this path, whose status was just looked up."""
+        subject = Subject(
+            (self.folders.absolute(path),),
+            (Generation.of(status),),
+            format_,
+            series=False,
+            confine=self.folders.confine,
+        )
+        return self._remember(path, subject, status)
+
+    async def series(self, path: str, members: tuple[str, ...]) -> Source:
+        """The series of these files, shown as `path`."""
+        stats = [await self.folders.status(member) for member in members]
+        subject = Subject(
+            tuple(self.folders.absolute(member) for member in members),
+            tuple(Generation.of(status) for status in stats),
+            "raster",
+            series=True,
+            confine=self.folders.confine,
+        )
+        return self._remember(path, subject, max(stats, key=lambda status: status.st_mtime_ns))
+
+    def _remember(self, path: str, subject: Subject, status: os.stat_result) -> Source:
+        known = self._current.get(path)
+        if known is None or known.subject != subject:
+            known = self._current[path] = Source(subject, path, status, self._workers)
+        self._current.move_to_end(path)
+        while len(self._current) > _REMEMBERED:
+            self._current.popitem(last=False)
+        return known

@@ -1,0 +1,132 @@
+"""Answers for `esrffs.roles` from an HDF5 file or a dict of images, and recipes carried out."""
+
+from collections.abc import Callable, Mapping
+
+import h5py
+import numpy as np
+
+from esrffs.flatfield import Mean, correct_run, current_ratio, median
+from esrffs.roles import (
+    Describe,
+    Entry,
+    List,
+    Options,
+    Output,
+    Question,
+    Read,
+    ReadFile,
+    Recipe,
+    Reduced,
+    answered,
+    in_file,
+    in_folder,
+)
+
+Load = Callable[[str], np.ndarray]
+
+
+def of_file(file: h5py.File) -> Callable[[Question], object]:
+    def entry(node: object, link: object = None) -> Entry | None:
+        if isinstance(link, h5py.SoftLink):
+            return Entry("link")
+        if isinstance(node, h5py.Group):
+            return Entry("group")
+        return Entry("dataset", node.shape, node.dtype) if node is not None else None
+
+    def answer(question: Question) -> object:
+        if isinstance(question, List):
+            group = file.get(question.path or "/")
+            if not isinstance(group, h5py.Group):
+                return None
+            return {name: entry(group.get(name), group.get(name, getlink=True)) for name in group}
+        node = file.get(question.path)
+        if isinstance(question, Describe):
+            return entry(node)
+        assert isinstance(question, Read)
+        if not isinstance(node, h5py.Dataset):
+            return None
+        return np.asarray(node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()])
+
+    return answer
+
+
+def of_folder(
+    images: Mapping[str, np.ndarray],
+    texts: Mapping[str, str] | None = None,
+    series: Mapping[str, tuple[int, ...]] | None = None,
+    asked: list[Question] | None = None,
+) -> Callable[[Question], object]:
+    texts, series = texts or {}, series or {}
+
+    def describe(name: str) -> Entry | None:
+        if name in series:
+            one = images[name.replace("####", f"{series[name][0]:04d}")]
+            return Entry("series", (len(series[name]), *one.shape), one.dtype, series[name])
+        return Entry("raster", images[name].shape, images[name].dtype) if name in images else None
+
+    def answer(question: Question) -> object:
+        if asked is not None:
+            asked.append(question)
+        if isinstance(question, List):
+            rasters = {name: Entry("raster") for name in images if "::" not in name}
+            runs = {name: Entry("series", numbers=numbers) for name, numbers in series.items()}
+            return rasters | runs | {name: Entry("other") for name in texts}
+        if isinstance(question, Describe):
+            return describe(question.path)
+        assert isinstance(question, ReadFile)
+        return texts[question.name].encode() if question.name in texts else None
+
+    return answer
+
+
+def file_recipe(file: h5py.File, path: str = "", options: Options | None = None):
+    return answered(in_file(path, options or Options()), of_file(file))
+
+
+def folder_recipe(images, texts=None, series=None, options=None, asked=None):
+    answer = of_folder(images, texts, series, asked)
+    return answered(in_folder(options or Options()), answer)
+
+
+def _reduced(frames: Reduced, load: Load) -> np.ndarray:
+    stacks = []
+    for part in frames.parts:
+        array = load(part.path)
+        stacks.append((array[None] if array.ndim == 2 else array)[part.first : part.last])
+    run = np.concatenate([stack.reshape(len(stack), -1) for stack in stacks])
+    if frames.reduction == "median":
+        return median(run)
+    mean = Mean(run.shape[1])
+    mean.add(run)
+    return mean.result(frames.divisor)
+
+
+def cooked(output: Output, load: Load) -> np.ndarray:
+    """The array of `corrected/<name>.npy`, as the array layer will make it."""
+    correction = output.correction
+    dark = _reduced(correction.dark, load)
+    flats = {k: _reduced(flat.frames, load) for k, flat in enumerate(correction.flats)}
+    out, k = np.empty(output.shape, np.float32), 0
+    frames = out.reshape(-1, dark.size)
+    for stretch in output.raw:
+        part, array = stretch.part, load(stretch.part.path)
+        stack = (array[None] if array.ndim == 2 else array)[part.first : part.last]
+        mixes = [correction.axis.mix(stretch.abscissa + i) for i in range(len(stack))]
+        scales = [
+            current_ratio([flat.current for flat in correction.flats], mix, current)
+            for mix, current in zip(mixes, output.currents[k:], strict=False)
+        ]
+        target = frames[k : k + len(stack)].reshape(-1)
+        correct_run(stack.reshape(-1), 0, dark, flats, mixes, target, correction.nan, scales)
+        k += len(stack)
+    assert k == len(frames)
+    return out
+
+
+def all_cooked(recipe: Recipe, load: Load) -> dict[str, np.ndarray]:
+    assert isinstance(recipe, Recipe), recipe
+    return {output.name: cooked(output, load) for output in recipe.outputs}
+
+
+def loading(file: h5py.File) -> Load:
+    return lambda path: file[path][()]

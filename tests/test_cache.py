@@ -1,0 +1,109 @@
+"""The cache: bounded, and nobody works twice."""
+
+import pytest
+import trio
+
+from esrffs.cache import Cache
+
+
+def test_what_was_used_longest_ago_goes_first() -> None:
+    async def main() -> None:
+        cache = Cache(100)
+
+        async def put(key: str) -> None:
+            async def make() -> str:
+                return key
+
+            await cache.get(key, make, lambda _: 40)
+
+        await put("a")
+        await put("b")
+        await put("a")
+        await put("c")
+        assert [key for key in "abc" if cache.peek(key)] == ["a", "c"]
+        assert cache.size == 80
+        assert cache.counts.dropped == 1
+
+    trio.run(main)
+
+
+def test_what_is_larger_than_the_limit_is_given_but_not_kept() -> None:
+    async def main() -> None:
+        cache = Cache(10)
+
+        async def make() -> str:
+            return "large"
+
+        assert await cache.get("key", make, lambda _: 11) == "large"
+        assert cache.size == 0
+        assert cache.peek("key") is None
+
+    trio.run(main)
+
+
+def test_a_second_asker_waits_for_the_first() -> None:
+    async def main() -> None:
+        cache = Cache(100)
+        made = []
+
+        async def make() -> str:
+            made.append("once")
+            await trio.sleep(0.01)
+            return "value"
+
+        async def ask() -> None:
+            assert await cache.get("key", make, len) == "value"
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(ask)
+        assert made == ["once"]
+
+    trio.run(main)
+
+
+def test_a_failure_is_not_remembered_and_the_next_asker_tries_again() -> None:
+    async def main() -> None:
+        cache = Cache(100)
+        answers = iter([OSError("first"), "second"])
+
+        async def make() -> str:
+            await trio.sleep(0)
+            answer = next(answers)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+        async def fails() -> None:
+            with pytest.raises(OSError, match="first"):
+                await cache.get("key", make, len)
+
+        async def succeeds() -> None:
+            assert await cache.get("key", make, len) == "second"
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails)
+            await trio.sleep(0)
+            nursery.start_soon(succeeds)
+
+    trio.run(main)
+
+
+def test_who_gives_up_does_not_strand_the_others() -> None:
+    async def main() -> None:
+        cache = Cache(100)
+
+        async def slow() -> str:
+            await trio.sleep(30)
+            return "never"
+
+        async def quick() -> str:
+            return "value"
+
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(0.01):
+                nursery.start_soon(lambda: cache.get("other", quick, len))
+                await cache.get("key", slow, len)
+        assert await cache.get("key", quick, len) == "value"
+
+    trio.run(main)

@@ -1,0 +1,66 @@
+"""Which names make up numbered runs."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esrffs.series import gaps, numbered, series
+
+
+def test_a_run() -> None:
+    names = ["dark.edf", "ID19_0002.edf", "ID19_0000.edf", "ID19_0001.edf", "x_0001.edf"]
+    assert series(names) == {"ID19_####.edf": ("ID19_0000.edf", "ID19_0001.edf", "ID19_0002.edf")}
+
+
+def test_other_width_or_extension_is_another_run() -> None:
+    names = ["a9998.edf", "a9999.edf", "a10000.edf", "a10001.edf", "a9997.cbf", "a9998.edf.gz"]
+    assert series(names) == {
+        "a####.edf": ("a9998.edf", "a9999.edf"),
+        "a#####.edf": ("a10000.edf", "a10001.edf"),
+    }
+
+
+def test_the_last_number_of_the_stem_counts() -> None:
+    assert numbered("a01_002_roi.edf.gz") == ("a01_", "002", "_roi.edf.gz")
+    assert numbered("scan2.jp2") == ("scan", "2", ".jp2")
+    assert numbered("frame.0012") == ("frame.", "0012", "")
+    assert numbered("frame.0012.gz") == ("frame.", "0012", ".gz")
+    assert numbered("data_1.5_03.edf") == ("data_1.5_", "03", ".edf")
+    assert numbered("img") is None
+    assert numbered("dark.mar2300") is None
+    assert numbered("ref0000_1500.edf") == ("ref0000_", "1500", ".edf")
+    assert numbered(".0001.edf") == (".", "0001", ".edf")
+    assert numbered("a\n1\udcff.edf") == ("a\n", "1", "\udcff.edf")
+
+
+def test_gaps() -> None:
+    assert gaps(["a1.edf", "a2.edf", "a5.edf"], 9) == (2, [3, 4])
+    assert gaps(["a0.edf", "a9.edf"], 3) == (8, [1, 2, 3])
+    assert gaps([f"a{0:030d}.edf", f"a{10**29:030d}.edf"], 2) == (10**29 - 1, [1, 2])
+
+
+NAMES = st.lists(
+    st.builds(
+        lambda before, number, width, after: f"{before}{number:0{width}d}{after}",
+        st.sampled_from(["", "a", "a_1_", "#", "b.", "ä"]),
+        st.integers(0, 1200),
+        st.integers(1, 4),
+        st.sampled_from(["", ".edf", ".edf.gz", "_x.cbf", ".7"]),
+    )
+    | st.text(max_size=8)
+)
+
+
+@given(NAMES, st.randoms())
+def test_every_run_is_of_its_name(names: list[str], random: object) -> None:
+    runs = series(names)
+    for name, members in runs.items():
+        parts = [numbered(member) for member in members]
+        assert len(members) >= 2
+        assert set(members) <= set(names)
+        assert {part.series for part in parts if part} == {name}
+        numbers = [int(part.digits) for part in parts if part]
+        assert numbers == sorted(set(numbers))
+    assert len({member for run in runs.values() for member in run}) == sum(map(len, runs.values()))
+    shuffled = list(names)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert list(series(shuffled).items()) == list(runs.items())
