@@ -9,7 +9,10 @@ import logging
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib import metadata
 from urllib.parse import quote
 
 import pyfuse3
@@ -32,15 +35,25 @@ _MIB = 1 << 20
 
 async def serve(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
     """Mount, call `ready` when the mount answers, serve until it is unmounted or a signal comes."""
+    started = time.monotonic()
     _raise_file_limit()
     folders = Folders(source, confined=options.shared, hidden=mountpoint)
     limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB)
     async with open_workers(limits) as workers:
-        shared = Shared(Sources(folders, workers), Cache(options.cache_size * _MIB))
+        cache = Cache(options.cache_size * _MIB)
+        shared = Shared(Sources(folders, workers), cache)
         operations = Operations(
             await tree.root(shared),
             Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout),
             lambda: os.statvfs(folders.root),
+            lambda: {
+                "version": metadata.version("esrffs"),
+                "source": source,
+                "pid": os.getpid(),
+                "uptime": round(time.monotonic() - started, 1),
+                "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
+                "workers": {"count": limits.count, "lost": workers.lost},
+            },
         )
         _mount(operations, source, mountpoint, options)
         try:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import functools
 import itertools
+import json
 import logging
 import os
 from collections import OrderedDict
@@ -28,10 +29,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _ERROR_XATTR = b"user.esrffs.error"
+_STATUS_XATTR = b"user.esrffs.status"  # of the root, not listed
 _XATTR_MAX = 60_000  # bytes: the kernel takes 64 KiB
 _BLOCK_SIZE = 128 << 10  # st_blksize: what cp and Python read at a time
 _TOLD = 10_000  # texts that were logged already and are not logged again
-_ORDINARY = frozenset({errno.ENOENT, errno.EROFS, errno.ENODATA, errno.ESTALE, errno.ENOTDIR})
+_ORDINARY = frozenset(  # answers, not failures: worth no line in the log
+    {errno.ENOENT, errno.EROFS, errno.ENODATA, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,17 @@ class Operations(pyfuse3.Operations):
     """The mounted filesystem."""
 
     def __init__(
-        self, root: Node, timeouts: Timeouts, statvfs: Callable[[], os.statvfs_result]
+        self,
+        root: Node,
+        timeouts: Timeouts,
+        statvfs: Callable[[], os.statvfs_result],
+        status: Callable[[], dict[str, object]],
     ) -> None:
         super().__init__()
         self.inodes: Inodes[Node] = Inodes(root)
         self._timeouts = timeouts
         self._statvfs = statvfs
+        self._status = status
         self._handles: dict[int, Handle] = {}
         self._listings: dict[int, _Listing] = {}
         self._numbers = itertools.count(1)
@@ -198,6 +207,9 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        if name == _STATUS_XATTR and inode == pyfuse3.ROOT_INODE:
+            own = {"inodes": len(self.inodes), "open_files": len(self._handles)}
+            return json.dumps({**self._status(), **own}).encode()
         trouble = self._node(inode).trouble() if name == _ERROR_XATTR else None
         if trouble is None:
             raise FUSEError(pyfuse3.ENOATTR)

@@ -60,8 +60,8 @@ def test_no_block_exceeds_the_limit_and_grains_are_touched_once_below_it(
         box = blocks.box(number)
         lows = [a // g for a, g in zip(box.start, grain, strict=True)]
         highs = [(b - 1) // g for b, g in zip(box.stop, grain, strict=True)]
-        for index in np.ndindex(*(h - l + 1 for l, h in zip(lows, highs, strict=True))):
-            chunk = tuple(l + i for l, i in zip(lows, index, strict=True))
+        for index in np.ndindex(*(h - low + 1 for low, h in zip(lows, highs, strict=True))):
+            chunk = tuple(low + i for low, i in zip(lows, index, strict=True))
             touched[chunk] = touched.get(chunk, 0) + 1
     deepest = next((k for k, g in enumerate(grain) if min(g, shape[k]) > 1), len(shape) - 1)
     if layers[deepest] <= limit or layers[0] <= limit:

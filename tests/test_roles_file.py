@@ -90,6 +90,13 @@ def test_stacks_are_runs(file, rng):
     assert np.array_equal(made["data"], formula(file["data"], dark, flat))
 
 
+def test_frames_of_several_stacks_are_counted_in_each(file, rng):
+    file["data/10"], file["data/20"], file["data/30"] = counts(rng, 2), counts(rng, 3), counts(rng)
+    file["flat"], file["dark"] = counts(rng), counts(rng)
+    recipe = file_recipe(file)
+    assert [output.raw[0].abscissa for output in recipe.outputs] == [0, 0, 30]
+
+
 def test_groups_holding_a_data(file, rng):
     for name in ("raw", "flat", "dark"):
         file[f"{name}/data"] = counts(rng, 2)
@@ -349,6 +356,18 @@ def test_bliss_acquisitions_do_not_mix(file, rng, keyed):
     assert file_recipe(file, "2.1") is None
     assert file_recipe(file, "1.1") is None
     assert file_recipe(file) is None
+
+
+def test_bliss_scans_in_a_row_are_one_run(file, rng):
+    titles = ["dark images", "dark images", "flat", "flat", "projections", "dark images"]
+    for k, title in enumerate(titles, 1):
+        file[f"{k}.1/title"] = title
+        file[f"{k}.1/instrument/pco/data"] = counts(rng, 2)
+    correction = file_recipe(file, "5.1").outputs[0].correction
+    assert [part.path[:3] for part in correction.dark.parts] == ["1.1", "2.1"]
+    (flat,) = correction.flats
+    assert flat.abscissa == 4
+    assert [part.path[:3] for part in flat.frames.parts] == ["3.1", "4.1"]
 
 
 def test_bliss_detectors(file, rng):

@@ -1,5 +1,8 @@
 """roles in folders: images by name, ID19's folders of old, `.esrffs.toml`."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -82,6 +85,19 @@ def test_files_of_another_shape_are_left_out(rng):
     recipe = folder_recipe(images)
     assert {output.name for output in recipe.outputs} == {"wood", "wood_0250"}
     assert "thumbnail.jpg is left out" in recipe.notes[0]
+
+
+def test_files_of_one_stem_both_have_a_result(rng):
+    """The tree makes their names differ, as it does everywhere."""
+    recipe = folder_recipe(plain(rng) | {"wood.tif": counts(rng)})
+    names = [output.name for output in recipe.outputs]
+    assert sorted(names) == ["wood", "wood", "wood_0250"]
+
+
+def test_numbers_too_long_for_a_float_are_names(rng):
+    images = plain(rng) | {"wood_" + "9" * 200 + ".edf": counts(rng)}
+    at = {output.name: output.raw[0].abscissa for output in folder_recipe(images).outputs}
+    assert at["wood_" + "9" * 200] == 2
 
 
 def test_no_file_of_the_right_shape(rng):
@@ -183,6 +199,8 @@ def test_toml_short(rng):
     recipe = toml('[[corrected]]\nraw="a.edf"\nflat="beam.edf"\ndark="closed.edf"', images)
     made = all_cooked(recipe, images.__getitem__)
     expected = formula(images["a.edf"], images["closed.edf"], images["beam.edf"])
+    correction = recipe.outputs[0].correction
+    assert (correction.dark.reduction, correction.flats[0].frames.reduction) == ("mean", "median")
     assert list(made) == ["a"]
     assert np.array_equal(made["a"], expected)
 
@@ -250,6 +268,8 @@ GOOD = {"raw": '"a.edf"', "flat": '"b.edf"', "dark": '"c.edf"'}
         ({"flat": '[{from="b.edf", at="x"}]'}, "`flat.at`: expected a number"),
         ({"flat": '[{from="b.edf", at=nan}]'}, "`flat.at`: expected a number"),
         ({"flat": '[{from="b.edf", at=inf}]'}, "`flat.at`: expected a number"),
+        ({"at": "1" + "0" * 400}, "`at`: expected a number"),
+        ({"raw": f'"a.edf[0:{"9" * 5000}]"'}, "`raw`: no image"),
         ({"dark": "3"}, "`dark`: expected a text"),
         ({"dark": '""'}, "`dark`: expected a text"),
         ({"raw": '"z.edf"'}, "`raw`: no image or stack of numbers at 'z.edf'"),
@@ -289,6 +309,7 @@ def test_toml_mistakes(change, told):
     [
         ("[[corrected]", "not TOML"),
         ("[corrected]\nraw=3", "expected one or more tables [[corrected]]"),
+        (f"x = {'[' * 5000}", "not TOML"),
         ("", "expected one or more tables [[corrected]]"),
         ("[[correct]]", "unknown key `correct`"),
         ("corrected = [1]", "expected one or more tables [[corrected]]"),
@@ -316,3 +337,20 @@ def test_toml_is_read_as_a_file(rng):
     asked = []
     folder_recipe(plain(rng), {".esrffs.toml": ""}, asked=asked)
     assert asked[1:] == [ReadFile(".esrffs.toml")]
+
+
+def test_the_examples_of_the_documentation(rng):
+    text = (Path(__file__).parents[1] / "docs" / "corrected.md").read_text()
+    short, several, stack = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    names = (
+        "wood.edf wood_0.edf wood_7.edf beam.edf beam_0.edf beam_1500.edf closed.edf closed_1.edf"
+    )
+    images = {name: counts(rng) for name in names.split()}
+    images |= {"scan.h5::entry/data": counts(rng, 1540), "after.h5::entry/data": counts(rng, 20)}
+    assert [output.name for output in toml(short, images).outputs] == ["wood"]
+    assert [output.raw[0].abscissa for output in toml(several, images).outputs] == [0, 7]
+    (bone,) = toml(stack, images).outputs
+    assert (bone.name, bone.shape[0], bone.raw[0].abscissa) == ("bone", 1500, 0)
+    assert [flat.abscissa for flat in bone.correction.flats] == [0, 1500]
+    mistake = toml('[[corrected]]\ndarks = "x"', {}).reason
+    assert mistake in text

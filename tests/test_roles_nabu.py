@@ -53,8 +53,8 @@ def nabus(path, data, **options):
     from tomoscan.esrf.scan.nxtomoscan import NXtomoScan
 
     tomo = NXtomoScan(path, "entry")
-    darks, _ = tomo.compute_reduced_darks(reduced_method="mean")
-    flats, _ = tomo.compute_reduced_flats(reduced_method="median")
+    darks = tomo.compute_reduced_darks(reduced_method="mean")
+    flats = tomo.compute_reduced_flats(reduced_method="median")
     indices = np.flatnonzero(np.array(KEYS) == 0)
     radios = data[indices].astype(np.float32)
     correction = FlatFieldArrays(
@@ -84,6 +84,7 @@ def test_nabu_with_machine_current(scan):
 
 
 def test_tomoscan_reductions_of_an_id19_folder(tmp_path):
+    """tomoscan would cut a dark to whole counts unless told to keep float32."""
     import fabio
     from tomoscan.esrf.scan.edfscan import EDFTomoScan
 
@@ -103,8 +104,8 @@ def test_tomoscan_reductions_of_an_id19_folder(tmp_path):
     (folder / "bone.info").write_text(info)
     made = all_cooked(folder_recipe(images, {"bone.info": info}), images.__getitem__)
     tomo = EDFTomoScan(str(folder))
-    darks, _ = tomo.compute_reduced_darks(reduced_method="mean")
-    flats, _ = tomo.compute_reduced_flats(reduced_method="median")
+    darks = tomo.compute_reduced_darks(reduced_method="mean", output_dtype=np.float32)
+    flats = tomo.compute_reduced_flats(reduced_method="median", output_dtype=np.float32)
     (dark,) = darks.values()
     assert sorted(flats) == [0, 4]
     for k in range(5):

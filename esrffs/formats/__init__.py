@@ -1,0 +1,93 @@
+"""What is in a file?  Which reader for it?
+
+Decided here: what a file is taken for, by its first bytes with its name as a hint.  This much
+runs in the daemon, so nothing here loads a format library; the readers do, in worker processes,
+once one is opened.
+"""
+
+from typing import Literal
+
+from esrffs.formats.raster_signatures import HEAD, Pread, codec_of
+from esrffs.model import Reader
+
+Format = Literal["hdf5", "spec", "raster"]
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HDF5_NAMES = (
+    *(".h5", ".hdf5", ".hdf", ".he5", ".h5oina", ".nxs", ".nx", ".nexus", ".nx5", ".nc", ".nc4"),
+    *(".mat", ".cxi", ".ims", ".jld", ".jld2", ".loom", ".hdr5"),
+)
+_NEVER = (  # what other formats could be found inside of, or what is already as users want it
+    *(b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06", b"%PDF-", b"\x7fELF", b"#!", b"\xfd7zXZ\0"),
+    *(b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"SQLite format 3\0"),
+)
+_TAR = slice(257, 262)
+
+
+def recognise(pread: Pread, size: int, name: str) -> Format | None:
+    """The format of a file of `size` bytes called `name`; None: not a data file, or not known.
+
+    One read of a page for nearly every file.  Raises what `pread` raises.
+    """
+    head = pread(0, min(HEAD, size))
+    if head.startswith(_HDF5):
+        return "hdf5"
+    if len(head) < 8 or head.startswith(_NEVER) or head[_TAR] == b"ustar":
+        return None
+    if codec_of(_remembering(head, pread), size, name):
+        return "raster"
+    if _behind_user_block(head, pread, size, name):
+        return "hdf5"
+    return "spec" if _is_spec(head, name) else None
+
+
+def open_reader(format_: Format, path: str, confine: str | None) -> Reader:
+    """An open reader; runs in a worker process.  Nothing outside the folder `confine` is read."""
+    if format_ == "hdf5":
+        from esrffs.formats.hdf5 import Hdf5Reader
+
+        return Hdf5Reader(path, confine)
+    if format_ == "spec":
+        from esrffs.formats.spec import SpecReader
+
+        return SpecReader(path, confine)
+    from esrffs.formats.raster import RasterReader
+
+    return RasterReader(path, confine)
+
+
+def open_series(paths: tuple[str, ...]) -> Reader:
+    """An open reader of raster files that make up one stack, in this order."""
+    from esrffs.formats.raster_series import SeriesReader
+
+    return SeriesReader(paths)
+
+
+def _remembering(head: bytes, pread: Pread) -> Pread:
+    """Gives the head again without reading it again."""
+    return lambda offset, count: head[:count] if offset == 0 else pread(offset, count)
+
+
+def _is_spec(head: bytes, name: str) -> bool:
+    """Every Spec file starts with a `#` line: the rest need not load what looks further."""
+    if not head.lstrip().startswith(b"#"):
+        return False
+    from esrffs.formats.spec import recognise_spec
+
+    return recognise_spec(head, name)
+
+
+def _behind_user_block(head: bytes, pread: Pread, size: int, name: str) -> bool:
+    """HDF5 may start at 512, 1024, 2048 … too: past the first page, the name must promise it."""
+    offset = 512
+    while offset + len(_HDF5) <= size:
+        if offset + len(_HDF5) <= len(head):
+            found = head[offset : offset + len(_HDF5)]
+        elif name.lower().endswith(_HDF5_NAMES):
+            found = pread(offset, len(_HDF5))
+        else:
+            return False
+        if found == _HDF5:
+            return True
+        offset *= 2
+    return False

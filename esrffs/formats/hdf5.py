@@ -1,0 +1,172 @@
+"""HDF5 files, NeXus, netCDF-4 and MATLAB 7.3 among them.
+
+Decided here: how the objects of an HDF5 file look to the rest of esrffs.  An address is a path
+inside the file.  A committed datatype is described as JSON.  A member that cannot be described
+is a `BrokenInfo`, and never spoils its neighbours.
+
+The low-level API is used throughout: it is several times faster than `h5py.File`.
+"""
+
+from esrffs.attributes import to_json, value_to_json
+from esrffs.errors import EsrffsError, ForbiddenError, MissingError, UnsupportedError
+from esrffs.formats.hdf5_attributes import attributes
+from esrffs.formats.hdf5_layout import chunk_index, layout
+from esrffs.formats.hdf5_library import h5, h5d, h5g, h5l, h5o, h5p, h5t, ours
+from esrffs.formats.hdf5_links import Files, Found, HdfObject, expected, find_file
+from esrffs.formats.hdf5_sources import check_shape_allowed
+from esrffs.formats.hdf5_types import Array, decoded, element_type
+from esrffs.formats.hdf5_values import Values, dataset_of, shape_of
+from esrffs.model import (
+    Box,
+    BrokenInfo,
+    ChunkIndex,
+    DatasetInfo,
+    GroupInfo,
+    Kind,
+    LinkInfo,
+    Listing,
+    Member,
+    Text,
+    TextInfo,
+)
+
+_Kinds = dict[object, Kind | EsrffsError]  # what links lead to, by their values
+
+
+class Hdf5Reader:
+    """One HDF5 file.  Where `confine` is the real path of a folder, nothing outside is opened."""
+
+    def __init__(self, path: str, confine: str | None) -> None:
+        self._files = Files(path, confine)
+        self._values = Values(self._files)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._files!r})"
+
+    def listing(self, address: str) -> Listing:
+        """Members in the order of their creation where that was tracked, else by name."""
+        with self._files.call(address) as group:
+            if not isinstance(group.object, h5g.GroupID):
+                raise MissingError(f"{address} is not a group")
+            kinds: _Kinds = {}
+            members = tuple(self._member(group, *link, kinds) for link in _links(group.object))
+            return Listing(members, _attributes(group), _identity(group))
+
+    def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+        """The object at this path, links followed; MissingError, LoopError, ForbiddenError."""
+        with self._files.call(path) as found:
+            return self._described(found, path.rstrip("/").rpartition("/")[2])
+
+    def read(self, address: str, box: Box) -> Array:
+        """The elements of this box, of the dtype that the listing told."""
+        with self._files.call(address) as found:
+            return self._values.read(found, box)
+
+    def attributes(self, address: str) -> bytes:
+        """All attributes of the object as JSON."""
+        with self._files.call(address) as found:
+            return to_json(attributes(found.object, found.file.references))
+
+    def text(self, address: str) -> bytes:
+        """A dataset that numpy could hold only by pickling, or a datatype, as JSON."""
+        with self._files.call(address) as found:
+            return self._json(found)
+
+    def chunk_index(self, address: str) -> ChunkIndex:
+        """Where the chunks lie; DamagedError where not all of them are in the file."""
+        with self._files.call(address) as found:
+            return chunk_index(dataset_of(found), found.file)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._files.close()
+
+    def _member(self, group: Found, name: bytes, type_: int, kinds: _Kinds) -> Member:
+        shown = decoded(name)
+        try:
+            with ours(shown):
+                if name == b"." or b"/" in name:
+                    return BrokenInfo(shown, "HDF5 cannot open an object of this name")
+                if type_ == h5l.TYPE_HARD:
+                    member = h5o.open(group.object, name)
+                    address = f"{group.address}/{shown}"
+                    return self._described(Found(member, group.file, address), shown)
+                value = group.object.links.get_val(name)
+                return self._link(group, shown, type_, value, kinds)
+        except EsrffsError as error:
+            return BrokenInfo(shown, str(error))
+
+    def _link(self, group: Found, name: str, type_: int, value: object, kinds: _Kinds) -> LinkInfo:
+        if value not in kinds:
+            try:
+                kinds[value] = _kind(self._files.target(group, type_, value).object)
+            except EsrffsError as error:
+                kinds[value] = error
+        kind = kinds[value]
+        forbidden = isinstance(kind, ForbiddenError)
+        known = None if isinstance(kind, EsrffsError) else kind
+        match value:
+            case bytes():
+                return LinkInfo(name, decoded(value), None, known, forbidden)
+            case (bytes() as file, bytes() as path):
+                place = self._place(file, group.file.path)
+                return LinkInfo(name, decoded(path), place, known, forbidden)
+        raise UnsupportedError(str(kind))
+
+    def _place(self, file: bytes, holder: str) -> str:
+        try:
+            return find_file(file, holder, self._files.confine)
+        except EsrffsError:
+            return expected(file, holder)
+
+    def _described(self, found: Found, name: str) -> GroupInfo | DatasetInfo | TextInfo:
+        if isinstance(found.object, h5g.GroupID):
+            return GroupInfo(name, found.address, _identity(found))
+        if isinstance(found.object, h5d.DatasetID):
+            check_shape_allowed(self._files, found.file, found.object)
+            element = element_type(found.object.get_type())
+            if not element.pickled:
+                shape = shape_of(found, element)
+                dtype = self._values.dtype(found, element)
+                where = layout(found.object, element, shape, found.file)
+                return DatasetInfo(name, found.address, shape, dtype, where, _attributes(found))
+        return TextInfo(name, found.address, Text.of(self._json(found)), _attributes(found))
+
+    def _json(self, found: Found) -> bytes:
+        if isinstance(found.object, h5t.TypeID):
+            return value_to_json(_committed(found.object))
+        return value_to_json(self._values.nested(found))
+
+
+def _identity(group: Found) -> int:
+    return group.file.brand | h5o.get_info(group.object).addr
+
+
+def _links(group: h5g.GroupID) -> list[tuple[bytes, int]]:
+    links: list[tuple[bytes, int]] = []
+    tracked = group.get_create_plist().get_link_creation_order() & h5p.CRT_ORDER_TRACKED
+    index = h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME
+    group.links.iterate(
+        lambda name, link: links.append((name, link.type)), info=True, idx_type=index
+    )
+    return links
+
+
+def _kind(target: HdfObject) -> Kind:
+    if isinstance(target, h5g.GroupID):
+        return "group"
+    if isinstance(target, h5d.DatasetID) and not element_type(target.get_type()).pickled:
+        return "dataset"
+    return "text"
+
+
+def _attributes(found: Found) -> Text | None:
+    told = attributes(found.object, found.file.references)
+    return Text.of(to_json(told)) if told else None
+
+
+def _committed(datatype: h5t.TypeID) -> object:
+    """What there is to say about a datatype that stands in the file by itself."""
+    element = element_type(datatype)
+    told = {"dtype": str(element.dtype({})), "shape": element.dims, "enum": element.enumeration}
+    return {key: value for key, value in told.items() if value}

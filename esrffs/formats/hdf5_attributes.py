@@ -1,0 +1,84 @@
+"""The attributes of an HDF5 object.
+
+Decided here: which attributes there are, in which order (of creation where that was tracked, else
+as they stand in the file), and what stands for those that cannot be read: null, and the reason
+under `"__error__"`.  An enumeration's names and values come last, under `"__enum__"`.
+"""
+
+import numpy as np
+
+from esrffs.errors import EsrffsError, TooLargeError
+from esrffs.formats.hdf5_library import FOREIGN, h5, h5a, h5d, h5g, h5p, h5s, h5t
+from esrffs.formats.hdf5_types import Array, References, decoded, element_type, plain
+
+_LIMIT = 16 << 20  # bytes of one attribute
+_COMPACT = 8  # so many stand in the object's header, in the order in which they were made
+
+
+def attributes(
+    holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID, references: References
+) -> dict[str, object]:
+    """All attributes, as `esrffs.attributes` takes them.  Raises nothing of ours."""
+    found: dict[str, object] = {}
+    errors: dict[str, str] = {}
+    try:
+        for name in _names(holder):
+            _take(holder, name, references, found, errors)
+    except FOREIGN as error:
+        errors["*"] = str(error)
+    if errors:
+        found["__error__"] = errors
+    if not isinstance(holder, h5g.GroupID):
+        _enumerate(holder, found)
+    return found
+
+
+def _take(
+    holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID,
+    name: bytes,
+    references: References,
+    found: dict[str, object],
+    errors: dict[str, str],
+) -> None:
+    key = decoded(name)
+    try:
+        found[key] = _value(h5a.open(holder, name), references)
+    except (EsrffsError, MemoryError, *FOREIGN) as error:
+        found[key], errors[key] = None, str(error)
+
+
+def _names(holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID) -> list[bytes]:
+    count = h5a.get_num_attrs(holder)
+    if not count:
+        return []
+    names: list[bytes] = []
+    index = h5.INDEX_NAME
+    if count > _COMPACT and not isinstance(holder, h5t.TypeID):
+        tracked = holder.get_create_plist().get_attr_creation_order() & h5p.CRT_ORDER_TRACKED
+        index = h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME
+    h5a.iterate(holder, names.append, index_type=index, order=h5.ITER_NATIVE)
+    return names
+
+
+def _value(attribute: h5a.AttrID, references: References) -> object:
+    size = attribute.get_storage_size()
+    if size > _LIMIT:
+        raise TooLargeError(f"{size} bytes are more than an attribute may have here")
+    space = attribute.get_space()
+    if space.get_simple_extent_type() == h5s.NULL:
+        return None
+    element = element_type(attribute.get_type())
+    value: Array = np.zeros(space.shape + element.dims, element.held)
+    if value.size:
+        attribute.read(value, mtype=element.memory)
+    return plain(value, references)
+
+
+def _enumerate(holder: h5d.DatasetID | h5t.TypeID, found: dict[str, object]) -> None:
+    try:
+        stored = holder.get_type() if isinstance(holder, h5d.DatasetID) else holder
+        named = element_type(stored).enumeration
+    except (EsrffsError, *FOREIGN):
+        return  # the dataset itself says why
+    if named:
+        found["__enum__"] = named

@@ -1,0 +1,143 @@
+"""Where the values of an HDF5 dataset lie in its file, and whether they lie there at all.
+
+Decided here: which datasets others may read without the HDF5 library (`Extent`, `Chunked` with
+`indexed`), and what is checked before the library is let read, because it makes zeros of whatever
+lies past the end of a file.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from esrffs.errors import DamagedError, UnsupportedError
+from esrffs.formats.hdf5_library import h5, h5d, h5p, h5z, partial_chunks_unfiltered
+from esrffs.formats.hdf5_links import OpenFile
+from esrffs.formats.hdf5_types import Array, ElementType
+from esrffs.model import Asked, Box, Chunked, ChunkIndex, Extent, Layout
+
+_GRID_LIMIT = 1 << 22  # chunks in one index: 80 MiB of it
+_BASED = h5.get_libversion() >= (2, 0, 0)  # chunk offsets count from the start of the file
+
+
+def layout(
+    dataset: h5d.DatasetID, element: ElementType, shape: tuple[int, ...], file: OpenFile
+) -> Layout:
+    """How the values of this shape (axes of an array type included) can be got at."""
+    offset, size = dataset.get_offset(), element.held.itemsize * math.prod(shape)
+    if offset is not None:  # contiguous, and in this file
+        written = size and dataset.get_storage_size() == size  # else the offset means nothing
+        whole = element.verbatim and written and file.holds(offset + size)
+        return Extent(offset) if whole else Asked()
+    plist = dataset.get_create_plist()
+    if plist.get_layout() != h5d.CHUNKED or not shape:
+        return Asked()
+    return _chunked(plist, element, shape, file)
+
+
+def _chunked(
+    plist: h5p.PropDCID, element: ElementType, shape: tuple[int, ...], file: OpenFile
+) -> Chunked:
+    chunk = (*plist.get_chunk(), *element.dims)
+    if not element.verbatim:
+        return Chunked(chunk)
+    filters = tuple(_filters(plist))
+    partial = any(n % k for n, k in zip(shape, chunk, strict=True))
+    indexed = (
+        0 < math.prod(_grid(shape, chunk)) <= _GRID_LIMIT
+        and not (filters and partial and partial_chunks_unfiltered(plist))
+        and (_BASED or not file.id.get_create_plist().get_userblock())
+        and not file.truncated()
+    )
+    return Chunked(chunk, filters, _fill(plist, element), indexed)
+
+
+def _grid(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
+    return tuple(-(-n // k) for n, k in zip(shape, chunk, strict=True))
+
+
+def _filters(plist: h5p.PropDCID) -> Iterator[tuple[int, tuple[int, ...]]]:
+    for index in range(plist.get_nfilters()):
+        code, _flags, values, _name = plist.get_filter(index)
+        yield code, tuple(values)
+
+
+def _fill(plist: h5p.PropDCID, element: ElementType) -> bytes | None:
+    defined = plist.fill_value_defined()
+    if plist.get_fill_time() == h5d.FILL_TIME_NEVER or defined == h5d.FILL_VALUE_UNDEFINED:
+        return None
+    if defined == h5d.FILL_VALUE_DEFAULT:
+        return bytes(element.held.itemsize)
+    if element.dims or element.held.kind == "V":
+        return None  # more than one number: the reader knows
+    value: Array = np.zeros((), element.held)
+    plist.get_fill_value(value)
+    return value.tobytes()
+
+
+def missing_filters(plist: h5p.PropDCID) -> list[int]:
+    """The numbers of filters that this dataset uses and nothing here can undo."""
+    return [code for code, _ in _filters(plist) if not h5z.filter_avail(code)]
+
+
+def chunk_index(dataset: h5d.DatasetID, file: OpenFile) -> ChunkIndex:
+    """Where each chunk lies; DamagedError where that cannot be inside the file."""
+    shape, chunk = dataset.shape, dataset.get_create_plist().get_chunk()
+    index = _walked(dataset, shape, chunk)
+    written = index.offsets >= 0
+    if index.sizes[written].sum() != dataset.get_storage_size():
+        raise DamagedError("the chunk index does not agree with itself")
+    if past_the_end(index, file.size()).any():
+        raise DamagedError("truncated: a chunk lies past the end of the file")
+    return index
+
+
+def past_the_end(index: ChunkIndex, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which chunks are not (wholly) in a file of this size."""
+    return (index.offsets >= 0) & (index.offsets + index.sizes > size)
+
+
+def _walked(dataset: h5d.DatasetID, shape: Sequence[int], chunk: Sequence[int]) -> ChunkIndex:
+    grid = _grid(shape, chunk)
+    total = math.prod(grid)
+    if total > _GRID_LIMIT:
+        raise UnsupportedError(f"{total} chunks are more than an index of them is made for")
+    index = ChunkIndex(
+        np.full(total, -1, np.int64), np.zeros(total, np.int64), np.zeros(total, np.uint32)
+    )
+    steps = [math.prod(grid[axis + 1 :]) for axis in range(len(grid))]
+    axes = list(zip(steps, chunk, strict=True))
+    left = total
+
+    def note(stored: h5d.StoreInfo) -> bool | None:
+        nonlocal left
+        left -= 1
+        number = sum(
+            at // k * step for at, (step, k) in zip(stored.chunk_offset, axes, strict=True)
+        )
+        if left < 0 or not 0 <= number < total:
+            return True  # a damaged tree: what is missing then shows in the sum of sizes
+        index.offsets[number] = stored.byte_offset
+        index.sizes[number] = stored.size
+        index.masks[number] = stored.filter_mask
+        return None
+
+    dataset.chunk_iter(note)
+    return index
+
+
+def check_within(dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box, file: OpenFile) -> None:
+    """DamagedError if this (not empty) box needs bytes that a truncated file has lost."""
+    shape, size = dataset.shape, file.size()
+    if plist.get_layout() == h5d.CONTIGUOUS:
+        offset = dataset.get_offset()
+        last = int(np.ravel_multi_index([n - 1 for n in box.stop], shape)) if shape else 0
+        itemsize = dataset.get_type().get_size()
+        if dataset.get_storage_size() and offset + (last + 1) * itemsize > size:
+            raise DamagedError(f"truncated: its values go on past the file's {size} bytes")
+    elif plist.get_layout() == h5d.CHUNKED:
+        chunk = plist.get_chunk()
+        lost = past_the_end(_walked(dataset, shape, chunk), size).reshape(_grid(shape, chunk))
+        touched = zip(box.start, box.stop, chunk, strict=True)
+        if lost[tuple(slice(a // k, -(-b // k)) for a, b, k in touched)].any():
+            raise DamagedError(f"truncated: a chunk lies past the file's {size} bytes")

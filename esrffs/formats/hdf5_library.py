@@ -1,0 +1,89 @@
+"""The HDF5 library, loaded and called so that it does no harm.
+
+Decided here: the environment that it finds, how a file is opened, and what becomes of its errors.
+The other `hdf5*` modules take h5py from here, because the environment is read when it is loaded.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# An acquisition that opens the file for writing must not fail because it is mounted here.
+os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
+# What a file's sources are is said by the file, not by the environment of whoever mounts it.
+for _prefix in ("HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"):
+    os.environ.pop(_prefix, None)
+
+import h5py  # noqa: E402
+import hdf5plugin  # noqa: E402, F401  (its import is what registers its filters)
+from h5py import h5, h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5r, h5s, h5t, h5z  # noqa: E402
+
+from esrffs.errors import (  # noqa: E402
+    DamagedError,
+    EsrffsError,
+    TooLargeError,
+    UnsupportedError,
+)
+
+__all__ = ["h5", "h5a", "h5d", "h5f", "h5g", "h5l", "h5o", "h5p", "h5py", "h5r", "h5s", "h5t"]
+__all__ += ["FOREIGN", "close_file", "h5z", "open_file", "ours", "partial_chunks_unfiltered"]
+
+FOREIGN = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
+
+
+@contextmanager
+def ours(what: str) -> Iterator[None]:
+    """Turn every failure of h5py into one of ours that names `what` failed."""
+    try:
+        yield
+    except EsrffsError:
+        raise
+    except MemoryError as error:
+        raise TooLargeError(f"{what}: not enough memory") from error
+    except FOREIGN as error:
+        raise DamagedError(f"{what}: {error}") from error
+
+
+def open_file(path: str, degree: int = h5f.CLOSE_STRONG) -> h5f.FileID:
+    """Open without a lock; a file that a SWMR writer has, or had when it died, as its reader."""
+    name = os.fsencode(path)
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(degree)
+    access.set_file_locking(False, True)
+    with ours("cannot be opened as HDF5"):
+        try:
+            return h5f.open(name, h5f.ACC_RDONLY, access)
+        except OSError as error:
+            if "already open for write" not in str(error):
+                raise
+        return _open_unfinished(name, access)
+
+
+def _open_unfinished(name: bytes, access: h5p.PropFAID) -> h5f.FileID:
+    try:
+        return h5f.open(name, h5f.ACC_RDONLY | h5f.ACC_SWMR_READ, access)
+    except OSError as error:
+        raise UnsupportedError(
+            "marked as open for writing, without SWMR: its writer is at work, or died"
+            f" (then `h5clear -s` helps): {error}"
+        ) from error
+
+
+def close_file(file: h5f.FileID) -> None:
+    """Close a file and whatever is open in it, however weakly it was opened."""
+    if file.valid:
+        for opened in h5f.get_obj_ids(file, h5f.OBJ_ALL & ~h5f.OBJ_FILE):
+            opened.close()
+        file.close()
+
+
+def partial_chunks_unfiltered(plist: h5p.PropDCID) -> bool:
+    """H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, which h5py does not tell; True where unknown."""
+    options = ctypes.c_uint()
+    try:
+        get = ctypes.CDLL(h5p.__file__).H5Pget_chunk_opts  # found in the libhdf5 that h5py uses
+        failed = get(ctypes.c_int64(plist.id), ctypes.byref(options)) < 0
+    except (OSError, AttributeError):
+        return True
+    return failed or bool(options.value & 2)

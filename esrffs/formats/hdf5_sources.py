@@ -1,0 +1,296 @@
+"""HDF5 datasets whose values lie in other files: virtual datasets and external raw storage.
+
+Decided here: which files those are, that they may be opened, and that they hold what is asked of
+them.  libhdf5 makes fill values or zeros of a file that is missing, short, or one too many to be
+open; so nothing is left to it that was not checked just before.
+"""
+
+import math
+import os
+import re
+import resource
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from esrffs.errors import DamagedError, EsrffsError, MissingError, UnsupportedError
+from esrffs.formats.hdf5_library import h5d, h5p, h5s, h5t
+from esrffs.formats.hdf5_links import Files, Found, OpenFile, find_file
+from esrffs.formats.hdf5_types import Array, ElementType
+from esrffs.model import Box
+
+_DEPTH = 8  # virtual datasets of virtual datasets
+_UNLIMITED = h5s.UNLIMITED
+_Need = int | list[int]  # elements, of all of a source; or the lengths of its axes
+_SPARE = 64  # file descriptors that others in this process may need
+
+
+def read_external(files: Files, found: Found, element: ElementType, box: Box) -> Array:
+    """A (not empty) box of values that lie in raw files, read without libhdf5.
+
+    Relative paths start at the folder of the HDF5 file; libhdf5 would take the working directory.
+    """
+    dataset, plist = found.object, found.object.get_create_plist()
+    if element.leaves or element.pickled:
+        raise UnsupportedError("variable-length values in external raw storage")
+    stored = dataset.get_type()
+    size = stored.get_size()
+    segments = [plist.get_external(index) for index in range(plist.get_external_count())]
+    content = b"".join(
+        piece
+        for start, count in _runs(dataset.shape, box)
+        for piece in _pieces(files, found.file, segments, start * size, count * size)
+    )
+    return _converted(content, stored, element).reshape(box.shape + element.dims)
+
+
+def _runs(shape: tuple[int, ...], box: Box) -> Iterator[tuple[int, int]]:
+    """First element and number of elements of each stretch of the box without a gap."""
+    inner = len(shape)
+    while inner and box.shape[inner - 1] == shape[inner - 1]:
+        inner -= 1
+    outer = max(0, inner - 1)
+    for index in np.ndindex(*box.shape[:outer]):
+        corner = np.add(box.start, (*index, *[0] * (len(shape) - outer)))
+        first = np.ravel_multi_index(tuple(corner), shape) if shape else 0
+        yield int(first), math.prod(box.shape[outer:])
+
+
+def _pieces(
+    files: Files, holder: OpenFile, segments: Sequence[tuple[bytes, int, int]], at: int, count: int
+) -> Iterator[bytes]:
+    """`count` bytes from byte `at` of the raw data, which these segments of files make up."""
+    for name, offset, size in segments:
+        if count and at < size:
+            wanted = min(count, size - at)
+            yield _pread(find_file(name, holder.path, files.confine), wanted, offset + at)
+            at, count = at + wanted, count - wanted
+        at -= size
+    if count:
+        raise DamagedError("its raw files hold fewer values than it has")
+
+
+def _pread(path: str, count: int, offset: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        content = file.read(count)
+    if len(content) < count:
+        raise DamagedError(f"truncated: {path} has fewer than {offset + count} bytes")
+    return content
+
+
+def _converted(content: bytes, stored: h5t.TypeID, element: ElementType) -> Array:
+    number = len(content) // stored.get_size()
+    size = max(stored.get_size(), element.memory.get_size())
+    buffer = np.zeros(number * size, np.uint8)
+    buffer[: len(content)] = np.frombuffer(content, np.uint8)
+    if not element.verbatim:
+        h5t.convert(stored, element.memory, number, buffer)
+    return buffer[: number * element.memory.get_size()].view(element.held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """A regular hyperslab along one axis: `count` blocks of `block` elements every `stride`."""
+
+    start: int
+    stride: int
+    count: int
+    block: int
+
+    @property
+    def unlimited(self) -> bool:
+        return _UNLIMITED in (self.count, self.block)
+
+    def ordinal(self, last: int) -> int:
+        """How many selected elements there are up to position `last`, at most."""
+        past = last - self.start
+        if self.block == _UNLIMITED:
+            return past + 1
+        return past // self.stride * self.block + min(past % self.stride + 1, self.block)
+
+    def position(self, ordinal: int) -> int:
+        """Where the selected element with this (1-based) number stands."""
+        if self.block == _UNLIMITED:
+            return self.start + ordinal - 1
+        turns, rest = divmod(ordinal - 1, self.block)
+        return self.start + turns * self.stride + rest
+
+    def end(self) -> int:
+        """Just past the last selected element."""
+        return self.start + (self.count - 1) * self.stride + self.block
+
+    def blocks(self, start: int, stop: int) -> range:
+        """The numbers of the blocks that meet start … stop."""
+        first = max(0, (start - self.start - self.block) // self.stride + 1)
+        return range(first, max(first, -(-(stop - self.start) // self.stride)))
+
+
+def _axes(space: h5s.SpaceID) -> list[_Axis]:
+    return [_Axis(*axis) for axis in zip(*space.get_regular_hyperslab(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    """Elements of a virtual dataset and the elements of a source that they are."""
+
+    file: bytes
+    name: bytes
+    virtual: h5s.SpaceID
+    source: h5s.SpaceID
+
+    @property
+    def open_ended(self) -> bool:
+        space = self.virtual
+        return bool(
+            space.get_select_type() == h5s.SEL_HYPERSLABS
+            and space.is_regular_hyperslab()
+            and any(axis.unlimited for axis in _axes(space))
+        )
+
+    @property
+    def numbered(self) -> bool:
+        return b"%b" in (self.file + self.name).replace(b"%%", b"")
+
+    def called(self, block: int) -> tuple[bytes, bytes]:
+        """File and dataset for this block: `%b` is its number, `%%` a percent sign."""
+        number = {b"%b": b"%d" % block, b"%%": b"%"}
+        one, two = (
+            re.sub(rb"%[b%]", lambda hit: number[hit[0]], name) for name in (self.file, self.name)
+        )
+        return one, two
+
+
+def _mappings(plist: h5p.PropDCID) -> Iterator[_Mapping]:
+    for index in range(plist.get_virtual_count()):
+        yield _Mapping(
+            plist.get_virtual_filename(index).encode("utf-8", "surrogateescape"),
+            plist.get_virtual_dsetname(index).encode("utf-8", "surrogateescape"),
+            plist.get_virtual_vspace(index),
+            plist.get_virtual_srcspace(index),
+        )
+
+
+def check_shape_allowed(files: Files, holder: OpenFile, dataset: h5d.DatasetID) -> None:
+    """ForbiddenError if libhdf5, to tell the shape, would open what this mount may not read."""
+    if files.confine is None or dataset.get_offset() is not None:
+        return
+    plist = dataset.get_create_plist()
+    if plist.get_layout() != h5d.VIRTUAL:
+        return
+    for mapping in _mappings(plist):
+        if not mapping.open_ended:
+            continue
+        block = 0
+        try:
+            while _source_path(files, holder, mapping.called(block)[0]) and mapping.numbered:
+                block += 1
+        except MissingError:
+            continue  # one that is not there cannot be opened
+
+
+def _source_path(files: Files, holder: OpenFile, name: bytes) -> str:
+    if name == b".":
+        return holder.path
+    return find_file(name, holder.path, files.confine, by_library=True)
+
+
+def check_sources(files: Files, found: Found, box: Box, depth: int = _DEPTH) -> int:
+    """See that every source that a (not empty) box needs is there; returns how many files."""
+    if depth == 0:
+        raise UnsupportedError("virtual datasets of virtual datasets without end")
+    names: set[bytes] = set()
+    for mapping in _mappings(found.object.get_create_plist()):
+        for file, name, needed in _needed(mapping, box):
+            names.add(file)
+            try:
+                _check_source(files, found, file, name, needed, depth)
+            except EsrffsError as error:
+                text = f"source {os.fsdecode(file)}, {os.fsdecode(name)}: {error}"
+                raise type(error)(text) from error
+            if found.file is files.main and too_many(files.count):
+                files.release()
+    return len(names)
+
+
+def too_many(number: int) -> bool:
+    """Whether libhdf5 could run out of file descriptors, and say nothing, with so many sources."""
+    return number + _SPARE > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _needed(mapping: _Mapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
+    """Each source that a box needs: file, dataset, and what must be in it."""
+    if not mapping.open_ended:
+        overlap = mapping.virtual.copy()
+        if box.start:
+            overlap.select_hyperslab(box.start, box.shape, op=h5s.SELECT_AND)
+        if overlap.get_select_npoints():
+            yield (*mapping.called(0), _lengths(mapping, box))
+        return
+    axes = _axes(mapping.virtual)
+    for axis, start, stop in zip(axes, box.start, box.stop, strict=True):
+        if stop <= axis.start or (not axis.unlimited and start >= axis.end()):
+            return
+    axis, start, stop = next(
+        row for row in zip(axes, box.start, box.stop, strict=True) if row[0].unlimited
+    )
+    if not mapping.numbered:
+        last = axis.ordinal(stop - 1)
+        lengths = [a.position(last) + 1 if a.unlimited else a.end() for a in _axes(mapping.source)]
+        yield (*mapping.called(0), lengths)
+        return
+    size = math.prod(a.block if a is axis else a.count * a.block for a in axes)
+    for block in axis.blocks(start, stop):
+        yield (*mapping.called(block), _whole(mapping.source, size))
+
+
+def _whole(source: h5s.SpaceID, size: int) -> _Need:
+    if source.get_select_type() == h5s.SEL_ALL:
+        return size
+    return [n + 1 for n in source.get_select_bounds()[1]]
+
+
+def _lengths(mapping: _Mapping, box: Box) -> _Need:
+    """What a source needs to have; less than all of it where both selections are like boxes."""
+    size = mapping.virtual.get_select_npoints()
+    if mapping.source.get_select_type() == h5s.SEL_ALL or not box.start:
+        return _whole(mapping.source, size)
+    low, high = mapping.source.get_select_bounds()
+    first, last = mapping.virtual.get_select_bounds()
+    counts = tuple(b - a + 1 for a, b in zip(low, high, strict=True))
+    if counts != tuple(b - a + 1 for a, b in zip(first, last, strict=True)):
+        return [n + 1 for n in high]
+    if math.prod(counts) != size:
+        return [n + 1 for n in high]
+    ends = zip(low, first, last, box.stop, strict=True)
+    return [a + min(c + 1, stop) - b for a, b, c, stop in ends]
+
+
+def _check_source(
+    files: Files, holder: Found, file: bytes, name: bytes, needed: _Need, depth: int
+) -> None:
+    path = _source_path(files, holder.file, file)
+    other = holder.file if file == b"." else files.other(path)
+    source = files.walk(Found(other.root, other, ""), name)
+    if not isinstance(source.object, h5d.DatasetID):
+        raise MissingError("not a dataset")
+    plist = source.object.get_create_plist()
+    virtual = plist.get_layout() == h5d.VIRTUAL
+    check_shape_allowed(files, source.file, source.object)
+    shape = source.object.shape
+    if shape is None or not _holds(shape, needed):
+        raise DamagedError(f"has only the shape {shape}, and more of it is needed")
+    if plist.get_external_count():
+        raise UnsupportedError("lies in raw files")
+    if source.file.truncated():
+        raise DamagedError("lies in a truncated file")
+    if virtual and math.prod(shape):
+        stop = shape if isinstance(needed, int) else tuple(needed)
+        check_sources(files, source, Box((0,) * len(shape), stop), depth - 1)
+
+
+def _holds(shape: tuple[int, ...], needed: _Need) -> bool:
+    if isinstance(needed, int):
+        return math.prod(shape) >= needed
+    return len(needed) == len(shape) and all(n <= m for n, m in zip(needed, shape, strict=True))

@@ -1,0 +1,249 @@
+"""Which of FabIO's codecs reads a file, by its first bytes.  Loads no format library.
+
+Decided here: what is plausibly an image, since FabIO must not be tried on anything else.  A magic
+number that other files share as well is never enough: then the header must make sense, or the
+name must say the same.  What FabIO recognises but does not read, or reads wrong (text and colour
+PNM), is no raster here; nor are `.npy` (already what users want) and plain binary.
+"""
+
+import bz2
+import re
+import struct
+import zlib
+from collections.abc import Callable
+
+Pread = Callable[[int, int], bytes]  # (offset, count) → bytes, fewer at the end of the file
+
+TIFF_CODECS = ("tif", "marccd", "pilatus")
+HEAD = 4096  # bytes: one page, and enough of a header to tell
+_BZ2_BLOCK = 1 << 20  # bytes: nothing comes out of bzip2 before a whole block (≤ 900 kB) is in
+
+_NAMES = {
+    *("edf", "cor", "cbf", "tif", "tiff", "mccd", "img", "msk", "spr", "f2d", "pnm", "pgm", "jpg"),
+    *("jpeg", "jp2", "jpx", "j2k", "jpf", "jpg2", "kcd", "dm3", "sfrm", "mrc", "map", "fei", "spe"),
+    *("mpa", "esperanto", "eseperanto", "esper", "xml", "xsd", "osc", "stl"),
+}
+_CAMERAS = {"cr2", "nef", "nrw", "dng", "arw", "orf", "pef", "rw2", "srw", "3fr"}  # TIFF inside
+_GE_NAME = re.compile(r"ge\d*")
+_MAR_NAME = re.compile(r"mar(1200|1600|1800|2000|2300|2400|3000|3450)")
+
+_GE_HEADER = 8192  # bytes
+_GE_FRAME = 2048 * 2048 * 2  # bytes
+_PIXI_FRAME = 24 + 476 * 512 * 2  # bytes
+_MRC_ITEMSIZE = {0: 1, 1: 2, 2: 4, 3: 8, 4: 8, 6: 2}  # bytes, by mode
+_SPE_ITEMSIZE = {0: 4, 1: 4, 2: 2, 3: 2}  # bytes, by data type
+
+_EDF_PADDING = 512  # bytes that may follow the data; no second frame is smaller
+_EDF_ENTRY = re.compile(rb"[\s\0]{0,4}\{[\s\0]*([\w .:/~#%()\[\]+-]{1,80}?)\s*=[^;{}]*[;}]")
+_EDF_KEYS = re.compile(
+    rb"[{;\s](EDF_DataBlockID|EDF_DataFormatVersion|HeaderID|ByteOrder|DataType|Dim_1)\s*=",
+    re.IGNORECASE,
+)
+_PGM = re.compile(rb"P5[ \t\r]*\n\s*\d+\s+\d+\s+\d+\s")
+_SPREADSHEET = re.compile(rb"(#[^\n]*\n)*\s*\d+\s+\d+\b[^\n]*\n")
+
+_Test = Callable[[bytes, int | None, str], bool]  # head, size, suffix
+
+
+def codec(head: bytes, size: int | None, name: str) -> str | None:
+    """FabIO's codec, without "image", for a file that starts with `head`; None: no raster.
+
+    `size` is that of the whole file in bytes, None where it is not known (inside a `.gz`).
+    """
+    suffix = _suffix(name)
+    for found, test in _CODECS:
+        if test(head, size, suffix):
+            return _tiff(head, name) if found == "tif" else found
+    return None
+
+
+def codec_of(pread: Pread, size: int, name: str) -> str | None:
+    """The same for a file that is yet to be read, which may also be compressed.
+
+    `.gz` and `.bz2` count where the file is so named and so made: FabIO goes by the name.
+    One read of a page, a second one for `.bz2` of what is named like a raster.
+    """
+    head = pread(0, min(HEAD, size))
+    inner, _, suffix = name.rpartition(".")
+    try:
+        if suffix == "gz" and head.startswith(b"\x1f\x8b"):
+            content = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD)
+        elif suffix == "bz2" and head.startswith(b"BZh") and _has_raster_name(inner):
+            decompressor = bz2.BZ2Decompressor()
+            content = decompressor.decompress(head, HEAD)
+            if not content and len(head) < size:
+                content = decompressor.decompress(pread(len(head), _BZ2_BLOCK), HEAD)
+        else:
+            return codec(head, size, name)
+    except (zlib.error, OSError, EOFError):
+        return None
+    return codec(content, None, inner)
+
+
+def is_single_frame(head: bytes, size: int) -> bool:
+    """Whether a raster of `size` bytes may hold one frame only: False where that is certain.
+
+    EDF only, and only where the first header ends within `head`.
+    """
+    end = re.search(rb"\}\r?\n", head)
+    told = re.search(rb"[{;\s](?:EDF_BinarySize|Size)\s*=\s*(\d+)\s*;", head, re.IGNORECASE)
+    if not (_EDF_ENTRY.match(head) and end and told and told.end() <= end.start()):
+        return True
+    return size <= end.end() + int(told[1]) + _EDF_PADDING
+
+
+def _has_raster_name(name: str) -> bool:
+    """Whether the name, without `.gz` or the like, promises a raster."""
+    suffix = _suffix(name)
+    return bool(suffix in _NAMES or _GE_NAME.fullmatch(suffix) or _MAR_NAME.fullmatch(suffix))
+
+
+def _suffix(name: str) -> str:
+    return name.rpartition(".")[2].lower() if "." in name else ""
+
+
+def _starts(*magics: bytes) -> _Test:
+    return lambda head, _size, _suffix: head.startswith(magics)
+
+
+def _holds(size: int | None, least: int) -> bool:
+    return size is None or size >= least
+
+
+def _is_dtrek(head: bytes, _size: int | None, _suffix: str) -> bool:
+    return re.match(rb"\{\r?\n\s*HEADER_BYTES\s*=", head) is not None
+
+
+def _is_ge(head: bytes, size: int | None, suffix: str) -> bool:
+    """By its magic; with the blanked header of the APS, or one like EDF's, by name and size."""
+    if head.startswith(b"ADEPT"):
+        return True
+    if not _GE_NAME.fullmatch(suffix) or not (head.startswith((b"\0" * 10, b"{", b"\n{", b"\r{"))):
+        return False
+    return size is None or size % _GE_FRAME == _GE_HEADER
+
+
+def _is_edf(head: bytes, _size: int | None, suffix: str) -> bool:
+    if not _EDF_ENTRY.match(head):
+        return False
+    return suffix in ("edf", "cor") or _EDF_KEYS.search(head) is not None
+
+
+def _is_tiff(head: bytes, size: int | None, suffix: str) -> bool:
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or suffix in _CAMERAS or len(head) < 16:
+        return False
+    version, first = struct.unpack(order + "HI", head[2:8])
+    if version == 43:
+        _, first = struct.unpack(order + "IQ", head[4:16])
+    return version in (42, 43) and first >= 8 and _holds(size, first + 2)
+
+
+def _tiff(head: bytes, name: str) -> str:
+    """MarCCD and Pilatus files are TIFF with more in it; told apart as FabIO does."""
+    if head.startswith(b"II*\0\x08\0") and "mccd" in name.split("."):
+        return "marccd"
+    return "pilatus" if head.startswith(b"II*\0\x82\0") else "tif"
+
+
+def _is_bruker(head: bytes, version: bytes) -> bool:
+    return re.match(rb"FORMAT *: *" + version + rb"\s", head) is not None and b"HDRBLKS" in head
+
+
+def _is_hipic(head: bytes, size: int | None, _suffix: str) -> bool:
+    if not head.startswith(b"IM") or len(head) < 64:
+        return False
+    comment, width, height = struct.unpack("<HHH", head[2:8])
+    return width * height > 0 and _holds(size, 64 + comment + 2 * width * height)
+
+
+def _is_mar345(head: bytes, _size: int | None, suffix: str) -> bool:
+    if not head.startswith((b"\xd2\x04\0\0", b"\0\0\x04\xd2")):
+        return False
+    return b"mar research" in head[:512] or _MAR_NAME.fullmatch(suffix) is not None
+
+
+def _is_dm3(head: bytes, size: int | None, suffix: str) -> bool:
+    if not head.startswith(b"\0\0\0\3") or len(head) < 12:
+        return False
+    length, order = struct.unpack(">II", head[4:12])
+    whole = size is not None and abs(size - length) <= 64
+    return order in (0, 1) and (whole or suffix == "dm3")
+
+
+def _is_kcd(head: bytes, _size: int | None, _suffix: str) -> bool:
+    return head.startswith(b"No") and b"X dimension" in head and b"Y dimension" in head
+
+
+def _is_oxford(head: bytes, _size: int | None, _suffix: str) -> bool:
+    return head.startswith(b"OD ") and b"COMPRESSION=" in head[:256]
+
+
+def _is_pixi(head: bytes, size: int | None, _suffix: str) -> bool:
+    return head.startswith(b"\n\xb8\x03\0") and _holds(size, _PIXI_FRAME)
+
+
+def _is_mrc(head: bytes, size: int | None, suffix: str) -> bool:
+    if len(head) < 1024 or not (head[208:212] == b"MAP " or suffix in ("mrc", "fei")):
+        return False
+    columns, rows, sections, mode = struct.unpack("<4i", head[:16])
+    if min(columns, rows, sections) <= 0 or mode not in _MRC_ITEMSIZE:
+        return False
+    return _holds(size, 1024 + columns * rows * _MRC_ITEMSIZE[mode])
+
+
+def _is_spe(head: bytes, size: int | None, suffix: str) -> bool:
+    if suffix != "spe" or len(head) < 1450:
+        return False
+    (kind,) = struct.unpack("<h", head[108:110])
+    (columns,) = struct.unpack("<h", head[42:44])
+    (rows,) = struct.unpack("<h", head[656:658])
+    (frames,) = struct.unpack("<i", head[1446:1450])
+    if min(columns, rows, frames) <= 0 or kind not in _SPE_ITEMSIZE:
+        return False
+    return _holds(size, 4100 + columns * rows * _SPE_ITEMSIZE[kind])
+
+
+def _is_xsd(head: bytes, _size: int | None, _suffix: str) -> bool:
+    return head.startswith(b"<") and re.search(rb"<XSDataImage\b", head) is not None
+
+
+def _is_mpa(head: bytes, _size: int | None, suffix: str) -> bool:
+    return suffix == "mpa" and b"mpafmt=" in head and b"range=" in head
+
+
+def _is_spreadsheet(head: bytes, _size: int | None, suffix: str) -> bool:
+    return suffix == "spr" and _SPREADSHEET.match(head) is not None
+
+
+def _is_pgm(head: bytes, _size: int | None, _suffix: str) -> bool:
+    return _PGM.match(head) is not None
+
+
+_CODECS: tuple[tuple[str, _Test], ...] = (
+    ("dtrek", _is_dtrek),  # before EDF: it looks like it
+    ("ge", _is_ge),
+    ("edf", _is_edf),
+    ("tif", _is_tiff),
+    ("cbf", _starts(b"###CBF: VERSION")),
+    ("jpeg", lambda head, _size, _suffix: re.match(rb"\xff\xd8\xff[\xc0-\xfe]", head) is not None),
+    ("jpeg2k", _starts(b"\0\0\0\x0cjP  \r\n\x87\n")),
+    ("bruker100", lambda head, _size, _suffix: _is_bruker(head, b"100")),
+    ("bruker", lambda head, _size, _suffix: _is_bruker(head, b"86")),
+    ("fit2dmask", _starts(b"M\0\0\0A\0\0\0S\0\0\0K\0\0\0")),
+    ("fit2d", _starts(b"\\$FFF_START")),
+    ("raxis", _starts(b"R-AXIS")),
+    ("esperanto", _starts(b"ESPERANTO FORMAT")),
+    ("oxd", _is_oxford),
+    ("hipic", _is_hipic),
+    ("mar345", _is_mar345),
+    ("dm3", _is_dm3),
+    ("kcd", _is_kcd),
+    ("pixi", _is_pixi),
+    ("pnm", _is_pgm),
+    ("xsd", _is_xsd),
+    ("mrc", _is_mrc),
+    ("spe", _is_spe),
+    ("mpa", _is_mpa),
+    ("fit2dspreadsheet", _is_spreadsheet),
+)

@@ -1,0 +1,178 @@
+"""silx's view of raster frames as an HDF5 tree: which groups, links and metadata there are.
+
+Decided here: nothing that silx has decided.  The skeleton and the names are those of
+`silx.io.fabioh5.File`, and silx turns the header values into numbers; only the frames themselves
+are left out, so that no header costs the decoding of its frame.  Where silx gives up on the
+values of a header key (vectors of changing length, say), they stay text.
+"""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fabio.fabioimage import FabioImage
+from silx.io import fabioh5
+
+from esrffs.formats.raster_frames import Array, Frames, attentive
+
+_silx: Any = fabioh5  # it has no types
+
+DETECTOR = "/scan_0/instrument/detector_0"
+DATA = DETECTOR + "/data"
+OTHERS = DETECTOR + "/others"
+FILE = "/scan_0/instrument/file"
+POSITIONERS = "/scan_0/instrument/positioners"
+MEASUREMENT = "/scan_0/measurement"
+IMAGE = "/scan_0/image"
+SAMPLE = "/scan_0/sample"
+
+Attributes = Mapping[str, object]
+Values = Mapping[str, Callable[[], Array]]  # by name
+
+
+class RasterTree:
+    """What silx makes of the headers of frames.
+
+    `groups`: the address of each group → its attributes.  `links`: group → name → target.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        with attentive("the headers", strict=False):
+            reader = _silx.EdfFabioReader if frames.edf else _silx.FabioReader
+            self._reader = reader(fabio_image=_Headers(frames))
+            self._sample = bool(self._reader.has_sample_information())
+            spectrum = self._reader.is_spectrum()
+        self.interpretation = "spectrum" if spectrum else "image"
+        self.groups: dict[str, Attributes] = {
+            "/scan_0": {"NX_class": "NXentry", "default": "image"},
+            "/scan_0/instrument": {"NX_class": "NXinstrument"},
+            POSITIONERS: {"NX_class": "NXpositioner"},
+            FILE: {"NX_class": "NXcollection"},
+            DETECTOR: {"NX_class": "NXdetector"},
+            OTHERS: {},
+            MEASUREMENT: {"NX_class": "NXcollection"},
+            self._preview: {},
+            IMAGE: {
+                "NX_class": "NXdata",
+                "interpretation": self.interpretation,
+                "signal": "data",
+            },
+        }
+        if self._sample:
+            self.groups[SAMPLE] = {"NXclass": "NXsample"}  # so spelled by silx
+        self.links: dict[str, dict[str, str]] = {
+            self._preview: {"data": DATA, "info": DETECTOR},
+            IMAGE: {"data": DATA},
+        }
+        self._values: dict[tuple[object, str], Array] = {}
+
+    @property
+    def _preview(self) -> str:
+        """silx avoids the names of counters."""
+        counters = set(self._reader.get_keys(_silx.FabioReader.COUNTER))
+        number = next(n for n in range(len(counters) + 1) if f"image_{n}" not in counters)
+        return f"{MEASUREMENT}/image_{number}"
+
+    def values(self, group: str) -> Values:
+        """The metadata datasets of this group, in silx's order; converted when called."""
+        if group == FILE:
+            return {"scan_header": lambda: self._once("scan_header", FILE, self._raw_header)}
+        if group == SAMPLE:
+            return {name: self._sample_value(name) for name in _SAMPLE}
+        kind = {
+            OTHERS: _silx.FabioReader.DEFAULT,
+            MEASUREMENT: _silx.FabioReader.COUNTER,
+            POSITIONERS: _silx.FabioReader.POSITIONER,
+        }.get(group)
+        if kind is None:
+            return {}
+        return {_name(key): self._metadata(kind, key) for key in self._reader.get_keys(kind)}
+
+    def attributes(self, group: str) -> Attributes:
+        """Those of every metadata dataset of this group."""
+        return {"interpretation": "scalar"} if group == SAMPLE else {}
+
+    def _once(self, name: str, group: object, make: Callable[[], Any]) -> Array:
+        if (group, name) not in self._values:
+            with attentive(name, strict=False):
+                self._values[group, name] = savable(np.asarray(make()))
+        return self._values[group, name]
+
+    def _raw_header(self) -> Any:
+        return _silx.RawHeaderData("scan_header", self._reader)[()]
+
+    def _metadata(self, kind: int, key: Any) -> Callable[[], Array]:
+        def values() -> Any:
+            try:
+                return self._reader.get_value(kind, key)
+            except (ValueError, TypeError, AssertionError):
+                if kind != _silx.FabioReader.DEFAULT:
+                    raise
+                return self._as_text(key)
+
+        return lambda: self._once(_name(key), kind, values)
+
+    def _as_text(self, key: Any) -> Array:
+        headers = self._reader.fabio_file().headers
+        return np.array([str(header.get(key, "")) for header in headers], dtype=np.str_)
+
+    def _sample_value(self, name: str) -> Callable[[], Array]:
+        return lambda: self._once(name, SAMPLE, lambda: _SAMPLE[name](self._reader))
+
+
+def _name(key: Any) -> str:
+    return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else str(key)
+
+
+def _unit_cell(reader: Any) -> npt.NDArray[np.float32]:
+    cell = [*reader.get_unit_cell_abc(), *reader.get_unit_cell_alphabetagamma()]
+    return np.array([cell], np.float32)
+
+
+_SAMPLE: dict[str, Callable[[Any], Any]] = {
+    "unit_cell_abc": lambda reader: reader.get_unit_cell_abc(),
+    "unit_cell_alphabetagamma": lambda reader: reader.get_unit_cell_alphabetagamma(),
+    "unit_cell": _unit_cell,
+    "ub_matrix": lambda reader: reader.get_ub_matrix(),
+}
+
+
+def root_attributes(time: str, path: str | None) -> dict[str, object]:
+    """The root's; `time` stands where silx puts that of its own call."""
+    attributes: dict[str, object] = {
+        "NX_class": "NXroot",
+        "file_time": time,
+        "creator": f"silx {_silx.silx_version}",
+        "default": "scan_0",
+    }
+    return attributes if path is None else attributes | {"file_name": path}
+
+
+def savable(array: npt.NDArray[Any]) -> Array:
+    """The array without Python objects, which numpy could only pickle: text instead."""
+    if array.dtype.hasobject:
+        text = [
+            value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+            for value in array.ravel()
+        ]
+        array = np.array(text, dtype=np.str_).reshape(array.shape)
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+class _Headers(FabioImage):  # type: ignore[misc]  # FabIO has no types
+    """What silx takes for a FabIO image: headers with no data behind them."""
+
+    def __init__(self, frames: Frames) -> None:
+        super().__init__()
+        self.headers = list(frames.headers)
+        self.header = self.headers[0]
+        self.RESERVED_HEADER_KEYS = list(frames.reserved)
+
+    @property
+    def nframes(self) -> int:
+        return len(self.headers)
+
+    def getframe(self, num: int) -> SimpleNamespace:
+        return SimpleNamespace(header=self.headers[num])

@@ -1,0 +1,148 @@
+"""Which array is raw, which is flat, which is dark.
+
+Decided here: whether a group or a folder has a `corrected/`, and what that holds.  It is decided
+from names, shapes and small values, never from image data, and without I/O: `in_file` and
+`in_folder` are generators that yield questions (see `esrffs.roles_words`).  Each convention has
+its own place; the first that finds something to say is followed:
+
+| `.esrffs.toml` | `roles_config` |
+| ID19's folders of old, folders of images | `roles_folder` |
+| NXtomo | `roles_nexus` |
+| BLISS scans | `roles_bliss` |
+| APS Data Exchange, `data`/`flat`/`dark`, siblings `flat_000` | `roles_group` |
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from esrffs.roles_bliss import bliss
+from esrffs.roles_config import configured
+from esrffs.roles_folder import id19, plain
+from esrffs.roles_group import data_exchange, named, siblings
+from esrffs.roles_nexus import nxtomo
+from esrffs.roles_parts import listing
+from esrffs.roles_words import (
+    READ_LIMIT,
+    Correction,
+    Describe,
+    Entry,
+    Extra,
+    Flat,
+    Found,
+    List,
+    Options,
+    Output,
+    Part,
+    Question,
+    Read,
+    ReadFile,
+    Recipe,
+    Reduced,
+    Refusal,
+    RefusalError,
+    Steps,
+    Stretch,
+    answered,
+)
+
+__all__ = [
+    "FORMULA",
+    "READ_LIMIT",
+    "Correction",
+    "Describe",
+    "Entry",
+    "Extra",
+    "Flat",
+    "Found",
+    "List",
+    "Options",
+    "Output",
+    "Part",
+    "Question",
+    "Read",
+    "ReadFile",
+    "Recipe",
+    "Reduced",
+    "Refusal",
+    "Steps",
+    "Stretch",
+    "answered",
+    "in_file",
+    "in_folder",
+    "provenance",
+]
+
+FORMULA = "(raw - dark) / (flat - dark)"
+
+
+def in_file(path: str, options: Options) -> Steps[Found]:
+    """What `corrected/` holds in the group at this path of a data file."""
+    members = yield from listing(path)
+    conventions = (nxtomo, bliss, data_exchange, named, siblings)
+    found = yield from _first([follow(path, members, options) for follow in conventions])
+    return found
+
+
+def in_folder(options: Options) -> Steps[Found]:
+    """What `corrected/` holds in a folder; paths are relative to it."""
+    members = yield from listing("")
+    found = yield from _first([follow(members, options) for follow in (configured, id19, plain)])
+    return found
+
+
+def _first(conventions: Iterable[Steps[Recipe | None]]) -> Steps[Found]:
+    try:
+        for convention in conventions:
+            found = yield from convention
+            if found is not None:
+                return found
+    except RefusalError as refusal:
+        return Refusal(str(refusal))
+    return None
+
+
+def provenance(recipe: Recipe, version: str) -> Mapping[str, Any]:
+    """What `corrected/attrs.json` tells, ready for JSON."""
+    corrections = list(dict.fromkeys(output.correction for output in recipe.outputs))
+    told = [_correction(correction) for correction in corrections]
+    results = {
+        output.name: {
+            "raw": [str(stretch.part) for stretch in output.raw],
+            "abscissae": [stretch.abscissa for stretch in output.raw],
+        }
+        for output in recipe.outputs
+    }
+    if len(corrections) > 1:
+        for output in recipe.outputs:
+            results[output.name]["correction"] = [corrections.index(output.correction)]
+    normalised = any(output.currents for output in recipe.outputs)
+    return {
+        "formula": FORMULA + (" * flat_current / raw_current" if normalised else ""),
+        "dtype": "float32",
+        "convention": recipe.convention,
+        "version": version,
+        **(told[0] if len(told) == 1 else {"corrections": told}),
+        "norm": "current" if normalised else None,
+        "results": results,
+    }
+
+
+def _correction(correction: Correction) -> dict[str, Any]:
+    return {
+        "dark": _reduced(correction.dark),
+        "flats": [
+            {"abscissa": flat.abscissa, **_reduced(flat.frames)}
+            | ({} if flat.current is None else {"current": flat.current})
+            for flat in correction.flats
+        ],
+        "flat": correction.method,
+        "nan": correction.nan,
+    }
+
+
+def _reduced(frames: Reduced) -> dict[str, Any]:
+    several = sum(part.last - part.first for part in frames.parts) > 1
+    return {
+        "frames": [str(part) for part in frames.parts],
+        "reduction": frames.reduction if several else None,
+    } | ({"divided_by": frames.divisor} if frames.divisor != 1 else {})

@@ -1,0 +1,157 @@
+"""Roles told by the types or titles of BLISS scans (`2.1`, `3.1`, …) of one file."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from esrffs.roles_parts import (
+    Roles,
+    Source,
+    agree,
+    below,
+    describe,
+    listing,
+    read,
+    read_text,
+)
+from esrffs.roles_words import Entry, Options, Output, Recipe, Steps, Stretch
+
+PROJECTION, FLAT, DARK, ALIGNMENT = 0, 1, 2, -1  # image_key; 3 is invalid
+SCAN = re.compile(r"(\d{1,15})\.(\d{1,15})", re.ASCII)
+START_TITLES = (
+    "tomo:",
+    "sequence_of_scans",
+    "holotomo_distance",
+    "pcotomo",
+    "multitomo",
+    "multiturn",
+    "backandforth",
+    "back_and_forth",
+)
+TITLES = {
+    DARK: ("dark",),
+    FLAT: ("flat", "ref"),
+    PROJECTION: ("projections",),
+    ALIGNMENT: ("static images",),
+}
+
+Members = Mapping[str, Entry]
+Type = int | Literal["start"] | None
+
+
+class Block(NamedTuple):
+    """What one scan adds to the acquisition: `first` counts frames over all of its scans."""
+
+    scan: str
+    type: int
+    source: Source
+    first: int
+
+
+def bliss(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+    """A scan of projections; its darks and flats are other scans of the same acquisition."""
+    parent, _, name = path.rpartition("/")
+    if not SCAN.fullmatch(name) or "instrument" not in members:
+        return None
+    if (yield from _type(path, members)) != PROJECTION:
+        return None
+    detectors = yield from _detectors(path)
+    if not detectors:
+        return None
+    scans = yield from _acquisition(parent, name)
+    outputs = []
+    for detector in detectors:
+        blocks = yield from _blocks(parent, scans, detector)
+        outputs.append(
+            _corrected_scan(path, "data" if len(detectors) == 1 else detector, blocks, options)
+        )
+    return Recipe("BLISS scans", tuple(outputs))
+
+
+def _type(path: str, members: Members) -> Steps[Type]:
+    """By `technique/image_key`, else `technique/scan_category` (a start), else by title."""
+    if "technique" in members:
+        technique = yield from listing(below(path, "technique"))
+        if "image_key" in technique:
+            key = yield from read(below(path, "technique", "image_key"))
+            if key is not None and key.size == 1 and key.dtype.kind in "iu":
+                return int(key.reshape(-1)[0])
+        if "scan_category" in technique:
+            return "start"
+    if "title" not in members:
+        return None
+    title = yield from read_text(below(path, "title"))
+    if title.startswith(START_TITLES):
+        return "start"
+    return next((kind for kind, starts in TITLES.items() if title.startswith(starts)), None)
+
+
+def _detectors(path: str) -> Steps[dict[str, Source]]:
+    """The stacks `instrument/<detector>/data` of a scan."""
+    instrument = below(path, "instrument")
+    members = yield from listing(instrument)
+    found = {}
+    for name, entry in members.items():
+        if entry.kind == "group":
+            inside = yield from listing(below(instrument, name))
+            where = below(instrument, name, "data")
+            if "data" in inside and inside["data"].kind != "group":
+                data = yield from describe(where, inside["data"])
+                if data is not None and len(data.shape) == 3:
+                    found[name] = data
+    return found
+
+
+def _acquisition(parent: str, name: str) -> Steps[list[tuple[str, int]]]:
+    """Names and types of the scans between the start before this one and the start after it."""
+    members = yield from listing(parent)
+    names = sorted(
+        (one for one in members if SCAN.fullmatch(one)), key=lambda one: [*map(int, one.split("."))]
+    )
+    at = names.index(name)
+    before = yield from _until_start(parent, names[at - 1 :: -1] if at else [])
+    after = yield from _until_start(parent, names[at + 1 :])
+    return [*reversed(before), (name, PROJECTION), *after]
+
+
+def _until_start(parent: str, names: Sequence[str]) -> Steps[list[tuple[str, int]]]:
+    found = []
+    for name in names:
+        path = below(parent, name)
+        kind = yield from _type(path, (yield from listing(path)))
+        if kind == "start":
+            break
+        if kind is not None:
+            found.append((name, int(kind)))
+    return found
+
+
+def _blocks(parent: str, scans: list[tuple[str, int]], detector: str) -> Steps[list[Block]]:
+    blocks, first = [], 0
+    for name, kind in scans:
+        path = below(parent, name)
+        data = yield from describe(below(path, "instrument", detector, "data"))
+        if data is not None and len(data.shape) == 3:
+            blocks.append(Block(path, kind, data, first))
+            first += data.frames
+    return blocks
+
+
+def _corrected_scan(path: str, name: str, blocks: list[Block], options: Options) -> Output:
+    """As if the blocks were the frames of one NXtomo: neighbouring scans of flats are one run."""
+    roles = Roles("BLISS scans", options)
+    previous, start = None, 0.0
+    for block in blocks:
+        if block.type != previous:
+            start = float(block.first)
+            darks_done = bool(roles.dark)
+        if block.type == FLAT:
+            roles.flats.append((start, block.source))
+        elif block.type == DARK and not darks_done:
+            roles.dark = [*roles.dark, block.source]
+        previous = block.type
+    correction = roles.correction()
+    raw = next(block for block in blocks if block.scan == path)
+    agree([roles.dark[0], raw.source])
+    stretch = Stretch(raw.source.part, float(raw.first))
+    return Output(name, raw.source.shape, (stretch,), correction)

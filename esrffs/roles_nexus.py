@@ -1,0 +1,112 @@
+"""Roles told by the keys of an NXtomo entry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from esrffs.roles_parts import below, describe, listing, read, read_text
+from esrffs.roles_words import (
+    Correction,
+    Entry,
+    Extra,
+    Flat,
+    Options,
+    Output,
+    Part,
+    Recipe,
+    Reduced,
+    RefusalError,
+    Steps,
+    Stretch,
+)
+
+PROJECTION, FLAT, DARK = 0, 1, 2  # image_key; 3 is invalid, -1 (control) alignment
+
+Members = Mapping[str, Entry]
+Numbers = npt.NDArray[Any]
+
+
+def runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """[first, last) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False])).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def nxtomo(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+    """An entry whose detector has `image_key_control` or `image_key` beside its `data`."""
+    if "instrument" not in members:
+        return None
+    detector, key = yield from _keyed_detector(path, members)
+    if not key:
+        return None
+    data = yield from describe(below(detector, "data"))
+    keys = yield from read(below(detector, key))
+    if data is None or len(data.shape) != 3 or keys is None:
+        raise RefusalError(f"NXtomo: {detector} needs a stack `data` and a readable `{key}`")
+    keys = np.atleast_1d(keys)
+    if keys.shape != (data.frames,):
+        raise RefusalError(
+            f"NXtomo: {key} has shape {keys.shape}, but {data.path} has {data.frames} frames"
+        )
+    for value, role in ((DARK, "dark"), (FLAT, "flat"), (PROJECTION, "projection")):
+        if not (keys == value).any():
+            raise RefusalError(f"NXtomo: no {role} (no {value} in {key})")
+    currents = yield from _currents(path, data.frames, options)
+    projections = np.flatnonzero(keys == PROJECTION).astype(np.int64)
+    output = Output(
+        "data",
+        (len(projections), *data.frame),
+        tuple(Stretch(Part(data.path, a, b), float(a)) for a, b in runs(keys == PROJECTION)),
+        _correction(data.path, keys, currents, options),
+        () if currents is None else tuple(map(float, currents[projections])),
+    )
+    extras = [Extra("frame_index", projections)]
+    notes = []
+    angles = yield from read(below(path, "sample", "rotation_angle"))
+    if angles is not None and angles.shape == (data.frames,):
+        extras.insert(0, Extra("rotation_angle", angles[projections]))
+    else:
+        notes.append("no rotation_angle for each frame: no corrected/rotation_angle.npy")
+    return Recipe("NXtomo", (output,), tuple(extras), tuple(notes))
+
+
+def _keyed_detector(path: str, members: Members) -> Steps[tuple[str, str]]:
+    """Path of the detector and name of its keys; ("", "") where there is none."""
+    instrument = below(path, "instrument")
+    found = yield from listing(instrument)
+    names = ["detector"] if "detector" in found else []
+    if "definition" in members and (yield from read_text(below(path, "definition"))) == "NXtomo":
+        names += [name for name, entry in found.items() if entry.kind in ("group", "link")]
+    for name in dict.fromkeys(names):
+        inside = yield from listing(below(instrument, name))
+        for key in ("image_key_control", "image_key"):
+            if key in inside and "data" in inside:
+                return below(instrument, name), key
+    return "", ""
+
+
+def _currents(path: str, frames: int, options: Options) -> Steps[Numbers | None]:
+    if not options.norm_current:
+        return None
+    where = below(path, "control", "data")
+    currents = yield from read(where)
+    if currents is None or currents.shape != (frames,) or currents.dtype.kind not in "iuf":
+        raise RefusalError(f"norm=current: {where} does not hold one number for each frame")
+    return currents.astype(np.float64)
+
+
+def _correction(path: str, keys: Numbers, currents: Numbers | None, options: Options) -> Correction:
+    """The first run of darks, and each run of flats at its first frame."""
+    first, last = runs(keys == DARK)[0]
+    flats = tuple(
+        Flat(
+            float(a),
+            Reduced((Part(path, a, b),), "median"),
+            None if currents is None else float(np.median(currents[a:b])),
+        )
+        for a, b in runs(keys == FLAT)
+    )
+    dark = Reduced((Part(path, first, last),), "mean")
+    return Correction(dark, flats, options.method, options.nan)

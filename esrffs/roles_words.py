@@ -1,0 +1,186 @@
+"""The words in which roles are decided: what may be asked, and what is answered in the end.
+
+A convention is a generator.  It yields *questions* (`List`, `Describe`, `Read`, `ReadFile`), is
+sent the answers, and returns a `Recipe`, a `Refusal`, or None where nothing speaks of the
+convention.  So it does no I/O, and any tree, or a dict in a test, can drive it (`answered`).
+
+A path in a data file is the names from its root joined by "/"; "" is the root.  A path in a
+folder is a name, or `file::path/in/file`.  `None` answers what is not there or cannot be read.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from esrffs.flatfield import Flats, Method
+
+READ_LIMIT = 16 << 20  # bytes: above it the answer to Read and ReadFile is None
+
+Kind = Literal["group", "dataset", "link", "raster", "series", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is at a name: in a data file a group, dataset or link; in a folder a raster or series.
+
+    `shape` and `dtype` may be None until `Describe` is asked.  `numbers` are those of the files
+    of a series, in order; its name is `NAME_####.edf`.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...] | None = None
+    dtype: np.dtype[np.generic] | None = None
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Answer: `Mapping[str, Entry]` of this group (links as "link" or as what they lead to)."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Answer: the `Entry`, with shape and dtype, of a dataset (links followed) or an image file."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Answer: all values of a small dataset; a string as a 0-d array of `<U`."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """Answer: the bytes of a small file of the folder."""
+
+    name: str
+
+
+Question = List | Describe | Read | ReadFile
+T = TypeVar("T")
+Steps = Generator[Question, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Frames [first, last) of the array at `path`; an image is [0, 1)."""
+
+    path: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        frames = f"[{self.first}:{self.last}]"
+        return self.path if (self.first, self.last) == (0, 1) else self.path + frames
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """Frames that become one; `divisor`: each is the sum of so many exposures."""
+
+    parts: tuple[Part, ...]
+    reduction: Literal["mean", "median"]
+    divisor: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    abscissa: float
+    frames: Reduced
+    current: float | None = None  # of the machine, for norm=current
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Raw frames; `abscissa` is that of the first, and each further one is one more."""
+
+    part: Part
+    abscissa: float
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What raw frames are corrected with; `flats` by increasing abscissa."""
+
+    dark: Reduced
+    flats: tuple[Flat, ...]
+    method: Method = "linear"
+    nan: float | None = None
+
+    @property
+    def axis(self) -> Flats:
+        return Flats(tuple(flat.abscissa for flat in self.flats), self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """`corrected/<name>.npy`, float32 of this shape, C order; frames in the order of `raw`.
+
+    With norm=current `currents` has the machine current of each frame, else nothing.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    raw: tuple[Stretch, ...]
+    correction: Correction
+    currents: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extra:
+    """`corrected/<name>.npy` with these values."""
+
+    name: str
+    values: npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """Everything that `corrected/` shows here; `notes` are for the log."""
+
+    convention: str
+    outputs: tuple[Output, ...]
+    extras: tuple[Extra, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A convention is meant, but cannot be followed; `reason` is a sentence for the log."""
+
+    reason: str
+
+
+Found = Recipe | Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of the mount: `-o flat=…`, `-o nan=…`, `-o norm=current`."""
+
+    method: Method = "linear"
+    nan: float | None = None
+    norm_current: bool = False
+
+
+class RefusalError(Exception):
+    """Ends a convention from deep inside it; never leaves `esrffs.roles`."""
+
+
+def answered(steps: Steps[T], answer: Callable[[Question], object]) -> T:
+    """Drive a convention with a function that answers (tests, or a synchronous tree)."""
+    try:
+        question = next(steps)
+        while True:
+            question = steps.send(answer(question))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

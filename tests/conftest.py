@@ -1,0 +1,124 @@
+"""Real mounts for tests: made in a moment, always taken away, their logs looked at."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+ESRFFS = Path(sys.executable).with_name("esrffs")
+FUSE = os.path.exists("/dev/fuse")
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Until the condition holds; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"still not so after {seconds} s"
+        time.sleep(0.02)
+
+
+def is_mounted(path: Path) -> bool:
+    with open("/proc/self/mountinfo", "rb") as lines:
+        return any(os.fsencode(path) == line.split()[4] for line in lines)
+
+
+class Mounted:
+    """A mount of `source`; `expect` names the warnings that its log may hold."""
+
+    def __init__(self, source: Path, path: Path, log: Path, *options: str) -> None:
+        self.source = source
+        self.path = path
+        self.log = log
+        self._expected: list[str] = []
+        path.mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            [ESRFFS, source, path, "-f", "--log-file", log, *options],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_for(lambda: is_mounted(path) or self.process.poll() is not None)
+        except BaseException:
+            self.process.kill()
+            raise
+        if self.process.poll() is not None:
+            pytest.fail(f"esrffs did not mount: {self.process.communicate()[1]}")
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def expect(self, *patterns: str) -> None:
+        self._expected += patterns
+
+    @property
+    def warnings(self) -> list[str]:
+        lines = self.log.read_text().splitlines()
+        return [line for line in lines if re.search(r" (WARNING|ERROR|CRITICAL) ", line)]
+
+    @property
+    def status(self) -> dict:
+        return json.loads(os.getxattr(self.path, "user.esrffs.status"))
+
+    def unmount(self) -> None:
+        if is_mounted(self.path):
+            subprocess.run(["umount", "-l", self.path], check=True)
+        _, text = self.process.communicate(timeout=20)
+        assert self.process.returncode == 0, text
+        unexpected = [
+            line
+            for line in self.warnings
+            if not any(re.search(pattern, line) for pattern in self._expected)
+        ]
+        assert not unexpected, "\n".join(unexpected)
+
+    def abandon(self) -> None:
+        """After a test killed the daemon."""
+        self.process.kill()
+        self.process.communicate()
+        subprocess.run(["umount", "-l", self.path], check=False, stderr=subprocess.DEVNULL)
+
+
+MountFactory = Callable[..., Mounted]
+
+
+def _factory(folder: Path) -> Iterator[MountFactory]:
+    mounts: list[Mounted] = []
+
+    def mount(source: Path, *options: str) -> Mounted:
+        if not FUSE:
+            pytest.skip("there is no /dev/fuse")
+        number = len(mounts)
+        mounted = Mounted(source, folder / f"mnt{number}", folder / f"log{number}", *options)
+        mounts.append(mounted)
+        return mounted
+
+    try:
+        yield mount
+        while mounts:
+            mounts.pop().unmount()
+    finally:
+        for mounted in mounts:
+            mounted.abandon()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[MountFactory]:
+    """`mount(source, *options)` mounts a folder for the length of a test."""
+    yield from _factory(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
+    """The real data of `../shared/data`, mounted."""
+    if not DATA.is_dir():
+        pytest.skip("the real data are not here")
+    factory = _factory(tmp_path_factory.mktemp("data"))
+    yield next(factory)(DATA)
+    next(factory, None)

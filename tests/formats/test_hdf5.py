@@ -1,0 +1,633 @@
+"""The HDF5 reader against h5py, on files of every sort, sound and damaged."""
+
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from h5py import h5p
+
+from esrffs.errors import (
+    DamagedError,
+    EsrffsError,
+    ForbiddenError,
+    LoopError,
+    MissingError,
+    UnsupportedError,
+)
+from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.model import (
+    Asked,
+    Box,
+    BrokenInfo,
+    Chunked,
+    DatasetInfo,
+    Extent,
+    GroupInfo,
+    LinkInfo,
+    Member,
+    Reader,
+    TextInfo,
+)
+from tests.formats import hdf5_corpus as corpus
+from tests.formats.contract import ReaderContract, walk, whole
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All files of the corpus, and what lies outside of their folder."""
+    made = tmp_path_factory.mktemp("hdf5") / "source"
+    made.mkdir()
+    for write in corpus.WRITERS.values():
+        write(made)
+    (made.parent / "secret").write_bytes(b"root")
+    with h5py.File(made.parent / "outside.h5", "w") as file:
+        file["d"] = 1
+    return made
+
+
+def paths(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def members(reader: Reader, address: str = "") -> dict[str, Member]:
+    return {member.name: member for member in reader.listing(address).members}
+
+
+@pytest.fixture
+def opened(folder: Path) -> Iterator[object]:
+    """Opens files of the corpus by name, and closes them."""
+    readers: list[Hdf5Reader] = []
+
+    def open_reader(name: str, confine: bool = False) -> Hdf5Reader:
+        inside = os.path.realpath(folder) if confine else None
+        readers.append(Hdf5Reader(str(folder / name), inside))
+        return readers[-1]
+
+    yield open_reader
+    for reader in readers:
+        reader.close()
+
+
+def get(reader: Reader, name: str) -> np.ndarray:
+    info = reader.find(name)
+    assert isinstance(info, DatasetInfo)
+    return reader.read(info.address, whole(info))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("numbers.h5", "strings.h5", "compounds.h5", "references.h5", "sequences.h5"),
+        *("attributes.h5", "layouts.h5", "latest.h5", "links.h5", "netcdf.nc", "matlab.mat"),
+    ],
+)
+class TestContract(ReaderContract):
+    @pytest.fixture
+    def reader(self, folder: Path, name: str) -> Iterator[Reader]:
+        reader = Hdf5Reader(str(folder / name), None)
+        yield reader
+        reader.close()
+
+
+# ---- against h5py
+
+
+def region_text(file: h5py.File, reference: h5py.RegionReference) -> str:
+    space = h5py.h5r.get_region(reference, file.id)
+    blocks = space.get_select_hyper_blocklist() if space.get_select_type() == 2 else None
+    if blocks is None:
+        return file[reference].name + "[...]"
+    texts = (",".join(f"{a}:{b + 1}" for a, b in zip(*block, strict=True)) for block in blocks)
+    return f"{file[reference].name}[{';'.join(texts)}]"
+
+
+def texts(file: h5py.File, values: np.ndarray) -> np.ndarray:
+    """Objects as h5py gives them → `<U…`, by the contract's rules."""
+
+    def text(value: object) -> str:
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "surrogateescape")
+        if isinstance(value, str):
+            return value
+        if not value:
+            return ""
+        if isinstance(value, h5py.RegionReference):
+            return region_text(file, value)
+        return file[value].name
+
+    found = [text(value) for value in values.ravel()]
+    dtype = f"U{max([1, *map(len, found)])}"
+    return np.array(found, dtype).reshape(values.shape)
+
+
+def oracle(file: h5py.File, values: np.ndarray) -> np.ndarray:
+    """What h5py gives for `dataset[()]` → what the contract says is saved."""
+    if not values.dtype.hasobject:
+        return values
+    if not values.dtype.names:
+        return texts(file, values)
+    fields = {name: oracle(file, values[name]) for name in values.dtype.names}
+    inner = {name: field.shape[values.ndim :] for name, field in fields.items()}
+    out = np.zeros(values.shape, [(n, fields[n].dtype, inner[n]) for n in fields])
+    for name, field in fields.items():
+        out[name] = field
+    return out
+
+
+def saved(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def plain(dtype: np.dtype) -> np.dtype:
+    """Without h5py's metadata, of which `numpy.save` would warn."""
+    if dtype.subdtype:
+        return np.dtype((plain(dtype.subdtype[0]), dtype.subdtype[1]))
+    if dtype.names and not dtype.hasobject:
+        fields = dtype.fields
+        return np.dtype(
+            {
+                "names": list(dtype.names),
+                "formats": [plain(dtype[name]) for name in dtype.names],
+                "offsets": [fields[name][1] for name in dtype.names],
+                "itemsize": dtype.itemsize,
+            }
+        )
+    return dtype if dtype.hasobject else np.dtype(dtype.str)
+
+
+RAW = {"3 bytes": "V3", "time": "V4"}  # h5py knows no dtype for them
+MISSING = {"fixed", "short", "nested", "missing", "outside"}  # see the tests of their files
+
+
+def test_every_dataset_is_what_h5py_reads(folder: Path) -> None:
+    compared = 0
+    for path in paths(folder):
+        reader = Hdf5Reader(str(path), None)
+        infos = [m for m in walk(reader) if isinstance(m, DatasetInfo)]
+        got = {}
+        for info in infos:
+            if path.stem in ("virtual", "external") and info.name in MISSING:
+                continue
+            got[info.address] = reader.read(info.address, whole(info))
+            assert got[info.address].dtype == info.dtype
+        reader.close()
+        os.chdir(folder)  # where h5py looks for external raw files
+        with h5py.File(path) as file:
+            for address, array in got.items():
+                dataset = file[address.encode("utf-8", "surrogateescape")]
+                name = address.rpartition("/")[2]
+                if name in RAW and path.stem == "numbers":
+                    assert array.dtype == RAW[name]
+                    continue
+                if dataset.shape is None:
+                    base, dims = dataset.dtype.subdtype or (dataset.dtype, ())
+                    wanted = oracle(file, np.zeros((0, *dims), base))
+                else:
+                    wanted = oracle(file, np.asarray(dataset[()]))
+                wanted = wanted.astype(plain(wanted.dtype), copy=False)
+                assert saved(array) == saved(wanted), (path.name, address)
+                compared += 1
+    assert compared > 120
+
+
+def test_bytes_of_types_without_a_dtype(opened) -> None:
+    reader = opened("numbers.h5")
+    assert get(reader, "3 bytes").tobytes() == bytes(range(12))
+    assert get(reader, "time").tobytes() == bytes(range(8))
+
+
+def json_of(file: h5py.File, value: object) -> object:
+    match value:
+        case h5py.Empty():
+            return None
+        case h5py.Reference():
+            return file[value].name if value else ""
+        case bytes():
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return value.decode("latin-1")
+        case np.void():
+            return {name: json_of(file, value[name]) for name in value.dtype.names}
+        case np.ndarray():
+            return [json_of(file, inner) for inner in value]
+        case complex() | np.complexfloating():
+            return [value.real, value.imag]
+        case np.floating():
+            return float(value) if math.isfinite(value) else None
+        case np.generic():
+            return value.item()
+    return value
+
+
+def test_every_attribute_is_what_h5py_reads(folder: Path) -> None:
+    compared = 0
+    for path in paths(folder):
+        reader = Hdf5Reader(str(path), None)
+        addresses = ["", *(m.address for m in walk(reader) if hasattr(m, "address"))]
+        got = {address: json.loads(reader.attributes(address)) for address in addresses}
+        reader.close()
+        with h5py.File(path) as file:
+            for address, told in got.items():
+                item = file[address.encode("utf-8", "surrogateescape") or "/"]
+                told.pop("__enum__", None)
+                assert set(told) == set(item.attrs), (path.name, address)
+                for name, value in item.attrs.items():
+                    assert told[name] == json_of(file, value), (path.name, address, name)
+                    compared += 1
+    assert compared > 40
+
+
+def test_attributes_stand_in_the_order_of_the_file(opened) -> None:
+    reader = opened("attributes.h5")
+    assert list(json.loads(reader.attributes("/data")))[:3] == ["zuerst", "a", "bytes"]
+    assert list(json.loads(reader.attributes("/many"))) == [f"k{i}" for i in reversed(range(20))]
+
+
+def test_names_of_an_enumeration_stand_among_the_attributes(opened) -> None:
+    reader = opened("numbers.h5")
+    assert json.loads(reader.attributes("/enum")) == {"__enum__": {"red": 1, "blue": 5}}
+    assert reader.find("bool").attributes is None
+    assert json.loads(opened("compounds.h5").attributes("/enum")) == {"__enum__": {"c": {"red": 1}}}
+
+
+def test_an_attribute_that_cannot_be_read_is_null_and_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["good"] = 1
+        stored = h5py.h5t.vlen_create(h5py.h5t.STD_REF_DSETREG)
+        h5py.h5a.create(file.id, b"bad", stored, h5py.h5s.create_simple((1,)))
+    reader = Hdf5Reader(str(path), None)
+    told = json.loads(reader.attributes(""))
+    assert (told["good"], told["bad"]) == (1, None)
+    assert "crashes" in told["__error__"]["bad"]
+
+
+def test_a_monstrous_attribute_is_null(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["huge"] = np.zeros((17 << 20,), "u1")
+    told = json.loads(Hdf5Reader(str(path), None).attributes(""))
+    assert told["huge"] is None
+    assert "bytes" in told["__error__"]["huge"]
+
+
+# ---- where the bytes lie
+
+
+def test_extents_and_chunks_lie_where_it_is_told(folder: Path) -> None:
+    """What others read without the library: `pread`, and zlib where the filter is gzip alone."""
+    extents = chunks = 0
+    for path in paths(folder):
+        reader, content = Hdf5Reader(str(path), None), path.read_bytes()
+        for info in walk(reader):
+            if not isinstance(info, DatasetInfo):
+                continue
+            if isinstance(info.layout, Extent):
+                size = math.prod(info.shape) * info.dtype.itemsize
+                start = info.layout.offset
+                assert content[start : start + size] == get(reader, info.address).tobytes()
+                extents += 1
+            elif isinstance(info.layout, Chunked) and info.layout.indexed:
+                codes = [code for code, _ in info.layout.filters]
+                if codes in ([], [1]):
+                    check_chunks(reader, info, info.layout, content)
+                    chunks += 1
+        reader.close()
+    assert extents > 60
+    assert chunks > 8
+
+
+def check_chunks(reader: Reader, info: DatasetInfo, layout: Chunked, content: bytes) -> None:
+    index, array = reader.chunk_index(info.address), get(reader, info.address)
+    grid = [-(-n // k) for n, k in zip(info.shape, layout.shape, strict=True)]
+    assert len(index.offsets) == math.prod(grid)
+    for number, corner in enumerate(np.ndindex(*grid)):
+        start, size = int(index.offsets[number]), int(index.sizes[number])
+        part = array[tuple(slice(i * k, i * k + k) for i, k in zip(corner, layout.shape))]
+        if start < 0:
+            assert layout.fill is not None
+            wanted = np.frombuffer(layout.fill, info.dtype)
+            assert (part == wanted).all()
+            continue
+        stored = content[start : start + size]
+        decoded = zlib.decompress(stored) if layout.filters else stored
+        chunk = np.frombuffer(decoded, info.dtype).reshape(layout.shape)
+        assert (chunk[tuple(slice(n) for n in part.shape)] == part).all()
+
+
+def test_layouts(opened) -> None:
+    found = members(opened("layouts.h5"))
+    assert isinstance(found["contiguous"].layout, Extent)
+    assert found["unwritten"].layout == found["compact"].layout == Asked()
+    assert found["holes"].layout == Chunked((2, 2), (), np.array(-3, ">i4").tobytes(), True)
+    assert found["array"].layout.shape == (2, 2)
+    assert found["chunked shuffle gzip"].layout.filters == ((2, (2,)), (1, (4,)))
+    assert not found["raw edges"].layout.indexed
+    for name in corpus.FILTERS:
+        assert found[f"chunked {name}"].layout.indexed, name
+
+
+def test_values_that_are_converted_on_reading_are_not_verbatim(opened) -> None:
+    found = members(opened("numbers.h5"))
+    assert isinstance(found["i4be"].layout, Extent)
+    assert found["12 bits"].layout == Asked()
+    assert members(opened("strings.h5"))["term"].layout == Asked()
+
+
+# ---- links
+
+
+def test_links(opened, folder: Path) -> None:
+    reader = opened("links.h5")
+    found = members(reader)
+    assert found["absolute"] == LinkInfo("absolute", "/a/./soft", None, "dataset")
+    assert found["to group"] == LinkInfo("to group", "a", None, "group")
+    assert found["to sequence"] == LinkInfo("to sequence", "sequence", None, "text")
+    assert found["dangling"] == LinkInfo("dangling", "/nowhere")
+    assert found["loop"] == LinkInfo("loop", "/loop")
+    other = str(folder / "linked.h5")
+    assert found["external"] == LinkInfo("external", "/group/data", other, "dataset")
+    assert found["moved"] == LinkInfo("moved", "group", other, "group")
+    assert found["missing"] == LinkInfo("missing", "/", str(folder / "missing.h5"))
+    assert found["round"].kind == "dataset"
+    assert found["outside"] == LinkInfo("outside", "/", str(folder.parent / "outside.h5"), "group")
+    assert isinstance(found["\udcff\udcfe"], GroupInfo)
+    assert reader.listing(found["\udcff\udcfe"].address).members == ()
+    assert list(members(reader, "/ordered")) == ["z", "a", "y"]
+
+
+def test_hard_links_share_an_identity(opened) -> None:
+    reader = opened("links.h5")
+    root = reader.find("")
+    assert members(reader, "/a")["up"].identity == root.identity
+    assert isinstance(members(reader, "/a")[".."], DatasetInfo)
+
+
+def test_paths_are_followed_through_links(opened) -> None:
+    reader = opened("links.h5")
+    assert reader.find("to group/soft").address == "/a/data"
+    assert reader.find("/a/up/a/./data").name == "data"
+    assert get(reader, "external").tolist() == [1, 2, 3]
+    assert get(reader, "moved/data").tolist() == [1, 2, 3]
+    assert get(reader, "round") == 1.0
+    with pytest.raises(LoopError):
+        reader.find("loop")
+    for path in ("dangling", "missing", "a/data/below", "a/nothing"):
+        with pytest.raises(MissingError):
+            reader.find(path)
+
+
+def test_nothing_outside_is_opened_when_confined(opened, folder: Path) -> None:
+    reader = opened("links.h5", confine=True)
+    found = members(reader)
+    assert found["outside"].forbidden
+    assert found["outside"].kind is None
+    assert found["external"].kind == "dataset"
+    with pytest.raises(ForbiddenError):
+        reader.find("outside/d")
+    with pytest.raises(ForbiddenError):
+        get(opened("external.h5", confine=True), "outside")
+    assert get(opened("external.h5"), "outside").tobytes() == b"root"
+
+
+def test_a_symlink_does_not_lead_out(tmp_path: Path) -> None:
+    inside = tmp_path / "in"
+    inside.mkdir()
+    with h5py.File(tmp_path / "out.h5", "w") as file:
+        file.create_dataset("d", data=np.arange(4), maxshape=(None,))
+    (inside / "looks inside.h5").symlink_to(tmp_path / "out.h5")
+    layout = h5py.VirtualLayout((4,), "i8")
+    layout[:] = h5py.VirtualSource("looks inside.h5", "d", (4,))
+    endless = h5py.h5s.UNLIMITED
+    space = h5py.h5s.create_simple((0,), (endless,))
+    space.select_hyperslab((0,), (endless,), (1,), (1,))
+    plist = h5p.create(h5p.DATASET_CREATE)
+    plist.set_virtual(space, b"looks inside.h5", b"d", space)
+    with h5py.File(inside / "a.h5", "w", libver="latest") as file:
+        file["link"] = h5py.ExternalLink("looks inside.h5", "d")
+        file.create_virtual_dataset("virtual", layout)
+        h5py.h5d.create(file.id, b"growing", h5py.h5t.NATIVE_INT64, space, plist)
+    reader = Hdf5Reader(str(inside / "a.h5"), os.path.realpath(inside))
+    found = members(reader)
+    assert found["link"].forbidden
+    with pytest.raises(ForbiddenError):
+        get(reader, "virtual")
+    assert isinstance(found["growing"], BrokenInfo)  # not even its shape can be told
+    free = Hdf5Reader(str(inside / "a.h5"), None)
+    assert get(free, "virtual").tolist() == get(free, "growing").tolist() == [0, 1, 2, 3]
+
+
+# ---- what must not be made up
+
+
+def test_virtual_datasets(opened) -> None:
+    reader = opened("virtual.h5")
+    rows = reader.read("/fixed", Box((0, 2), (3, 5)))
+    assert rows.tolist() == [[2, 3, 4], [12, 13, 14], [22, 23, 24]]
+    assert (reader.read("/fixed", Box((4, 0), (5, 10))) == -1).all()  # nothing is mapped there
+    for address, box in (("/fixed", Box((2, 0), (4, 1))), ("/nested", Box((0, 0), (2, 1)))):
+        with pytest.raises(MissingError, match=r"source3\.h5"):
+            reader.read(address, box)
+    assert reader.read("/short", Box((3,), (10,))).tolist() == list(range(3, 10))
+    with pytest.raises(DamagedError):
+        reader.read("/short", Box((9,), (11,)))
+    assert get(reader, "numbered").tolist() == list(range(30))
+    assert get(reader, "growing")[:, 1].tolist() == list(range(10))
+
+
+def test_more_sources_than_files_can_be_open(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.model import Box
+resource.setrlimit(resource.RLIMIT_NOFILE, (110, 110))
+print(Hdf5Reader(sys.argv[1], None).read("/all", Box((0,), (200,))).tolist() == [*range(1, 201)])
+"""
+    layout = h5py.VirtualLayout((200,), "i8")
+    for index in range(200):
+        with h5py.File(tmp_path / f"{index}.h5", "w") as file:
+            file["d"] = [index + 1]
+        layout[index] = h5py.VirtualSource(f"{index}.h5", "d", (1,))[0]
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file.create_virtual_dataset("all", layout, fillvalue=-1)
+    command = [sys.executable, "-c", code, str(tmp_path / "all.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_external_raw_files(opened) -> None:
+    reader = opened("external.h5")
+    assert reader.read("/two parts", Box((1, 2), (3, 5))).tolist() == [[8, 9, 10], [14, 15, 16]]
+    with pytest.raises(DamagedError, match="truncated"):
+        get(reader, "short")
+    with pytest.raises(MissingError):
+        get(reader, "missing")
+
+
+def test_a_truncated_file_gives_no_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "cut.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("first", data=np.ones(4))
+        file.create_dataset("chunks", data=np.ones(5000), chunks=(1000,))
+        file.create_dataset("last", data=np.ones(5000))
+        offset = file["last"].id.get_offset()
+        chunk = file["chunks"].id.get_chunk_info(3).byte_offset
+        file.flush()
+        content = bytearray(path.read_bytes())
+    for end, box, name in ((offset + 80, (10, 11), "last"), (chunk, (2999, 3001), "chunks")):
+        cut = content[:end]
+        reader = cut_open(tmp_path, cut)
+        if reader is None:
+            continue
+        assert members(reader)[name].layout in (Asked(), Chunked((1000,), (), bytes(8), False))
+        assert (reader.read(f"/{name}", Box((0,), (box[0],))) == 1).all()
+        with pytest.raises(DamagedError, match="truncated"):
+            reader.read(f"/{name}", Box((box[0],), (box[1],)))
+
+
+def cut_open(folder: Path, content: bytearray) -> Hdf5Reader | None:
+    path = folder / "cut short.h5"
+    path.write_bytes(content)
+    try:
+        return Hdf5Reader(str(path), None)
+    except DamagedError as error:
+        assert "truncated" in str(error)
+        return None
+
+
+def test_a_filter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        plist = h5p.create(h5p.DATASET_CREATE)
+        plist.set_chunk((4,))
+        plist.set_filter(31999, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple((4,))
+        made = h5py.h5d.create(file.id, b"d", h5py.h5t.STD_I32LE, space, plist)
+        made.write_direct_chunk((0,), bytes(16), 0)
+    with pytest.raises(UnsupportedError, match="31999"):
+        get(Hdf5Reader(str(path), None), "d")
+
+
+def test_a_chunk_that_cannot_be_decoded_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("d", (8,), "i4", chunks=(4,), compression="gzip")
+        made.id.write_direct_chunk((0,), b"not zlib", 0)
+        made[4:] = 5
+    reader = Hdf5Reader(str(path), None)
+    assert reader.read("/d", Box((4,), (8,))).tolist() == [5] * 4
+    with pytest.raises(DamagedError, match="/d"):
+        get(reader, "d")
+
+
+def test_what_crashes_h5py_is_broken_and_its_neighbours_are_not(opened) -> None:
+    found = members(opened("sequences.h5"))
+    assert "crashes" in found["regions"].reason
+    assert isinstance(found["after"], DatasetInfo)
+    assert all(isinstance(found[n], TextInfo) for n in ("numbers", "texts", "refs", "null", "type"))
+
+
+def test_sequences_as_json(opened) -> None:
+    reader = opened("sequences.h5")
+    assert json.loads(reader.text("/numbers")) == [[1.0, None], []]
+    assert json.loads(reader.text("/texts")) == [["a", "bb"]]
+    assert json.loads(reader.text("/refs")) == [["/"]]
+    assert json.loads(reader.text("/null")) == []
+    assert json.loads(reader.text("/type")) == {"dtype": "uint8", "enum": {"on": 1, "off": 0}}
+
+
+# ---- opening
+
+
+def test_a_path_that_is_not_utf8(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.h5")
+    corpus.empty(tmp_path).rename(path)
+    assert Hdf5Reader(path, None).listing("").members == ()
+
+
+def test_no_hdf5_file(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(DamagedError):
+        Hdf5Reader(str(tmp_path / "a.h5"), None)
+    with pytest.raises(DamagedError):
+        Hdf5Reader(str(tmp_path / "none.h5"), None)
+
+
+WRITING = """
+import h5py, sys, numpy as np
+file = h5py.File(sys.argv[1], "w", libver="latest")
+data = file.create_dataset("d", (4,), "i4", maxshape=(None,), chunks=(4,))
+file.swmr_mode = sys.argv[2] == "swmr"
+data[:] = 1
+file.flush()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("mode", ["swmr", "plain"])
+def test_a_file_that_is_being_written(tmp_path: Path, mode: str) -> None:
+    path = str(tmp_path / "a.h5")
+    command = [sys.executable, "-c", WRITING, path, mode]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        if mode == "swmr":
+            assert get(Hdf5Reader(path, None), "d").tolist() == [1] * 4
+        else:
+            with pytest.raises(UnsupportedError, match="writ"):
+                Hdf5Reader(path, None)
+        process.communicate()
+
+
+# ---- damage
+
+
+def test_damage_is_an_error_or_harmless(folder: Path) -> None:
+    """Cut short or with bytes flipped: equal, or one of our errors.  HDF5 may crash, we may not."""
+    command = [sys.executable, "-m", "tests.formats.hdf5_damage", str(folder)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the real files are not here")
+@pytest.mark.parametrize("name", ["test.h5", "ID16B_diatomee.h5"])
+def test_real_files(name: str) -> None:
+    reader = Hdf5Reader(str(SHARED / name), None)
+    got = {
+        info.address: reader.read(info.address, whole(info))
+        for info in walk(reader)
+        if isinstance(info, DatasetInfo)
+    }
+    reader.close()
+    assert got
+    with h5py.File(SHARED / name) as file:
+        for address, array in got.items():
+            wanted = oracle(file, np.asarray(file[address][()]))
+            assert saved(array) == saved(wanted.astype(plain(wanted.dtype))), address
+
+
+def test_ten_thousand_datasets_are_listed(tmp_path: Path) -> None:
+    listing = Hdf5Reader(str(corpus.thousands(tmp_path)), None).listing("")
+    assert len(listing.members) == 10_000
+    assert {member.attributes.size for member in listing.members} == {20}
+
+
+def test_errors_name_the_object(opened) -> None:
+    with pytest.raises(EsrffsError, match="/no such"):
+        opened("empty.h5").find("/no such")

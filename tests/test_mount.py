@@ -1,0 +1,421 @@
+"""The mount as programs meet it: tools, status, errors, change."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import Mounted, MountFactory, wait_for
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with one of each kind of file."""
+    folder = tmp_path / "source"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "notes.txt").write_text("some notes\n")
+    (folder / "empty").touch()
+    with h5py.File(folder / "data.h5", "w", track_order=True) as file:
+        entry = file.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        entry["image"] = np.arange(12.0).reshape(3, 4)
+        entry["image"].attrs["units"] = "counts"
+        entry["stack"] = np.arange(3 * 50 * 60, dtype="u2").reshape(3, 50, 60)
+        entry.create_dataset("packed", data=np.arange(100_000), chunks=(1000,), compression="gzip")
+        entry["link"] = h5py.SoftLink("/entry/image")
+        entry["self"] = entry
+        entry["root"] = file
+        file["dangling"] = h5py.SoftLink("/no/where")
+    shutil.copy(folder / "data.h5", folder / "sub" / "other.h5")
+    return folder
+
+
+def run(*command: object, **options: object) -> str:
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=20, **options
+    )
+    assert done.returncode == 0, done.stderr or done.stdout
+    return done.stdout
+
+
+def saved(array: object, path: Path) -> bytes:
+    np.save(path, array)
+    return path.read_bytes()
+
+
+def error_of(function: object, *arguments: object) -> int | None:
+    try:
+        function(*arguments)  # type: ignore[operator]
+    except OSError as error:
+        return error.errno
+    return None
+
+
+def test_tools_that_walk_end_and_succeed(mount: MountFactory, source: Path, tmp_path: Path) -> None:
+    mounted = mount(source)
+    root = mounted.path
+    found = run("find", root).splitlines()
+    assert f"{root}/data.h5/entry/image.npy" in found
+    assert len(found) == len(set(found)) < 60
+    assert "data.h5" in run("tree", root)
+    run("du", "-s", root)
+    run("ls", "-laR", root)
+    run("cp", "-r", root, tmp_path / "copy")
+    run("rsync", "-a", f"{root}/", tmp_path / "synced")
+    run("tar", "-cf", tmp_path / "all.tar", "-C", root, ".")
+    run("diff", "-r", "--no-dereference", root, tmp_path / "copy")
+    run("diff", "-r", "--no-dereference", root, tmp_path / "synced")
+    assert "data.h5/entry/image.attrs.json" in run("grep", "-rl", "counts", root)
+    run("find", root, "-name", "*.json", "-exec", "jq", "-e", ".", "{}", "+")
+    times = {path.lstat().st_mtime_ns for path in (tmp_path / "synced/data.h5/entry").iterdir()}
+    assert times == {(source / "data.h5").stat().st_mtime_ns}
+
+
+def test_arrays_read_in_every_way(mount: MountFactory, source: Path, tmp_path: Path) -> None:
+    entry = mount(source) / "data.h5/entry"
+    with h5py.File(source / "data.h5") as file:
+        for name in ("image", "stack", "packed"):
+            array = file["entry"][name][()]
+            shown = entry / f"{name}.npy"
+            expected = saved(array, tmp_path / "saved.npy")
+            assert shown.stat().st_size == len(expected)
+            assert shown.read_bytes() == expected
+            run("cmp", shown, tmp_path / "saved.npy")
+            np.testing.assert_array_equal(np.load(shown), array)
+            np.testing.assert_array_equal(np.load(shown, mmap_mode="r"), array)
+            assert run("tail", "-c", 9, shown, encoding="latin1") == expected[-9:].decode("latin1")
+            part = run("dd", f"if={shown}", "bs=7", "skip=11", "count=3", encoding="latin1")
+            assert part == expected[77:98].decode("latin1")
+    run("cp", "--sparse=always", entry / "packed.npy", tmp_path / "sparse.npy")
+    run("cmp", tmp_path / "sparse.npy", entry / "packed.npy")
+
+
+def test_links(mount: MountFactory, source: Path) -> None:
+    entry = mount(source) / "data.h5/entry"
+    assert os.readlink(entry / "link.npy") == "image.npy"
+    assert os.readlink(entry / "self") == "."
+    assert os.readlink(entry / "root") == ".."
+    dangling = entry.parent / "dangling"
+    assert dangling.is_symlink()
+    assert not dangling.exists()
+
+
+def test_status(mount: MountFactory, source: Path) -> None:
+    os.utime(source / "data.h5", ns=(1_000_000_000_000_000_001, 1_000_000_000_000_000_002))
+    (source / "data.h5").chmod(0o640)
+    (source / "notes.txt").chmod(0o755)
+    mounted = mount(source)
+    directory = (mounted / "data.h5/entry").stat()
+    file = (mounted / "data.h5/entry/stack.npy").stat()
+    assert oct(directory.st_mode) == "0o40550"
+    assert oct(file.st_mode) == "0o100440"
+    assert file.st_mtime_ns == directory.st_mtime_ns == 1_000_000_000_000_000_002
+    assert file.st_size == 128 + 3 * 50 * 60 * 2
+    assert file.st_blocks == -(-file.st_size // 512)
+    assert file.st_blksize >= 4096
+    assert file.st_nlink == 1
+    assert oct((mounted / "notes.txt").stat().st_mode) == "0o100555"
+    space = os.statvfs(mounted.path)
+    assert space.f_namemax == 255
+    assert space.f_blocks == os.statvfs(source).f_blocks
+    assert space.f_bavail == 0
+
+
+def test_inode_numbers_agree_and_stay(mount: MountFactory, source: Path) -> None:
+    root = mount(source).path
+
+    def numbers() -> dict[str, int]:
+        found = {}
+        for path, folders, files in os.walk(root):
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    assert entry.inode() == os.lstat(entry.path).st_ino
+            found |= {
+                f"{path}/{name}": os.lstat(f"{path}/{name}").st_ino for name in folders + files
+            }
+        return found
+
+    before = numbers()
+    assert len(set(before.values())) == len(before)
+    Path("/proc/sys/vm/drop_caches").write_text("2")
+    assert numbers() == before
+
+
+def test_the_kernel_forgets_and_so_do_we(mount: MountFactory, source: Path) -> None:
+    with h5py.File(source / "many.h5", "w") as file:
+        for i in range(2000):
+            file[f"{i:04}"] = i
+    mounted = mount(source)
+    assert len(os.listdir(mounted / "many.h5")) == 2000
+    run("ls", "-lR", mounted.path)
+    assert mounted.status["inodes"] > 2000
+
+    def forgotten() -> bool:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        return mounted.status["inodes"] < 50
+
+    wait_for(forgotten)
+
+
+@pytest.mark.parametrize(
+    "name", ["new", "notes.txt", "data.h5", "data.h5/new", "data.h5/entry/image.npy"]
+)
+def test_nothing_can_be_changed(mount: MountFactory, source: Path, name: str) -> None:
+    path = mount(source) / name
+    attempts = [
+        (os.mkdir, path / "x"),
+        (os.mkdir, path),
+        (os.rename, path, path.with_name("y")),
+        (os.unlink, path),
+        (os.rmdir, path),
+        (os.symlink, "target", path.with_name("z")),
+        (os.link, path, path.with_name("z")),
+        (os.truncate, path, 0),
+        (os.chmod, path, 0o777),
+        (os.utime, path),
+        (os.setxattr, path, "user.x", b""),
+        (os.open, path, os.O_WRONLY),
+        (os.open, path, os.O_RDWR),
+        (os.open, path.with_name("z"), os.O_WRONLY | os.O_CREAT),
+        (os.mkfifo, path.with_name("z")),
+    ]
+    expected = {
+        errno.EROFS,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENOTEMPTY,
+    }
+    errors = [error_of(*attempt) for attempt in attempts]
+    assert set(errors) <= expected
+    assert errno.EROFS in errors
+    if path.is_file():
+        assert errors[2] == errors[3] == errors[7] == errors[8] == errors[11] == errno.EROFS
+
+
+def test_paths_that_are_not_there(mount: MountFactory, source: Path) -> None:
+    root = mount(source).path
+    assert error_of(os.stat, root / "data.h5/none") == errno.ENOENT
+    assert error_of(os.stat, root / "data.h5/entry/image.npy/x") == errno.ENOTDIR
+    assert error_of(os.stat, root / ("x" * 256)) == errno.ENAMETOOLONG
+    assert error_of(os.listdir, root / "notes.txt") == errno.ENOTDIR
+    assert error_of(os.open, root / "data.h5", os.O_WRONLY) == errno.EISDIR
+
+
+def test_rubbish_costs_the_file_that_is_rubbish(mount: MountFactory, source: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("noise.h5", "noise.edf", "noise.dat"):
+        (source / name).write_bytes(rng.bytes(5000))
+    (source / "empty.h5").touch()
+    signature = (source / "data.h5").read_bytes()
+    (source / "cut.h5").write_bytes(signature[:600])
+    (source / "head.edf").write_text("{\nHeaderID = EH:000001:000000:000000 ;\nDim_1 = x ;\n")
+    mounted = mount(source)
+    names = set(os.listdir(mounted.path))
+    assert {"noise.h5", "empty.h5", "cut.h5", "noise.dat", "data.h5"} <= names
+    assert (mounted / "noise.h5").read_bytes() == (source / "noise.h5").read_bytes()
+    assert (mounted / "empty.h5").read_bytes() == b""
+    assert error_of(os.listdir, mounted / "cut.h5") == errno.EIO
+    text = os.getxattr(mounted / "cut.h5", "user.esrffs.error").decode()
+    assert "cut.h5" in text
+    assert sum(text in line for line in mounted.warnings) == 1
+    np.load(mounted / "data.h5/entry/image.npy")
+    mounted.expect("cut.h5", "head.edf", "noise")
+
+
+def test_a_truncated_file_is_an_error_not_zeros(mount: MountFactory, source: Path) -> None:
+    whole = (source / "data.h5").read_bytes()
+    with h5py.File(source / "data.h5") as file:
+        cut = file["entry/stack"].id.get_offset() + 100
+    damaged = source / "damaged.h5"
+    damaged.write_bytes(whole[:cut])
+    mounted = mount(source)
+    mounted.expect("damaged.h5")
+    for directory, _, files in os.walk(mounted / "damaged.h5"):
+        for name in files:
+            path = Path(directory, name)
+            good = mounted / "data.h5" / path.relative_to(mounted / "damaged.h5")
+            with open(path, "rb") as opened:
+                code = error_of(lambda: os.pread(opened.fileno(), 1 << 20, 0))
+            assert code == errno.EIO or path.read_bytes() == good.read_bytes()
+
+
+def test_growth_replacement_truncation_and_removal(mount: MountFactory, source: Path) -> None:
+    mounted = mount(source, "-o", "attr_timeout=0.2,entry_timeout=0.2")
+    shown = mounted / "data.h5/entry/stack.npy"
+    old = shown.read_bytes()
+    handle = os.open(shown, os.O_RDONLY)
+
+    with h5py.File(source / "new.h5", "w") as file:
+        file["entry/stack"] = np.full((2, 50, 60), 7, "u2")
+    os.replace(source / "new.h5", source / "data.h5")
+    np.testing.assert_array_equal(np.load(shown), np.full((2, 50, 60), 7, "u2"))
+    try:  # the kernel may have the old bytes, or ask and hear that they are gone
+        assert os.pread(handle, len(old), 0) == old
+    except OSError as error:
+        assert error.errno == errno.ESTALE  # noqa: PT017  # either is right
+    os.close(handle)
+
+    with h5py.File(source / "data.h5", "w") as file:  # in place
+        file["entry/stack"] = np.full((4, 50, 60), 9, "u2")
+    np.testing.assert_array_equal(np.load(shown), np.full((4, 50, 60), 9, "u2"))
+
+    os.truncate(source / "data.h5", 100)
+    wait_for(lambda: error_of(os.listdir, mounted / "data.h5/entry") is not None)
+    mounted.expect("data.h5")
+
+    (source / "data.h5").unlink()
+    wait_for(lambda: error_of(os.stat, mounted / "data.h5") == errno.ENOENT)
+
+
+def test_an_old_handle_of_a_rewritten_file_is_stale(mount: MountFactory, source: Path) -> None:
+    path = source / "log.bin"
+    path.write_bytes(os.urandom(1 << 20))
+    with open(mount(source) / "log.bin", "rb", buffering=0) as handle:
+        first = handle.read(1000)
+        assert first == path.read_bytes()[:1000]
+        path.write_bytes(os.urandom(2 << 20))
+        assert error_of(os.pread, handle.fileno(), 1000, 900_000) == errno.ESTALE
+
+
+def test_an_old_handle_of_a_grown_file_keeps_serving(mount: MountFactory, source: Path) -> None:
+    path = source / "log.bin"
+    path.write_bytes(os.urandom(1 << 20))
+    mounted = mount(source)
+    with open(mounted / "log.bin", "rb", buffering=0) as handle:
+        assert handle.read(1000) == path.read_bytes()[:1000]
+        with open(path, "ab") as file:
+            file.write(b"more" * 1000)
+        content = path.read_bytes()
+        assert os.pread(handle.fileno(), 1000, 900_000) == content[900_000:901_000]
+        wait_for(lambda: os.fstat(handle.fileno()).st_size == len(content))
+        assert os.pread(handle.fileno(), 9999, 1 << 20) == content[1 << 20 :]
+    assert (mounted / "log.bin").read_bytes() == content
+
+
+def test_a_growing_dataset_shows_at_the_next_open(mount: MountFactory, source: Path) -> None:
+    path = source / "live.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset("data", (1, 10), "i4", maxshape=(None, 10), chunks=(1, 10))
+        data[0] = 0
+        file.swmr_mode = True
+        file.flush()
+        mounted = mount(source)
+        for number in range(2, 6):
+            assert np.load(mounted / "live.h5/data.npy").shape == (number - 1, 10)
+            data.resize(number, axis=0)
+            data[number - 1] = number - 1
+            data.flush()
+        shown = np.load(mounted / "live.h5/data.npy")
+        np.testing.assert_array_equal(shown[:, 0], np.arange(5))
+
+
+def test_a_shell_inside_a_file_sees_it_grow(mount: MountFactory, source: Path) -> None:
+    path = source / "scans.dat"
+    scan = "#S {0} ascan x 0 1 1 1\n#D Thu Feb 11 09:54:35 2016\n#N 2\n#L x  y\n0 1\n1 2\n\n"
+    path.write_text("#F scans.dat\n#E 1\n\n" + scan.format(1))
+    mounted = mount(source, "-o", "attr_timeout=0.1,entry_timeout=0.1")
+    inside = os.open(mounted / "scans.dat", os.O_RDONLY)
+    try:
+        assert {"1.1"} <= set(os.listdir(inside))
+        with path.open("a") as file:
+            file.write(scan.format(2))
+        wait_for(lambda: "2.1" in os.listdir(inside), 5)
+    finally:
+        os.close(inside)
+    np.testing.assert_array_equal(np.load(mounted / "scans.dat/2.1/measurement/y.npy"), [1, 2])
+
+
+def test_many_readers_at_once(mount: MountFactory, source: Path, tmp_path: Path) -> None:
+    mounted = mount(source)
+    with h5py.File(source / "data.h5") as file:
+        expected = saved(file["entry/packed"][()], tmp_path / "saved.npy")
+    program = "import sys; sys.stdout.buffer.write(open(sys.argv[1], 'rb').read())"
+    shown = mounted / "data.h5/entry/packed.npy"
+    readers = [
+        subprocess.Popen([sys.executable, "-c", program, shown], stdout=subprocess.PIPE)
+        for _ in range(8)
+    ]
+    assert all(reader.communicate()[0] == expected for reader in readers)
+
+
+def test_symlinks_of_the_source(mount: MountFactory, source: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.copy(source / "data.h5", outside / "far.h5")
+    (outside / "round").symlink_to(outside)
+    (source / "latest.h5").symlink_to("data.h5")
+    (source / "absolute.h5").symlink_to(source / "data.h5")
+    (source / "gone.h5").symlink_to("nothing.h5")
+    (source / "far.h5").symlink_to(outside / "far.h5")
+    (source / "far").symlink_to(outside)
+    mounted = mount(source)
+    assert os.readlink(mounted / "latest.h5") == "data.h5"
+    assert os.readlink(mounted / "absolute.h5") == "data.h5"
+    assert os.readlink(mounted / "gone.h5") == "nothing.h5"
+    for name in ("latest.h5", "absolute.h5", "far.h5", "far/far.h5"):
+        assert np.load(mounted / name / "entry/image.npy").shape == (3, 4)
+    assert os.readlink(mounted / "far/round") == "."
+    assert len(run("find", mounted.path).splitlines()) < 100
+
+
+def test_external_links(mount: MountFactory, source: Path, tmp_path: Path) -> None:
+    shutil.copy(source / "data.h5", tmp_path / "far.h5")
+    with h5py.File(source / "master.h5", "w") as file:
+        file["near"] = h5py.ExternalLink("data.h5", "/entry")
+        file["dataset"] = h5py.ExternalLink("sub/other.h5", "/entry/image")
+        file["far"] = h5py.ExternalLink("../far.h5", "/entry")
+        file["missing"] = h5py.ExternalLink("no.h5", "/entry")
+    mounted = mount(source)
+    master = mounted / "master.h5"
+    assert os.readlink(master / "near") == "../data.h5/entry"
+    assert os.readlink(master / "dataset.npy") == "../sub/other.h5/entry/image.npy"
+    assert not (master / "far").is_symlink()
+    assert np.load(master / "far/image.npy").shape == (3, 4)
+    assert os.readlink(master / "far/self") == "."
+    assert np.load(master / "far/link.npy").shape == (3, 4)
+    assert (master / "missing").is_symlink()
+    assert not (master / "missing").exists()
+
+
+def test_names(mount: MountFactory, source: Path) -> None:
+    with h5py.File(source / "names.h5", "w", track_order=True) as file:
+        file["a"] = 1
+        file.create_group("a.npy")
+        file[".."] = 2
+        file["é"] = 3
+        file["x" * 300] = 4
+        file.create_group("attrs.json")
+        file.attrs["of the root"] = 5
+        file[b"\xff\xfe"] = 6
+    root = mount(source) / "names.h5"
+    assert int(np.load(root / "a~1.npy")) == 1
+    assert (root / "a.npy").is_dir()
+    assert int(np.load(root / "%2E%2E.npy")) == 2
+    assert int(np.load(root / "é.npy")) == 3
+    assert json.loads((root / "attrs~1.json").read_text()) == {"of the root": 5}
+    long = [name for name in os.listdir(root) if name.startswith("xxx")]
+    assert [len(name) for name in long] == [255]
+    assert int(np.load(root / long[0])) == 4
+    with open(os.fsencode(root) + b"/\xff\xfe.npy", "rb") as file:
+        assert int(np.load(file)) == 6
+
+
+def test_the_mount_point_may_lie_in_the_source(source: Path, tmp_path: Path) -> None:
+    inside = source / "mnt"
+    mounted = Mounted(source, inside, tmp_path / "log")
+    try:
+        assert "mnt" not in os.listdir(inside)
+        assert error_of(os.stat, inside / "mnt") == errno.ENOENT
+        assert np.load(inside / "data.h5/entry/image.npy").shape == (3, 4)
+        mounted.unmount()
+    finally:
+        mounted.abandon()

@@ -1,0 +1,160 @@
+"""The repository itself: who imports whom, and whether its pages tell the truth."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "esrffs"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+MOST_LINES = 300
+
+FORMATS_MAY = {"errors", "model", "attributes", "formats"}
+HOMES = {
+    "pyfuse3": {"operations", "daemon"},
+    "h5py": {"formats", "cli"},  # cli: for the version of HDF5 that --version tells
+    "hdf5plugin": {"formats"},
+    "silx": {"formats"},
+    "fabio": {"formats"},
+    "imagecodecs": {"codecs"},
+    "trio_parallel": {"workers"},
+}
+
+
+def table() -> list[str]:
+    """The rooms in the order of the first table of docs/design.md; `formats` for `formats/`."""
+    text = (ROOT / "docs" / "design.md").read_text()
+    section = text.split("## The rooms")[1].split("The foreign libraries")[0]
+    return re.findall(r"^\| `(\w+)/?` \|", section, re.MULTILINE)
+
+
+def room(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(module: Path) -> Iterator[str]:
+    """What a module imports, wherever in it, with dots: "esrffs.names", "h5py"."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            whole = node.module or ""
+            yield from (f"{whole}.{a.name}" if whole == "esrffs" else whole for a in node.names)
+
+
+def rooms_imported(module: Path) -> set[str]:
+    names = (name.split(".") for name in imported(module))
+    return {parts[1] for parts in names if parts[0] == "esrffs" and len(parts) > 1}
+
+
+def name_of(path: object) -> str:
+    return str(path.relative_to(ROOT)) if isinstance(path, Path) else str(path)
+
+
+def test_every_module_has_one_row_in_the_table() -> None:
+    rows = table()
+    assert len(rows) == len(set(rows))
+    assert set(rows) == {room(module) for module in MODULES} - {"__init__"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_a_module_imports_only_from_those_above_it(module: Path) -> None:
+    rows, own = table(), room(module)
+    above = set() if own == "__init__" else set(rows[: rows.index(own)])
+    if own == "formats":
+        above = FORMATS_MAY
+    if own == "operations":
+        above -= {"formats"}
+    assert rooms_imported(module) - above == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_foreign_libraries_stay_in_their_homes(module: Path) -> None:
+    used = {name.split(".")[0] for name in imported(module)} & HOMES.keys()
+    assert {library for library in used if room(module) not in HOMES[library]} == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_modules_are_short_and_say_what_they_decide(module: Path) -> None:
+    text = module.read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    assert ast.get_docstring(ast.parse(text))
+
+
+def files() -> Iterator[Path]:
+    """The files of the tree, with those that are not committed yet."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in filter(None, listed.stdout.split(b"\0")):
+        path = ROOT / os.fsdecode(name)
+        if path.is_file():
+            yield path
+
+
+def test_no_path_of_a_machine_and_no_registry_host_is_in_the_tree() -> None:
+    places = re.compile(rb"/(?:work|root|home)/\w|(?:pypi|npmjs|debian)\.(?:org|com)|pythonhosted")
+    found = {
+        f"{name_of(path)}: {match[0].decode()}"
+        for path in files()
+        if path != Path(__file__)
+        for match in places.finditer(path.read_bytes())
+    }
+    assert found == set()
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        text = page.read_text()
+        commands = re.findall(r"^(?:\w+=\w+ )?make (\w+)", text, re.MULTILINE)
+        commands += re.findall(r"`(?:\w+=\w+ )?make (\w+)[^`]*`", text)
+        assert set(commands) <= targets, page
+    assert {"demo", "test"} <= targets
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    assert re.search(r"^make test$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert re.search(r"\bmake test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    inside = [link for link in links if "://" not in link]
+    assert [link for link in inside if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="nothing can be mounted here")
+def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:
+    bin_ = Path(sys.executable).parent
+    shown = subprocess.run(
+        [ROOT / "demo" / "demo.sh"],
+        env={**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    readme = (ROOT / "README.md").read_text()
+    screen = readme.split("```")[1].splitlines()
+    answers = [line for line in screen if line and line[0] not in "c$⋮" and line != "8973.0"]
+    lines = shown.stdout.replace("\xa0", " ").splitlines()  # tree's blanks
+    assert len(answers) > 10
+    assert [line for line in answers if line not in lines] == []
+    assert list(tmp_path.glob("esrffs-demo.*")) == []
