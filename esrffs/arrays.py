@@ -5,18 +5,25 @@ extents, frames, blocks that a reader gives.  Everything is runs of bytes of the
 only a block knows that it is also a box.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import prod
 from typing import Protocol
 
 import numpy as np
 
-from esrffs.blocks import Blocks, cut
+from esrffs.blocks import cut
 from esrffs.cache import Cache
-from esrffs.model import Chunked, DatasetInfo, Extent, Frames
+from esrffs.chunks import Chunks
+from esrffs.errors import EsrffsError
+from esrffs.model import Box, Chunked, DatasetInfo, Extent, Frames
 from esrffs.opened import SAMPLE, Opened
 
 Buffer = bytes | bytearray | memoryview
+Make = Callable[[Box], Awaitable[memoryview]]
+Ahead = Callable[[Callable[[int], Awaitable[None]], int], None]  # starts a task
+
+AHEAD = 4  # blocks, and …
+AHEAD_BYTES = 32 << 20  # … bytes that are made before they are asked for, at the most
 
 
 class Array(Protocol):
@@ -72,35 +79,65 @@ class FramesArray:
         return memoryview(items[:, ::-1].tobytes())[start - first : stop - first]
 
 
-class AskedArray:
-    """Data that only a reader can give, block by block."""
+class BlockArray:
+    """Data that are made block by block, and remembered.
 
-    def __init__(self, opened: Opened, info: DatasetInfo, blocks: Blocks, cache: Cache) -> None:
+    Who reads one block after the other finds the next ones made, or in the making.
+    """
+
+    def __init__(
+        self, opened: Opened, info: DatasetInfo, make: Make, cache: Cache, ahead: Ahead
+    ) -> None:
+        grain = info.layout.shape if isinstance(info.layout, Chunked) else ()
         self._opened = opened
-        self._address = info.address
-        self._blocks = blocks
+        self._key = opened.source.digest, info.address
+        self._blocks = cut(info.shape, info.dtype.itemsize, grain)
+        self._make = make
         self._cache = cache
-        if opened.source.subject.format != "hdf5" and not opened.source.subject.series:
-            size = opened.source.status.st_size  # these formats are only ever appended to
-            opened.view().watch((*_spread(0, size), size - SAMPLE))
+        self._ahead = ahead
+        self._last = -2  # the block that was read last
+        self._depth = 0  # how many blocks ahead are worth making
 
     async def read(self, start: int, stop: int) -> Buffer:
         parts = []
         while start < stop:
             number = self._blocks.number(start)
             first, last = self._blocks.extent(number)
-            block = await self._block(number, last - first)
+            self._look_ahead(number)
+            block = await self._block(number)
             parts.append(block[start - first : min(stop, last) - first])
             start = last
         return joined(parts)
 
-    async def _block(self, number: int, nbytes: int) -> memoryview:
-        key = self._opened.source.digest, self._address, number
-        box = self._blocks.box(number)
-        return await self._cache.get(key, lambda: self._opened.ask(self._address, box, nbytes), len)
+    async def _block(self, number: int) -> memoryview:
+        return await self._cache.get(
+            (*self._key, number), lambda: self._make(self._blocks.box(number)), len
+        )
+
+    def _look_ahead(self, number: int) -> None:
+        if number == self._last:
+            return
+        self._depth = min(self._depth + 1, AHEAD) if number == self._last + 1 else 0
+        self._last = number
+        for following in range(number + 1, number + 1 + self._depth):
+            first, last = self._blocks.extent(following)
+            if first >= self._blocks.nbytes or (following - number) * (last - first) > AHEAD_BYTES:
+                break
+            key = (*self._key, following)
+            if not self._cache.making(key) and not self._cache.holds(key):
+                self._opened.hold()
+                self._ahead(self._block_ahead, following)
+
+    async def _block_ahead(self, number: int) -> None:
+        try:
+            await self._block(number)
+        except EsrffsError:
+            pass  # whoever asks for it will hear
+        finally:
+            self._opened.close()
 
 
-def open_array(opened: Opened, info: DatasetInfo, cache: Cache) -> Array:
+def open_array(opened: Opened, info: DatasetInfo, cache: Cache, ahead: Ahead) -> Array:
     """The data of this dataset, which must have at least one byte."""
     nbytes = info.dtype.itemsize * prod(info.shape)
     layout = info.layout
@@ -108,8 +145,18 @@ def open_array(opened: Opened, info: DatasetInfo, cache: Cache) -> Array:
         return ExtentArray(opened, layout, nbytes)
     if isinstance(layout, Frames):
         return FramesArray(opened, layout, info, nbytes // len(layout.offsets))
-    grain = layout.shape if isinstance(layout, Chunked) else ()
-    return AskedArray(opened, info, cut(info.shape, info.dtype.itemsize, grain), cache)
+    if isinstance(layout, Chunked) and Chunks.known(info, layout):
+        return BlockArray(opened, info, Chunks(opened, info, layout, cache).read, cache, ahead)
+    return BlockArray(opened, info, asking(opened, info), cache, ahead)
+
+
+def asking(opened: Opened, info: DatasetInfo) -> Make:
+    """Makes blocks of what only a reader can give."""
+    subject = opened.source.subject
+    if subject.format != "hdf5" and not subject.series:
+        size = opened.source.status.st_size  # these formats are only ever appended to
+        opened.view().watch((*_spread(0, size), size - SAMPLE))
+    return lambda box: opened.ask(info.address, box, info.dtype.itemsize * prod(box.shape))
 
 
 def joined(parts: Sequence[Buffer]) -> Buffer:

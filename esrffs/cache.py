@@ -46,6 +46,10 @@ class Cache:
         self.counts.hits += 1
         return entry[0]
 
+    def holds(self, key: Hashable) -> bool:
+        """Is the value there?  Does not count as use."""
+        return key in self._entries
+
     def making(self, key: Hashable) -> bool:
         """Is somebody at work on this value?"""
         return key in self._making

@@ -71,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     table = parser.add_argument_group("mount options")
     for entry in fields(Options):
         name = "--" + entry.name.replace("_", "-")
-        default = "" if entry.default is None or entry.default is False else f" (default: {entry.default})"
+        default = (
+            ""
+            if entry.default is None or entry.default is False
+            else f" (default: {entry.default})"
+        )
         text = entry.metadata["help"] + default
         if entry.metadata["kind"]:
             table.add_argument(name, dest=entry.name, metavar=entry.metadata["kind"], help=text)

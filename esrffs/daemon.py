@@ -22,7 +22,7 @@ from esrffs import tree
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MountError
 from esrffs.folders import Folders
-from esrffs.groups import Shared
+from esrffs.nodes import Shared
 from esrffs.operations import Operations, Timeouts
 from esrffs.options import Options
 from esrffs.sources import Sources
@@ -39,9 +39,9 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
     _raise_file_limit()
     folders = Folders(source, confined=options.shared, hidden=mountpoint)
     limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB)
-    async with open_workers(limits) as workers:
+    async with open_workers(limits) as workers, trio.open_nursery() as background:
         cache = Cache(options.cache_size * _MIB)
-        shared = Shared(Sources(folders, workers), cache)
+        shared = Shared(Sources(folders, workers), cache, background.start_soon)
         operations = Operations(
             await tree.root(shared),
             Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout),
@@ -63,6 +63,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
                 log.info("mounted %s on %s", source, mountpoint)
                 ready()
         finally:
+            background.cancel_scope.cancel()
             pyfuse3.close(unmount=True)
             log.info("unmounted %s", mountpoint)
 

@@ -1,8 +1,8 @@
 """What the user sees inside a data file: groups as directories, and what is in them.
 
-Decided here: which entries a group has, in which order they take their names, what becomes of each,
-and where links lead.  How a name is spelled is decided in `esrffs.names`, what an entry tells and gives in
-`esrffs.nodes`.
+Decided here: which entries a group has, in which order they take their names, what becomes of
+each, and where links lead.  How a name is spelled is decided in `esrffs.names`, what an entry
+tells and gives in `esrffs.nodes`.
 """
 
 import os
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import trio
 
 from esrffs import names
-from esrffs.cache import Cache
 from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, StaleError
 from esrffs.formats import Format
 from esrffs.model import (
@@ -26,8 +25,8 @@ from esrffs.model import (
     Text,
     TextInfo,
 )
-from esrffs.nodes import BrokenFile, JsonFile, Node, NpyFile, Path, Stat, Symlink
-from esrffs.sources import Source, Sources
+from esrffs.nodes import BrokenFile, JsonFile, Node, NpyFile, Path, Shared, Stat, Symlink
+from esrffs.sources import Source
 
 _PATIENCE = 5  # tries to list a file that is being written
 _PAUSE = 0.05  # seconds between them, longer each time
@@ -39,14 +38,6 @@ SUFFIX: dict[Kind | None, bytes] = {
     "text": b".json",
     None: b"",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all nodes of a mount share."""
-
-    sources: Sources
-    cache: Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +210,11 @@ class GroupNode:
         found: GroupInfo | DatasetInfo | TextInfo,
     ) -> Node:
         """A group, dataset or text of this file or, behind an external link, of another."""
-        shared = file.shared
         match found:
             case DatasetInfo():
-                return NpyFile(path, source, found, shared.sources, shared.cache)
+                return NpyFile(path, source, found, file.shared)
             case TextInfo(_, address, content):
-                return JsonFile(path, source, address, content, source.text, shared.cache)
+                return JsonFile(path, source, address, content, source.text, file.shared.cache)
             case GroupInfo(_, address, identity):
                 back = None if identity is None else above.get((source.digest, identity))
                 if back is not None:

@@ -58,7 +58,8 @@ def check(mountpoint: str, *, shared: bool) -> None:
     except OSError as error:
         if error.errno == errno.ENOTCONN:
             unmount(mountpoint)
-            return check(mountpoint, shared=shared)
+            check(mountpoint, shared=shared)
+            return
         raise MountError(_unfit(mountpoint, error)) from error
     if any(mount.target == mountpoint for mount in mounts()):
         raise MountError(f"{mountpoint}: something is mounted there already")

@@ -13,7 +13,7 @@ from math import prod
 from typing import Protocol
 
 from esrffs import npy
-from esrffs.arrays import Array, Buffer, joined, open_array
+from esrffs.arrays import Ahead, Array, Buffer, joined, open_array
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MissingError, TooLargeError
 from esrffs.folders import Folders
@@ -24,6 +24,15 @@ from esrffs.sources import Source, Sources
 Path = tuple[bytes, ...]  # names from the root of the mount
 
 _OFF_T_MAX = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all nodes of a mount share.  `ahead` starts a task that nobody waits for."""
+
+    sources: Sources
+    cache: Cache
+    ahead: Ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +170,7 @@ class NpyFile:
     path: Path
     source: Source
     info: DatasetInfo
-    sources: Sources
-    cache: Cache
+    shared: Shared
 
     @property
     def key(self) -> bytes:
@@ -183,10 +191,14 @@ class NpyFile:
         header = self._header()
         if len(header) + self.nbytes > _OFF_T_MAX:
             raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
-        opened = Opened(self.sources, self.source)
+        opened = Opened(self.shared.sources, self.source)
         try:
             opened.view()  # StaleError where the source is not what was listed
-            array = open_array(opened, self.info, self.cache) if self.nbytes else None
+            array = (
+                open_array(opened, self.info, self.shared.cache, self.shared.ahead)
+                if self.nbytes
+                else None
+            )
         except BaseException:
             opened.close()
             raise

@@ -70,25 +70,34 @@ class FileView:
 
     async def read(self, offset: int, count: int) -> memoryview:
         """Exactly these bytes; DamagedError where the file ends before, StaleError."""
-        buffer = np.empty(count, np.uint8).data
-        have = self._read_cached(buffer, offset)
-        if have < count:
-            have += await trio.to_thread.run_sync(self._read_on, buffer[have:], offset + have)
-        self.verify()
-        if have < count:
-            raise DamagedError(
-                f"{self._name}: ends at byte {offset + have}, {count - have} bytes too early"
-            )
-        return buffer
+        data = await self.read_upto(offset, count)
+        if len(data) < count:
+            raise self._short(offset, len(data), count)
+        return data
 
     async def read_upto(self, offset: int, count: int) -> memoryview:
-        """These bytes, fewer where the file ends before."""
+        """These bytes, fewer where the file ends before; StaleError."""
         buffer = np.empty(count, np.uint8).data
         have = self._read_cached(buffer, offset)
         if have < count:
-            have += await trio.to_thread.run_sync(self._read_on, buffer[have:], offset + have)
+            have += await trio.to_thread.run_sync(
+                self._read_on, buffer[have:], offset + have, abandon_on_cancel=True
+            )
         self.verify()
         return buffer[:have]
+
+    def read_now(self, offset: int, count: int) -> memoryview:
+        """`read` for a thread; whoever calls it verifies afterwards."""
+        buffer = np.empty(count, np.uint8).data
+        have = self._read_on(buffer, offset)
+        if have < count:
+            raise self._short(offset, have, count)
+        return buffer
+
+    def _short(self, offset: int, have: int, count: int) -> EsrffsError:
+        return DamagedError(
+            f"{self._name}: ends at byte {offset + have}, {count - have} bytes too early"
+        )
 
     def _read_cached(self, buffer: memoryview, offset: int) -> int:
         try:
@@ -122,14 +131,21 @@ class Opened:
         self.source = source
         self._sources = sources
         self._views: dict[int, FileView] = {}
+        self._holders = 1
 
     def __repr__(self) -> str:
         return f"<Opened {self.source.path}>"
 
+    def hold(self) -> None:
+        """One more `close` is needed: a descriptor must not be closed under who reads from it."""
+        self._holders += 1
+
     def close(self) -> None:
-        for view in self._views.values():
-            view.close()
-        self._views.clear()
+        self._holders -= 1
+        if self._holders == 0:
+            for view in self._views.values():
+                view.close()
+            self._views.clear()
 
     def view(self, number: int = 0) -> FileView:
         """The bytes of the file itself, or of this member of the series."""

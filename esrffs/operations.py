@@ -84,7 +84,7 @@ def _answering(
             log.exception("internal error in %s", handler.__name__)
             raise FUSEError(errno.EIO) from error
 
-    return answer
+    return cast(Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]], answer)
 
 
 class Operations(pyfuse3.Operations):

@@ -41,6 +41,15 @@ def _files(members: Members, chosen: Callable[[str], object]) -> list[str]:
     return sorted(name for name in rasters if chosen(stem(name)))
 
 
+def _numbered(members: Members, pattern: re.Pattern[str]) -> dict[int, list[str]]:
+    """Single image files whose stem fits, by the number that the pattern finds."""
+    found: dict[int, list[str]] = {}
+    for name in _files(members, pattern.fullmatch):
+        if fits := pattern.fullmatch(stem(name)):
+            found.setdefault(int(fits[1]), []).append(name)
+    return found
+
+
 def _sources(names: Iterable[str], members: Members) -> Steps[list[Source]]:
     found = []
     for name in names:
@@ -80,8 +89,8 @@ def id19(members: Members, options: Options) -> Steps[Recipe | None]:
 
     What is reduced already (`dark.edf`, `refHST…`) serves before what it was made from.
     """
-    raw_flats = _files(members, RAW_FLAT.fullmatch)
-    reduced_flats = _files(members, REDUCED_FLAT.fullmatch)
+    raw_flats = _numbered(members, RAW_FLAT)
+    reduced_flats = _numbered(members, REDUCED_FLAT)
     if not raw_flats and not reduced_flats:
         return None
     roles = Roles("ID19 folder", options)
@@ -94,13 +103,7 @@ def id19(members: Members, options: Options) -> Steps[Recipe | None]:
         if darks and "dark_n" not in info:
             notes.append("no DARK_N in an .info file: darkend is taken as one exposure")
     roles.dark = yield from _sources(darks, members)
-    flats = {int(REDUCED_FLAT.fullmatch(stem(name))[1]): [name] for name in reduced_flats}  # type: ignore[index]
-    reduced = set(flats)
-    for name in raw_flats:
-        at = int(RAW_FLAT.fullmatch(stem(name))[1])  # type: ignore[index]
-        if at not in reduced:
-            flats.setdefault(at, []).append(name)
-    for at, names in flats.items():
+    for at, names in (raw_flats | reduced_flats).items():
         found = yield from _sources(names, members)
         roles.flats += [(float(at), one) for one in found]
     others = [

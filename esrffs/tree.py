@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from esrffs import names
 from esrffs.errors import MissingError, UsageError
 from esrffs.folders import Entry, Folders
-from esrffs.groups import DataFile, GroupNode, Shared
-from esrffs.nodes import Node, PassedFile, Path, Stat, Symlink
+from esrffs.groups import DataFile, GroupNode
+from esrffs.nodes import Node, PassedFile, Path, Shared, Stat, Symlink
 from esrffs.series import series
 
 

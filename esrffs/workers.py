@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 import trio_parallel
@@ -71,10 +71,12 @@ class Workers:
         async with self._all:
             with trio.move_on_after(self._limits.seconds):
                 try:
-                    answer: T = await self._context.run_sync(
-                        function, *arguments, kill_on_cancel=True, limiter=self._unlimited
+                    return cast(
+                        T,
+                        await self._context.run_sync(
+                            function, *arguments, kill_on_cancel=True, limiter=self._unlimited
+                        ),
                     )
-                    return answer
                 except trio_parallel.BrokenWorkerError as error:
                     self.lost += 1
                     raise WorkerError(f"the reader process died{_cause(error)}") from None

@@ -187,6 +187,7 @@ OTHERS = {
     "broken.edf.bz2": b"BZh9" + b"\xff" * 99,
     "not.edf.gz": b"plain text called .gz\n",
     "raw.cr2": b"II*\0\x10\0\0\0CR\x02\0" + bytes(99),
+    "II.dat": b"II*\0\x03\0\0\0" + bytes(99),
     "II.txt": b"II* is a magic number, and so is MM\n",
     "table.spr": b"a b c\n1 2 3\n",
     "a.mrc": bytes(2000),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from esrffs.roles import Options, Recipe, Refusal, provenance
-from tests.kitchen import all_cooked, file_recipe, loading
+from tests.test_roles_kitchen import all_cooked, file_recipe, loading
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SHAPE = (3, 4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from esrffs.roles import Describe, Options, Part, ReadFile, Recipe
-from tests.kitchen import all_cooked, folder_recipe
+from tests.test_roles_kitchen import all_cooked, folder_recipe
 
 SHAPE = (3, 4)
 

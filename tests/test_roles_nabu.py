@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from esrffs.roles import Options
-from tests.kitchen import all_cooked, file_recipe, folder_recipe, loading
+from tests.test_roles_kitchen import all_cooked, file_recipe, folder_recipe, loading
 
 pytest.importorskip("nabu")
 pytest.importorskip("tomoscan")

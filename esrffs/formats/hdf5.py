@@ -139,7 +139,7 @@ class Hdf5Reader:
 
 
 def _identity(group: Found) -> int:
-    return group.file.brand | h5o.get_info(group.object).addr
+    return int(group.file.brand | h5o.get_info(group.object).addr)
 
 
 def _links(group: h5g.GroupID) -> list[tuple[bytes, int]]:

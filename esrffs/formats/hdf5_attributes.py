@@ -61,12 +61,12 @@ def _names(holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID) -> list[bytes]:
 
 
 def _value(attribute: h5a.AttrID, references: References) -> object:
-    size = attribute.get_storage_size()
-    if size > _LIMIT:
-        raise TooLargeError(f"{size} bytes are more than an attribute may have here")
     space = attribute.get_space()
     if space.get_simple_extent_type() == h5s.NULL:
         return None
+    size = space.get_simple_extent_npoints() and attribute.get_storage_size()  # fails for none
+    if size > _LIMIT:
+        raise TooLargeError(f"{size} bytes are more than an attribute may have here")
     element = element_type(attribute.get_type())
     value: Array = np.zeros(space.shape + element.dims, element.held)
     if value.size:

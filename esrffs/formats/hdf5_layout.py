@@ -47,7 +47,6 @@ def _chunked(
         0 < math.prod(_grid(shape, chunk)) <= _GRID_LIMIT
         and not (filters and partial and partial_chunks_unfiltered(plist))
         and (_BASED or not file.id.get_create_plist().get_userblock())
-        and not file.truncated()
     )
     return Chunked(chunk, filters, _fill(plist, element), indexed)
 

@@ -22,6 +22,8 @@ from h5py import h5, h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5r, h5s, h5t, h5z  # no
 from esrffs.errors import (  # noqa: E402
     DamagedError,
     EsrffsError,
+    ForbiddenError,
+    MissingError,
     TooLargeError,
     UnsupportedError,
 )
@@ -39,10 +41,15 @@ def ours(what: str) -> Iterator[None]:
         yield
     except EsrffsError:
         raise
+    except PermissionError as error:
+        raise ForbiddenError(f"{what}: {error}") from error
+    except FileNotFoundError as error:
+        raise MissingError(f"{what}: {error}") from error
     except MemoryError as error:
         raise TooLargeError(f"{what}: not enough memory") from error
     except FOREIGN as error:
-        raise DamagedError(f"{what}: {error}") from error
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise DamagedError(f"{what}: {text}") from error
 
 
 def open_file(path: str, degree: int = h5f.CLOSE_STRONG) -> h5f.FileID:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from esrffs.errors import ForbiddenError, LoopError, MissingError, UnsupportedError
+from esrffs.errors import EsrffsError, ForbiddenError, LoopError, MissingError, UnsupportedError
 from esrffs.formats.hdf5_library import close_file, h5d, h5f, h5g, h5l, h5o, h5t, open_file, ours
 from esrffs.formats.hdf5_types import References
 
@@ -37,8 +37,11 @@ class OpenFile:
     brand: int = 0
 
     def truncated(self) -> bool:
-        """Whether HDF5 could be led past the end of the file, where it reads zeros."""
-        return not self.holds(self.id.get_filesize())
+        """Whether HDF5 believes in more bytes than there are: what is missing it reads as zeros.
+
+        It refuses to open such a file; but one can be cut short once it is open.
+        """
+        return bool(self.id.get_filesize() > self.size())
 
     def holds(self, end: int) -> bool:
         """Whether the file has so many bytes, or has grown to have them."""
@@ -128,9 +131,14 @@ class Files:
     @contextmanager
     def call(self, address: str) -> Iterator[Found]:
         """One call of a reader, about one object: its failures are ours, and name the object."""
+        shown = address or "/"
         try:
-            with ours(address or "/"):
+            with ours(shown):
                 yield self.find(address)
+        except EsrffsError as error:
+            if str(error).startswith(shown):
+                raise
+            raise type(error)(f"{shown}: {error}") from error
         finally:
             self.release()
 
@@ -165,7 +173,7 @@ class Files:
                 return Found(h5o.open(here.object, name), here.file, address)
             value = links.get_val(name)
         found = self.target(here, link.type, value, hops - 1)
-        if found.file is here.file is self.main:
+        if found.file is self.main:
             return found
         return Found(found.object, found.file, address)
 

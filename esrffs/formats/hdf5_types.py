@@ -14,7 +14,6 @@ numpy would slice them: `/data[0:3,5:9]`, several with `;` between.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,14 +49,21 @@ class ElementType:
         return _saved(self.held, widths, bool(self.leaves))
 
 
+_ELEMENT_TYPES: dict[bytes, ElementType] = {}  # a file has many datasets, but few types
+_REMEMBERED = 1024
+
+
 def element_type(stored: h5t.TypeID) -> ElementType:
     """How elements of this type in the file are read; UnsupportedError where they cannot be."""
-    return _element_type(stored.encode())
+    encoded = stored.encode()
+    if encoded not in _ELEMENT_TYPES:
+        if len(_ELEMENT_TYPES) >= _REMEMBERED:
+            _ELEMENT_TYPES.clear()
+        _ELEMENT_TYPES[encoded] = _element_type(stored.copy())  # which outlives the file
+    return _ELEMENT_TYPES[encoded]
 
 
-@lru_cache(1024)  # a file has many datasets, and few types
-def _element_type(encoded: bytes) -> ElementType:
-    stored = h5t.decode(encoded)  # which lives on when the file is closed
+def _element_type(stored: h5t.TypeID) -> ElementType:
     _refuse_what_crashes(stored)
     try:
         known = _known(stored)
@@ -73,10 +79,12 @@ def _known(stored: h5t.TypeID) -> ElementType:
     if isinstance(stored, h5t.TypeEnumID) and dtype.kind != "b":
         base = stored.get_super()  # HDF5 would convert by name, and refuse numbers without one
         return ElementType(stored, _bare(base.dtype), verbatim=h5t.py_create(base.dtype) == base)
-    if isinstance(stored, h5t.TypeBitfieldID):
-        return ElementType(stored, dtype, verbatim=True)
+    if isinstance(stored, h5t.TypeBitfieldID | h5t.TypeOpaqueID):  # a tag of its own, perhaps
+        return ElementType(stored, _bare(dtype), verbatim=True)
     held, dims = dtype.subdtype or (dtype, ())
     memory = h5t.py_create(dtype)
+    if h5t.find(stored, memory) is None:
+        raise TypeError(f"HDF5 cannot convert it to {dtype}")
     pickled = any(_is_sequence(held, leaf) for leaf in _leaves(held))
     leaves = () if pickled else tuple(_leaves(held))
     if held.names:

@@ -76,7 +76,7 @@ class StackReader:
         return array
 
     def attributes(self, address: str) -> bytes:
-        if address == "" or address in self._tree.groups:
+        if address == "" or self._tree.group(address) is not None:
             attributes = self._group_attributes(address)
         else:
             attributes = self._dataset_attributes(address)
@@ -98,11 +98,9 @@ class StackReader:
         self._group_attributes(group)  # MissingError where there is no such group
         if group == DETECTOR:
             yield self._data()
-        for address in self._tree.groups:
-            parent, _, name = address.rpartition("/")
-            if parent == group:
-                yield GroupInfo(_unquoted(name), address)
-        for name, target in self._tree.links.get(group, {}).items():
+        for address in self._tree.groups(group):
+            yield GroupInfo(address.rpartition("/")[2], address)
+        for name, target in self._tree.links(group).items():
             yield LinkInfo(name, target, kind="dataset" if target == DATA else "group")
         for name, values in self._tree.values(group).items():
             address = f"{group}/{_quoted(name)}"
@@ -144,10 +142,10 @@ class StackReader:
     def _group_attributes(self, group: str) -> Mapping[str, object]:
         if group == "":
             return self._root
-        try:
-            return self._tree.groups[group]
-        except KeyError:
-            raise MissingError(f"there is no group {group}") from None
+        attributes = self._tree.group(group)
+        if attributes is None:
+            raise MissingError(f"there is no group {group}")
+        return attributes
 
     def _dataset_attributes(self, address: str) -> Mapping[str, object]:
         if address == DATA:

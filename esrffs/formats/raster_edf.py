@@ -7,8 +7,6 @@ are read to tell.
 """
 
 import bz2
-import gzip
-import io
 import os
 import stat
 import zlib
@@ -21,12 +19,10 @@ from typing import Any
 import numpy as np
 from fabio.edfimage import EdfImage
 
-from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, UnsupportedError
-from esrffs.formats.raster_frames import Array, Header, attentive, check_shape
+from esrffs.errors import DamagedError, ForbiddenError, UnsupportedError
+from esrffs.formats.raster_frames import Array, Binary, Header, attentive, check_shape, open_binary
 from esrffs.model import Asked, Layout
 from esrffs.model import Frames as FramesLayout
-
-Binary = io.RawIOBase | io.BufferedIOBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +63,10 @@ class EdfFrames:
         self._confine = confine
         packed = path.endswith((".gz", ".bz2"))
         with attentive("the file", strict=False):
-            self._file = _open(path)
-        try:
-            with attentive("the file", strict=False):
-                size = None if packed else os.fstat(self._file.fileno()).st_size
-                headers, places, whole = _find(path, size)
+            size = None if packed else os.stat(path).st_size
+            headers, places, whole = _find(path, size)
             self.shape = check_shape("frame 0", places[0].shape)
-        except EsrffsError:
-            self.close()
-            raise
+            self._file = open_binary(path)
         self.dtype = places[0].dtype
         count, self.end = _stack(places)
         if not self.end and not whole:
@@ -118,7 +109,7 @@ class EdfFrames:
         if place.outside is None:
             yield self._file
             return
-        with _open(self._permitted(place.outside)) as file:
+        with open_binary(self._permitted(place.outside)) as file:
             yield file
 
     def _permitted(self, named: str) -> str:
@@ -205,12 +196,6 @@ def _layout(places: list[_Place]) -> Layout:
     ):
         return Asked()
     return FramesLayout(np.array([place.start for place in places], np.int64), swapped.pop())
-
-
-def _open(path: str) -> Binary:
-    if path.endswith(".gz"):
-        return gzip.open(path)
-    return bz2.open(path) if path.endswith(".bz2") else open(path, "rb", buffering=0)
 
 
 def _unpack(content: bytes, packing: str, nbytes: int) -> bytes:

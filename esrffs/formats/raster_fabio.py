@@ -4,8 +4,6 @@ Decided here: how FabIO's codecs are used so that a listing decodes the first fr
 only one decoded frame is kept, and how a CBF is kept from being read past its end for ever.
 """
 
-import bz2
-import gzip
 import os
 from typing import Any
 
@@ -14,7 +12,7 @@ from fabio import fabioformats
 from fabio.cbfimage import CbfImage
 
 from esrffs.errors import DamagedError, UnsupportedError
-from esrffs.formats.raster_frames import Array, Header, attentive, check_shape
+from esrffs.formats.raster_frames import Array, Header, attentive, check_shape, open_binary
 from esrffs.model import Asked, Layout
 
 _BEFORE_FRAMES = {"mrc": 1024, "ge": 8192, "pixi": 0}  # bytes, at least; these hold many frames
@@ -97,8 +95,7 @@ class _Ending:
 
     def __init__(self, path: str) -> None:
         self.name = path
-        packed = {".gz": gzip.open, ".bz2": bz2.open}.get(os.path.splitext(path)[1])
-        self._file: Any = packed(path) if packed else open(path, "rb")  # noqa: SIM115
+        self._file = open_binary(path)
         self._more = 64  # reads of nothing are enough
 
     def __enter__(self) -> "_Ending":
@@ -108,13 +105,13 @@ class _Ending:
         self.close()
 
     def read(self, size: int = -1) -> bytes:
-        content: bytes = self._file.read(size)
+        content = self._file.read(size) or b""
         self._more -= not content
         if not self._more:
             raise DamagedError("the file ends before the data of its image begin")
         return content
 
-    def write(self, content: bytes) -> int:
+    def write(self, _content: bytes) -> int:
         """FabIO takes nothing for a file that lacks it."""
         raise DamagedError("a source is never written")
 

@@ -5,6 +5,9 @@ counts as a failure: an exception, or an error that FabIO only writes to its log
 with made-up zeros.
 """
 
+import bz2
+import gzip
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +22,7 @@ from esrffs.model import Layout
 
 Array = npt.NDArray[np.generic]
 Header = Mapping[str, Any]
+Binary = io.RawIOBase | io.BufferedIOBase
 
 _HARMLESS = {"fabio.marccdimage"}  # of a header that FabIO then replaces by the TIFF's
 
@@ -87,7 +91,8 @@ def attentive(what: str, *, strict: bool = True) -> Iterator[None]:
     for logger in loggers:
         logger.addHandler(overheard)
         logger.propagate = False
-        logger.setLevel(logging.ERROR)
+        if not logger.isEnabledFor(logging.ERROR):  # setLevel is slow
+            logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -100,7 +105,8 @@ def attentive(what: str, *, strict: bool = True) -> Iterator[None]:
         for logger, (propagate, level) in zip(loggers, before, strict=True):
             logger.removeHandler(overheard)
             logger.propagate = propagate
-            logger.setLevel(level)
+            if logger.level != level:
+                logger.setLevel(level)
     if strict and overheard.texts:
         raise DamagedError(f"{what}: {overheard.texts[0]}")
 
@@ -115,6 +121,13 @@ def ours(what: str, error: Exception, heard: Sequence[str] = ()) -> EsrffsError:
     if isinstance(error, PermissionError):
         return ForbiddenError(f"{what}: {text}")
     return DamagedError(f"{what}: {text}")
+
+
+def open_binary(path: str) -> Binary:
+    """The file, unpacked on the fly where its name says `.gz` or `.bz2`."""
+    if path.endswith(".gz"):
+        return gzip.open(path)
+    return bz2.open(path) if path.endswith(".bz2") else open(path, "rb", buffering=0)
 
 
 def check_shape(what: str, shape: Sequence[Any]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ values of a header key (vectors of changing length, say), they stay text.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,17 +36,18 @@ Values = Mapping[str, Callable[[], Array]]  # by name
 class RasterTree:
     """What silx makes of the headers of frames.
 
-    `groups`: the address of each group → its attributes.  `links`: group → name → target.
+    The headers after the first are looked at only when a group of metadata is asked for: whoever
+    wants one frame of ten thousand does not wait for them.
     """
 
     def __init__(self, frames: Frames) -> None:
+        self._frames = frames
         with attentive("the headers", strict=False):
-            reader = _silx.EdfFabioReader if frames.edf else _silx.FabioReader
-            self._reader = reader(fabio_image=_Headers(frames))
-            self._sample = bool(self._reader.has_sample_information())
-            spectrum = self._reader.is_spectrum()
+            self._first = self._silx_reader(1)
+            sample = bool(self._first.has_sample_information())
+            spectrum = self._first.is_spectrum()
         self.interpretation = "spectrum" if spectrum else "image"
-        self.groups: dict[str, Attributes] = {
+        self._groups: dict[str, Attributes] = {
             "/scan_0": {"NX_class": "NXentry", "default": "image"},
             "/scan_0/instrument": {"NX_class": "NXinstrument"},
             POSITIONERS: {"NX_class": "NXpositioner"},
@@ -53,22 +55,50 @@ class RasterTree:
             DETECTOR: {"NX_class": "NXdetector"},
             OTHERS: {},
             MEASUREMENT: {"NX_class": "NXcollection"},
-            self._preview: {},
             IMAGE: {
                 "NX_class": "NXdata",
                 "interpretation": self.interpretation,
                 "signal": "data",
             },
         }
-        if self._sample:
-            self.groups[SAMPLE] = {"NXclass": "NXsample"}  # so spelled by silx
-        self.links: dict[str, dict[str, str]] = {
-            self._preview: {"data": DATA, "info": DETECTOR},
-            IMAGE: {"data": DATA},
-        }
+        if sample:
+            self._groups[SAMPLE] = {"NXclass": "NXsample"}  # so spelled by silx
         self._values: dict[tuple[object, str], Array] = {}
 
-    @property
+    def group(self, address: str) -> Attributes | None:
+        """The attributes of this group; None where there is no such group."""
+        if address.startswith(MEASUREMENT + "/"):
+            return {} if address == self._preview else None
+        return self._groups.get(address)
+
+    def groups(self, parent: str) -> list[str]:
+        """The addresses of the groups in this one, in silx's order."""
+        if parent == MEASUREMENT:
+            return [self._preview]
+        return [address for address in self._groups if address.rpartition("/")[0] == parent]
+
+    def links(self, group: str) -> Mapping[str, str]:
+        """The soft links of this group: name → target."""
+        if group == IMAGE:
+            return {"data": DATA}
+        if group.startswith(MEASUREMENT + "/"):
+            return {"data": DATA, "info": DETECTOR}
+        return {}
+
+    def _silx_reader(self, count: int) -> Any:
+        reader = _silx.EdfFabioReader if self._frames.edf else _silx.FabioReader
+        return reader(fabio_image=_Headers(self._frames, count))
+
+    @cached_property
+    def _reader(self) -> Any:
+        """silx's, of all headers."""
+        count = len(self._frames.headers)
+        if count == 1:
+            return self._first
+        with attentive("the headers", strict=False):
+            return self._silx_reader(count)
+
+    @cached_property
     def _preview(self) -> str:
         """silx avoids the names of counters."""
         counters = set(self._reader.get_keys(_silx.FabioReader.COUNTER))
@@ -115,11 +145,11 @@ class RasterTree:
         return lambda: self._once(_name(key), kind, values)
 
     def _as_text(self, key: Any) -> Array:
-        headers = self._reader.fabio_file().headers
-        return np.array([str(header.get(key, "")) for header in headers], dtype=np.str_)
+        text = [str(header.get(key, "")) for header in self._frames.headers]
+        return np.array(text, dtype=np.str_)
 
     def _sample_value(self, name: str) -> Callable[[], Array]:
-        return lambda: self._once(name, SAMPLE, lambda: _SAMPLE[name](self._reader))
+        return lambda: self._once(name, SAMPLE, lambda: _SAMPLE[name](self._first))
 
 
 def _name(key: Any) -> str:
@@ -164,9 +194,9 @@ def savable(array: npt.NDArray[Any]) -> Array:
 class _Headers(FabioImage):  # type: ignore[misc]  # FabIO has no types
     """What silx takes for a FabIO image: headers with no data behind them."""
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, count: int) -> None:
         super().__init__()
-        self.headers = list(frames.headers)
+        self.headers = list(frames.headers[:count])
         self.header = self.headers[0]
         self.RESERVED_HEADER_KEYS = list(frames.reserved)
 

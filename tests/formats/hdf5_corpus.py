@@ -65,6 +65,14 @@ def numbers(folder: Path) -> Path:
         opaque = h5t.create(h5t.OPAQUE, 5)
         opaque.set_tag(b"five")
         low_level(file, "opaque", opaque, np.frombuffer(b"abcdefgh\0\xff", "V5"))
+        bits = h5t.create(h5t.COMPOUND, 3)
+        bits.insert(b"bits", 0, h5t.STD_B8LE)
+        bits.insert(b"number", 1, h5t.STD_U16LE)
+        low_level(file, "bits in a compound", bits, np.frombuffer(b"\1\2\3", "V3"))
+        tagged = h5t.create(h5t.COMPOUND, 6)
+        tagged.insert(b"five", 1, opaque)
+        tagged.insert(b"number", 0, h5t.STD_U8LE)
+        low_level(file, "tagged", tagged, np.frombuffer(b"abcdef", "V6"))
         dates = np.array(["2020-01-01", "NaT"], "M8[s]")
         file.create_dataset("dates", data=dates.astype(h5py.opaque_dtype(dates.dtype)))
     return path
@@ -73,7 +81,7 @@ def numbers(folder: Path) -> Path:
 @writer
 def strings(folder: Path) -> Path:
     path = folder / "strings.h5"
-    texts = ["", "grün", "日本", b"\xff\xfe".decode("utf-8", "surrogateescape")]
+    texts = ["", "grün", "日本", b"not UTF-8: \xff\xfe"]
     with h5py.File(path, "w") as file:
         file["fixed"] = np.array([b"ab", b"cde"])
         for name, pad in (("term", h5t.STR_NULLTERM), ("space", h5t.STR_SPACEPAD)):
@@ -153,6 +161,7 @@ def attributes(folder: Path) -> Path:
         given["a"] = np.array([1.5, np.nan, np.inf])
         given["bytes"] = np.bytes_(b"caf\xe9")
         given["empty"] = h5py.Empty("f4")
+        given["no values"] = np.zeros((0, 2))
         given["complex"] = 1 + 2j
         given["long"] = np.longdouble(1) / 3
         given["texts"] = ["x", "yé"]

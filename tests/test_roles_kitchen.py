@@ -1,4 +1,4 @@
-"""Answers for `esrffs.roles` from an HDF5 file or a dict of images, and recipes carried out."""
+"""No tests: answers for `esrffs.roles` from HDF5 files and dicts, and recipes carried out."""
 
 from collections.abc import Callable, Mapping
 

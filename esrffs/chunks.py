@@ -1,0 +1,188 @@
+"""Chunked datasets without the HDF5 library: where the chunks lie, read, decoded, put in place.
+
+Decided here: how a block is made of chunks, on how many threads, and when a reader is asked
+instead.  The index of chunks is asked for once, and remembered as long as there is room.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import trio
+
+from esrffs import codecs
+from esrffs.cache import Cache
+from esrffs.errors import DamagedError, StaleError, UnsupportedError
+from esrffs.model import Box, Chunked, ChunkIndex, DatasetInfo
+from esrffs.opened import FileView, Opened
+
+CHUNK_LIMIT = 1 << 30  # bytes: a larger chunk, stored or decoded, is a worker's affair
+_THREADS = os.cpu_count() or 1
+_SAMPLED = 8  # chunks that tell whether a file only grew
+
+
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding")
+
+
+def _threads() -> trio.CapacityLimiter:
+    """All decoding of a mount shares so many threads: more would only take turns."""
+    try:
+        return _limiter.get()
+    except LookupError:
+        _limiter.set(trio.CapacityLimiter(_THREADS))
+        return _limiter.get()
+
+
+class _Place(NamedTuple):
+    """A chunk, and the part of it that is in a block."""
+
+    number: int  # of the chunk, in the grid
+    inside: tuple[slice, ...]  # of the chunk
+    target: tuple[slice, ...]  # of the block
+
+
+class Chunks:
+    """The chunks of one dataset as one handle sees them."""
+
+    def __init__(self, opened: Opened, info: DatasetInfo, layout: Chunked, cache: Cache) -> None:
+        self._opened = opened
+        self._info = info
+        self._layout = layout
+        self._cache = cache
+        self._generation = opened.source.subject.generations[0]
+        self._grid = tuple(-(-n // k) for n, k in zip(info.shape, layout.shape, strict=True))
+        self._nbytes = info.dtype.itemsize * prod(layout.shape)
+        self._index: ChunkIndex | None = None
+
+    def __repr__(self) -> str:
+        return f"<Chunks of {self._info.address} in {self._opened!r}>"
+
+    @staticmethod
+    def known(info: DatasetInfo, layout: Chunked) -> bool:
+        """Can the chunks of this dataset be read without the HDF5 library?"""
+        itemsize = info.dtype.itemsize
+        return (
+            layout.indexed
+            and itemsize * prod(layout.shape) <= CHUNK_LIMIT
+            and codecs.supported(layout.filters, itemsize)
+        )
+
+    async def read(self, box: Box) -> memoryview:
+        """The elements of this box as C-ordered bytes."""
+        index = await self._indexed()
+        places = list(_places(box, self._layout.shape, self._grid))
+        try:
+            return await self._put_together(index, box, places)
+        except UnsupportedError:
+            return await self._opened.ask(self._info.address, box, self._bytes(box))
+
+    def _bytes(self, box: Box) -> int:
+        return self._info.dtype.itemsize * prod(box.shape)
+
+    async def _indexed(self) -> ChunkIndex:
+        if self._index is None:
+            source, address = self._opened.source, self._info.address
+            self._index = await self._cache.get(
+                (source.digest, address, "chunks"), lambda: source.chunk_index(address), _size
+            )
+            whole = np.flatnonzero(self._index.offsets >= 0)
+            whole = whole[~self._at_the_edge(whole)]
+            picked = whole[:: max(1, len(whole) // _SAMPLED)]
+            self._opened.view().watch(self._index.offsets[picked].tolist())
+        return self._index
+
+    def _at_the_edge(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which chunks reach past the shape, and so are written anew when the dataset grows."""
+        edge = np.zeros(numbers.shape, bool)
+        places = np.unravel_index(numbers, self._grid)
+        for at, n, k in zip(places, self._info.shape, self._layout.shape, strict=True):
+            edge |= (at + 1) * k > n
+        return edge
+
+    async def _put_together(
+        self, index: ChunkIndex, box: Box, places: Sequence[_Place]
+    ) -> memoryview:
+        view = self._opened.view()
+        only = places[0]
+        if len(places) == 1 and box.shape == self._layout.shape and index.offsets[only.number] >= 0:
+            block = await trio.to_thread.run_sync(
+                self._decoded, view, index, only.number, limiter=_threads()
+            )
+        else:
+            array: npt.NDArray[Any] = np.empty(box.shape, self._info.dtype)
+            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                for part in range(min(_THREADS, len(places))):
+                    fill = partial(self._fill, view, index, array, places[part::_THREADS])
+                    run = partial(trio.to_thread.run_sync, limiter=_threads())
+                    nursery.start_soon(run, fill)
+            block = array.reshape(-1).view(np.uint8).data
+        if (
+            view.verify() != self._generation
+            and self._at_the_edge(np.array([place.number for place in places])).any()
+        ):
+            raise StaleError(f"{self._opened.source.path}: {self._info.address} grew in place")
+        return block
+
+    def _fill(
+        self,
+        view: FileView,
+        index: ChunkIndex,
+        array: npt.NDArray[Any],
+        places: Sequence[_Place],
+    ) -> None:
+        """In a thread: these chunks into their places."""
+        for place in places:
+            if index.offsets[place.number] >= 0:
+                raw = self._decoded(view, index, place.number)
+                chunk = np.frombuffer(raw, self._info.dtype).reshape(self._layout.shape)
+                array[place.target] = chunk[place.inside]
+            elif self._layout.fill is None:
+                raise UnsupportedError("chunks that were never written")
+            else:
+                array[place.target] = np.frombuffer(self._layout.fill, self._info.dtype)[0]
+
+    def _decoded(self, view: FileView, index: ChunkIndex, number: int) -> memoryview:
+        """In a thread: the bytes of one chunk."""
+        size = int(index.sizes[number])
+        if size > CHUNK_LIMIT:
+            raise UnsupportedError(f"a chunk of {size} bytes")
+        raw = view.read_now(int(index.offsets[number]), size)
+        try:
+            return codecs.decode(
+                raw,
+                self._layout.filters,
+                int(index.masks[number]),
+                self._info.dtype.itemsize,
+                self._nbytes,
+            )
+        except DamagedError as error:
+            place = f"{self._opened.source.path}: {self._info.address}: chunk {number}"
+            raise DamagedError(f"{place}: {error}") from error
+
+
+def _places(box: Box, chunk: Sequence[int], grid: Sequence[int]) -> Iterator[_Place]:
+    axes = []
+    for start, stop, k in zip(box.start, box.stop, chunk, strict=True):
+        axes.append(
+            [
+                (
+                    number,
+                    slice(max(start - number * k, 0), min(stop - number * k, k)),
+                    slice(max(number * k - start, 0), min((number + 1) * k, stop) - start),
+                )
+                for number in range(start // k, -(-stop // k))
+            ]
+        )
+    steps = [prod(grid[axis + 1 :]) for axis in range(len(grid))]
+    for parts in product(*axes):
+        number = sum(part[0] * step for part, step in zip(parts, steps, strict=True))
+        yield _Place(number, tuple(p[1] for p in parts), tuple(p[2] for p in parts))
+
+
+def _size(index: ChunkIndex) -> int:
+    return index.offsets.nbytes + index.sizes.nbytes + index.masks.nbytes
