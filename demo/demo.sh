@@ -29,7 +29,7 @@ if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' plain=$'\e[0m'; else b
 say() { printf '\n%s\n' "# $*"; }
 run() { # show a command as it would be typed, then what it answers
     printf '%s$ %s%s\n' "$bold" "$1" "$plain"
-    eval "$1"
+    eval "$1" 2>&1
 }
 
 cd "$work"
@@ -77,14 +77,15 @@ say "It is read-only."
 run "touch mnt/tomo.h5/entry/new || true"
 
 if [ -n "${KEEP:-}" ]; then
-    kept=yes
+    kept=yes hint=""
     say "Left mounted for you.  When you are done:"
     echo "$(command -v esrffs) -u $work/mnt && rm -r $work"
 else
+    hint=" (KEEP=1 make demo leaves this one mounted)"
     say "Unmount."
     run "esrffs -u mnt"
     run "ls mnt"
 fi
 
-say "Now with your own data (KEEP=1 make demo leaves this one mounted):"
+say "Now with your own data$hint:"
 echo "mkdir -p ~/mnt && $(command -v esrffs) /path/to/your/data ~/mnt"

@@ -18,11 +18,11 @@ from urllib.parse import quote
 import pyfuse3
 import trio
 
-from esrffs import tree
+from esrffs import errors, tree
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MountError
+from esrffs.files import Shared
 from esrffs.folders import Folders
-from esrffs.nodes import Shared
 from esrffs.operations import Operations, Timeouts
 from esrffs.options import Options
 from esrffs.sources import Sources
@@ -143,7 +143,7 @@ def _first(group: BaseExceptionGroup[EsrffsError]) -> EsrffsError:
 def in_background(serve_: Callable[[Callable[[], None]], None], mountpoint: str) -> None:
     """Run `serve_(ready)` in a process of its own; return once the mount answers.
 
-    MountError with the text of whatever went wrong before it did.
+    Raises whatever went wrong before it did.
     """
     receive, send = os.pipe()
     child = os.fork()
@@ -155,7 +155,10 @@ def in_background(serve_: Callable[[Callable[[], None]], None], mountpoint: str)
     with open(receive, encoding="utf-8", errors="replace") as file:
         told = file.read()
     if told != _READY:
-        raise MountError(told or "the daemon ended before the mount was ready; see the log")
+        kind, _, text = told.partition(" ")
+        if not text:
+            raise MountError("the daemon ended before the mount was ready; see the log")
+        raise getattr(errors, kind)(text)
     with contextlib.suppress(OSError):  # the mount answers, be it with an error of its source
         next(os.scandir(mountpoint), None)
 
@@ -183,11 +186,11 @@ def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> None:
         status = 0
     except EsrffsError as error:
         with contextlib.suppress(OSError):
-            os.write(send, str(error).encode("utf-8", "replace"))
+            os.write(send, f"{type(error).__name__} {error}".encode("utf-8", "replace"))
         log.error("%s", error)  # noqa: TRY400  # the text says it all
     except BaseException as error:  # the last one who can tell
         with contextlib.suppress(OSError):
-            os.write(send, f"internal error: {error!r}".encode("utf-8", "replace"))
+            os.write(send, f"MountError internal error: {error!r}".encode("utf-8", "replace"))
         log.exception("internal error")
     finally:
         logging.shutdown()

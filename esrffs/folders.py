@@ -5,6 +5,7 @@ a file is taken for.  Only file names, status and the first bytes of files are l
 """
 
 import ctypes
+import errno
 import os
 import stat
 from collections import OrderedDict
@@ -84,6 +85,7 @@ class Folders:
 
     def open(self, path: str) -> int:
         """A descriptor for reading this file; MissingError, ForbiddenError."""
+        path = path.removeprefix(self.root.rstrip("/") + "/")
         try:
             if not self.confined:
                 descriptor = os.open(self.absolute(path), _OPEN_FLAGS)
@@ -121,6 +123,22 @@ class Folders:
     async def scan(self, folder: str) -> list[Entry]:
         """All entries of a folder, sorted by name."""
         return await trio.to_thread.run_sync(self._scan, folder)
+
+    async def one_frame(self, path: str) -> bool:
+        """Does this raster file hold one frame, as far as its first bytes tell?"""
+
+        def look() -> bool:
+            descriptor = self.open(path)
+            try:
+                head = os.pread(descriptor, formats.HEAD, 0)
+                return formats.is_single_frame(head, os.fstat(descriptor).st_size)
+            finally:
+                os.close(descriptor)
+
+        try:
+            return await trio.to_thread.run_sync(look)
+        except (EsrffsError, OSError):
+            return True  # the series will tell what is wrong
 
     def _scan(self, folder: str) -> list[Entry]:
         entries = []
@@ -206,7 +224,9 @@ def _ours(path: str, error: OSError) -> EsrffsError:
     text = f"{path or '.'}: {error.strerror}"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return MissingError(text)
-    if isinstance(error, PermissionError):
+    if (
+        isinstance(error, PermissionError) or error.errno == errno.EXDEV
+    ):  # what openat2 says of "out"
         return ForbiddenError(text)
     return _with_code(text, error)
 

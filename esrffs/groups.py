@@ -13,6 +13,7 @@ import trio
 
 from esrffs import names
 from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, StaleError
+from esrffs.files import JsonFile, NpyFile, Shared
 from esrffs.formats import Format
 from esrffs.model import (
     BrokenInfo,
@@ -25,7 +26,7 @@ from esrffs.model import (
     Text,
     TextInfo,
 )
-from esrffs.nodes import BrokenFile, JsonFile, Node, NpyFile, Path, Shared, Stat, Symlink
+from esrffs.nodes import BrokenFile, Node, Path, Stat, Symlink
 from esrffs.sources import Source
 
 _PATIENCE = 5  # tries to list a file that is being written

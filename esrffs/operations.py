@@ -140,18 +140,13 @@ class Operations(pyfuse3.Operations):
         try:
             node = await parent.child(name)
         except EsrffsError as error:
-            if error.code == errno.ENOENT and self._timeouts.negative:
-                return self._nothing()
-            raise
-        return self._referred(node, await node.stat())
-
-    def _nothing(self) -> EntryAttributes:
-        entry = EntryAttributes()
-        entry.st_ino = 0
-        entry.entry_timeout = self._timeouts.negative
-        return entry
-
-    def _referred(self, node: Node, status: Stat) -> EntryAttributes:
+            if error.code != errno.ENOENT or not self._timeouts.negative:
+                raise
+            nothing = EntryAttributes()
+            nothing.st_ino = 0
+            nothing.entry_timeout = self._timeouts.negative
+            return nothing
+        status = await node.stat()
         number = self.inodes.number(node)
         self.inodes.refer(number, node)
         return self._attributes(number, status)

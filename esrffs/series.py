@@ -9,7 +9,6 @@ gaps do not end it.
 
 import re
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import NamedTuple
 
 _SUFFIX = re.compile(r"(?:\.[^.]*[^.0-9][^.]*)?(?:\.gz|\.bz2)?\Z")
@@ -53,17 +52,6 @@ def series(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
             members = tuple(run[digits] for digits in sorted(run))
             found.setdefault(before + "#" * width + after, members)
     return found
-
-
-def gaps(names: Iterable[str], most: int) -> tuple[int, list[int]]:
-    """How many numbers a run (ordered, as `series` gives it) leaves out, and the first of them."""
-    numbers = [int(parts.digits) for name in names if (parts := numbered(name)) is not None]
-    count = 0
-    missing: list[int] = []
-    for last, following in pairwise(numbers):
-        count += following - last - 1
-        missing += range(last + 1, min(following, last + 1 + most - len(missing)))
-    return count, missing
 
 
 def _suffix_start(name: str) -> int:

@@ -5,10 +5,13 @@ which killed or stalled a reader is not asked again before it changes, and what 
 says of the file.
 """
 
+import logging
 import os
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from functools import partial
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from esrffs import formats
 from esrffs.errors import DeadlineError, EsrffsError, StaleError, WorkerError
@@ -24,6 +27,9 @@ from esrffs.model import (
     TextInfo,
 )
 from esrffs.workers import Workers
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _REMEMBERED = 4096  # sources whose failures are known
 _ERRORS = 100  # error texts kept for one file
@@ -63,20 +69,30 @@ class Source:
 
     async def read(self, address: str, box: Box, nbytes: int) -> memoryview:
         """The elements of this box as C-ordered bytes."""
-        with self.blaming(address):
-            return await self._workers.read(self.subject, address, box, nbytes)
+        read = partial(self._workers.read, self.subject, address, box, nbytes)
+        return await self._blaming(address, read)
 
     async def _ask(self, method: str, address: str) -> Any:
-        with self.blaming(address):
-            return await self._workers.run(call, self.subject, method, address)
+        run = partial(self._workers.run, call, self.subject, method, address)
+        return await self._blaming(address, run)
 
-    def blaming(self, address: str) -> "_Blame":
-        """Failures inside the block are of this file and object: named, and remembered."""
+    async def _blaming(self, address: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer; what goes wrong is named, and remembered, as of this file and object.
+
+        One death of a reader may have been an accident, or somebody's `kill`: it is asked again.
+        """
         if self._failure is not None:
             raise self._failure
-        return _Blame(self, address)
+        try:
+            try:
+                return await ask()
+            except WorkerError as error:
+                log.info("%s: %s; asking again", self.path, error)
+                return await ask()
+        except EsrffsError as error:
+            raise self._failed(address, error) from error
 
-    def failed(self, address: str, error: EsrffsError) -> EsrffsError:
+    def _failed(self, address: str, error: EsrffsError) -> EsrffsError:
         named = type(error)(f"{self.path}: {error}")
         named.code = error.code
         if isinstance(error, WorkerError | DeadlineError):
@@ -84,19 +100,6 @@ class Source:
         if not isinstance(error, StaleError) and len(self.errors) < _ERRORS:
             self.errors[address] = str(named)
         return named
-
-
-class _Blame:
-    def __init__(self, source: Source, address: str) -> None:
-        self._source = source
-        self._address = address
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, EsrffsError):
-            raise self._source.failed(self._address, error) from error
 
 
 class Sources:

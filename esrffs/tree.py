@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from esrffs import names
 from esrffs.errors import MissingError, UsageError
+from esrffs.files import PassedFile, Shared
 from esrffs.folders import Entry, Folders
 from esrffs.groups import DataFile, GroupNode
-from esrffs.nodes import Node, PassedFile, Path, Shared, Stat, Symlink
+from esrffs.nodes import Node, Path, Stat, Symlink
 from esrffs.series import series
 
 
@@ -60,7 +61,10 @@ class FolderNode:
         nodes = {os.fsencode(entry.name): self._node(entry, above) for entry in found}
         rasters = (entry.name for entry in found if entry.format == "raster")
         for name, members in series(rasters).items():
-            nodes.setdefault(os.fsencode(name), self._series(name, members))
+            if os.fsencode(name) not in nodes and await self._folders.one_frame(
+                os.path.join(self.folder, members[0])
+            ):
+                nodes[os.fsencode(name)] = self._series(name, members)
         return nodes
 
     async def child(self, name: bytes) -> Node:

@@ -23,7 +23,7 @@ import trio
 import trio_parallel
 
 from esrffs import hosting
-from esrffs.errors import DeadlineError, WorkerError
+from esrffs.errors import DeadlineError, MountError, WorkerError
 from esrffs.model import Box
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ _PRELOADED = [
     "esrffs.formats.hdf5",
     "esrffs.formats.spec",
     "esrffs.formats.raster",
+    "silx.io.spech5",
+    "silx.io.fabioh5",
 ]
 
 
@@ -111,9 +113,13 @@ async def open_workers(limits: Limits) -> AsyncIterator[Workers]:
         worker_type=trio_parallel.WorkerType.FORKSERVER,
     ) as context:
         workers = Workers(context, limits)
-        async with trio.open_nursery() as nursery:
-            for _ in range(limits.count):
-                nursery.start_soon(workers.run, hosting.ready)
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(limits.count):
+                    nursery.start_soon(workers.run, hosting.ready)
+        except* (OSError, EOFError, WorkerError, DeadlineError) as group:
+            why = group.exceptions[0]
+            raise MountError(f"the reader processes do not start: {why!r}") from None
         yield workers
 
 

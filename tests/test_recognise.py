@@ -21,7 +21,7 @@ from PIL import Image
 
 from esrffs.formats import Format, recognise
 from esrffs.formats.raster_signatures import codec, is_single_frame
-from tests.formats.rasters import WRITERS, edf, edf_text, image
+from tests.formats.test_raster_files import WRITERS, edf, edf_text, image
 
 
 def taken(content: bytes, name: str, preads: list[int] | None = None) -> Format | None:

@@ -7,7 +7,9 @@ once one is opened.
 
 from typing import Literal
 
-from esrffs.formats.raster_signatures import HEAD, Pread, codec_of
+from esrffs.formats.raster_signatures import HEAD as HEAD
+from esrffs.formats.raster_signatures import Pread, codec_of
+from esrffs.formats.raster_signatures import is_single_frame as is_single_frame
 from esrffs.model import Reader
 
 Format = Literal["hdf5", "spec", "raster"]

@@ -13,8 +13,9 @@ from esrffs.formats.hdf5_attributes import attributes
 from esrffs.formats.hdf5_layout import chunk_index, layout
 from esrffs.formats.hdf5_library import h5, h5d, h5g, h5l, h5o, h5p, h5t, ours
 from esrffs.formats.hdf5_links import Files, Found, HdfObject, expected, find_file
+from esrffs.formats.hdf5_references import decoded
 from esrffs.formats.hdf5_sources import check_shape_allowed
-from esrffs.formats.hdf5_types import Array, decoded, element_type
+from esrffs.formats.hdf5_types import Array, element_type
 from esrffs.formats.hdf5_values import Values, dataset_of, shape_of
 from esrffs.model import (
     Box,

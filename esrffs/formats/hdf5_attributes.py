@@ -9,7 +9,8 @@ import numpy as np
 
 from esrffs.errors import EsrffsError, TooLargeError
 from esrffs.formats.hdf5_library import FOREIGN, h5, h5a, h5d, h5g, h5p, h5s, h5t
-from esrffs.formats.hdf5_types import Array, References, decoded, element_type, plain
+from esrffs.formats.hdf5_references import References, decoded
+from esrffs.formats.hdf5_types import Array, element_type, plain
 
 _LIMIT = 16 << 20  # bytes of one attribute
 _COMPACT = 8  # so many stand in the object's header, in the order in which they were made

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from esrffs.errors import EsrffsError, ForbiddenError, LoopError, MissingError, UnsupportedError
 from esrffs.formats.hdf5_library import close_file, h5d, h5f, h5g, h5l, h5o, h5t, open_file, ours
-from esrffs.formats.hdf5_types import References
+from esrffs.formats.hdf5_references import References, decoded
 
 _HOPS = 16  # links that lead to links: libhdf5's own limit
 HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
@@ -160,7 +160,7 @@ class Files:
         return here
 
     def _step(self, here: Found, name: bytes, hops: int) -> Found:
-        address = f"{here.address}/{name.decode('utf-8', 'surrogateescape')}"
+        address = f"{here.address}/{decoded(name)}"
         if not isinstance(here.object, h5g.GroupID):
             raise MissingError(f"{address}: {here.address} is not a group")
         links = here.object.links

@@ -6,10 +6,6 @@ Decided here: the type table of the contract (§3) for HDF5.  Four ways a dataty
 * it holds variable-length text or references: `<U…`, as wide as the longest one;
 * numpy could hold it only by pickling (variable-length sequences): JSON;
 * h5py knows no dtype for it, but its bytes are its own (3-byte integers, time): `V<n>`.
-
-The text of an object reference is the path of its target, `""` where it is null and `"?"` where
-its target has no name (any more); of a region reference the path and the blocks of the region as
-numpy would slice them: `/data[0:3,5:9]`, several with `;` between.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.errors import StaleError, UnsupportedError
-from esrffs.formats.hdf5_library import FOREIGN, h5d, h5f, h5g, h5o, h5py, h5r, h5s, h5t
+from esrffs.formats.hdf5_library import FOREIGN, h5py, h5r, h5t
+from esrffs.formats.hdf5_references import References, decoded
 
 Array: TypeAlias = npt.NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
 Leaf = tuple[str, ...]  # the names that lead to a field of a compound; () where it is none
-_BLOCKS = 64  # of a region: more are cut off with "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,58 +175,6 @@ def _saved(dtype: DType, widths: Mapping[Leaf, int], packed: bool, leaf: Leaf = 
         saved: DType = np.dtype(record)
         return saved
     return np.dtype(("U", max(1, widths.get(leaf, 1)))) if dtype.hasobject else _bare(dtype)
-
-
-class References:
-    """The names of the objects in one file, for the references in it."""
-
-    def __init__(self, file: h5f.FileID) -> None:
-        self._file = file
-        self._names: dict[int, str] = {}
-
-    def text(self, reference: object) -> str:
-        """The text of a reference, as the module says."""
-        if not reference:
-            return ""
-        try:
-            path = self._path(h5r.dereference(reference, self._file))
-            if not isinstance(reference, h5r.RegionReference):
-                return path
-            return path + _selection(h5r.get_region(reference, self._file))
-        except FOREIGN:
-            return "?"
-
-    def _path(self, target: h5g.GroupID | h5d.DatasetID | h5t.TypeID) -> str:
-        """HDF5 would search the whole file for each name: here that happens once."""
-        if not self._names:
-            self._names[h5o.get_info(self._file).addr] = "/"
-            h5o.visit(self._file, self._remember, info=True)
-        return self._names.get(h5o.get_info(target).addr, "?")
-
-    def _remember(self, name: bytes, info: h5o.ObjInfo) -> None:
-        self._names.setdefault(info.addr, "/" + decoded(name))
-
-
-def _selection(space: h5s.SpaceID) -> str:
-    kind = space.get_select_type()
-    if kind == h5s.SEL_ALL:
-        return "[...]"
-    if kind == h5s.SEL_NONE:
-        return "[]"
-    if kind == h5s.SEL_POINTS:
-        corners = [(point, point) for point in space.get_select_elem_pointlist()]
-    else:
-        corners = list(space.get_select_hyper_blocklist())
-    blocks = [
-        ",".join(f"{a}:{b + 1}" for a, b in zip(first, last, strict=True))
-        for first, last in corners[:_BLOCKS]
-    ]
-    return "[" + ";".join(blocks) + (";…" if len(corners) > _BLOCKS else "") + "]"
-
-
-def decoded(name: bytes) -> str:
-    """A name or text of HDF5: UTF-8, with surrogate escapes for what is not."""
-    return name.decode("utf-8", "surrogateescape")
 
 
 def texts(array: Array, leaf: Leaf, references: References) -> list[str]:

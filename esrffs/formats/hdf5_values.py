@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from esrffs.errors import EsrffsError, MissingError, StaleError, TooLargeError, UnsupportedError
+from esrffs.formats.hdf5_external import read_external
 from esrffs.formats.hdf5_layout import check_within, missing_filters
 from esrffs.formats.hdf5_library import h5d, h5p, h5s, ours
 from esrffs.formats.hdf5_links import Files, Found
-from esrffs.formats.hdf5_sources import check_sources, read_external, too_many
+from esrffs.formats.hdf5_sources import check_sources, too_many
 from esrffs.formats.hdf5_types import (
     Array,
     DType,

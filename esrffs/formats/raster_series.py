@@ -8,6 +8,7 @@ decoded.  At most one member stays open.
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,8 +22,8 @@ from esrffs.formats.raster_tiff import tiff_header
 from esrffs.formats.raster_tree import root_attributes
 from esrffs.model import Asked, Layout
 from esrffs.model import Frames as FramesLayout
-from esrffs.series import gaps
 
+_DIGITS = frozenset("0123456789")
 _MOST = 4096  # numbers: of more gaps than that only the count is told in full
 
 
@@ -37,7 +38,7 @@ class SeriesReader(StackReader):
     def __init__(self, paths: Sequence[str]) -> None:
         frames = SeriesFrames(paths)
         names = [os.path.basename(path) for path in frames.paths]
-        count, missing = gaps(names, _MOST)
+        count, missing = gaps(numbers(names), _MOST)
         root = root_attributes(file_time(*frames.paths), None) | {"files": names}
         if missing:
             root |= {"missing": missing, "missing_count": count}
@@ -142,6 +143,31 @@ class SeriesFrames:
         if len(swapped) > 1:
             return Asked()
         return FramesLayout(np.array(offsets, np.int64), swapped.pop(), self.paths)
+
+
+def numbers(names: Sequence[str]) -> list[int]:
+    """Those of the members of a run: names of one length that differ in one group of digits."""
+    columns = [n for n, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1]
+    if not columns:
+        return []
+    start, stop = columns[0], columns[-1] + 1
+    while start > 0 and names[0][start - 1] in _DIGITS:
+        start -= 1
+    while stop < len(names[0]) and names[0][stop] in _DIGITS:
+        stop += 1
+    found = [name[start:stop] for name in names]
+    plain = all(digits and set(digits) <= _DIGITS for digits in found)
+    return [int(digits) for digits in found] if plain else []
+
+
+def gaps(run: Sequence[int], most: int) -> tuple[int, list[int]]:
+    """How many numbers an ascending run leaves out, and the first of them."""
+    count = 0
+    missing: list[int] = []
+    for last, following in pairwise(run):
+        count += following - last - 1
+        missing += range(last + 1, min(following, last + 1 + most - len(missing)))
+    return count, missing
 
 
 def _header_only(path: str, codec: str) -> tuple[object, Header] | None:

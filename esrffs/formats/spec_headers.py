@@ -10,13 +10,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from silx.io.spech5 import spec_date_to_iso8601
 
 Floats = npt.NDArray[np.float64]
 
 _CHANNELS = 1 << 24  # no analyser has more; a typing error can
-_iso8601: Callable[[str], str] = spec_date_to_iso8601
 _EXPONENT = bytes.maketrans(b"dD", b"ee")
+
+
+def _iso8601(date: str) -> str:
+    from silx.io.spech5 import spec_date_to_iso8601  # not in the daemon, which only recognises
+
+    convert: Callable[[str], str] = spec_date_to_iso8601
+    return convert(date)
 
 
 def text(line: bytes) -> str:

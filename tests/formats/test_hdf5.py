@@ -177,9 +177,7 @@ RAW = {"3 bytes": "V3", "time": "V4", "opaque": "V5", "tagged": "V6"}  # h5py ca
 MISSING = {"fixed", "short", "nested", "missing", "outside"}  # see the tests of their files
 
 
-def test_every_dataset_is_what_h5py_reads(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_dataset_is_what_h5py_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)  # where h5py looks for external raw files
     compared = 0
     for path in paths(folder):
@@ -659,6 +657,38 @@ def test_a_damaged_group_is_an_error_and_its_neighbours_are_not(tmp_path: Path) 
     found = members(Hdf5Reader(str(path.with_name("b.h5")), None))
     assert isinstance(found["bad"], BrokenInfo)
     assert isinstance(found["good"], DatasetInfo)
+
+
+def test_a_chunk_index_with_one_place_for_two_chunks_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("d", data=np.arange(12.0), chunks=(4,))
+    content = bytearray(path.read_bytes())
+    node = content.index(b"TREE\1")
+    second_key = node + 24 + 32  # header; one key (size, mask, two coordinates) and its child
+    assert content[second_key + 8] == 4
+    content[second_key + 8] = 0
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match="agree"):
+        Hdf5Reader(str(path), None).chunk_index("/d")
+
+
+def test_a_virtual_dataset_mapped_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file["source"] = np.arange(6).reshape(2, 3)
+        space = h5py.h5s.create_simple((2, 3))
+        plist = h5p.create(h5p.DATASET_CREATE)
+        plist.set_virtual(space, b".", b"source", space)
+        h5py.h5d.create(file.id, b"v", h5py.h5t.NATIVE_INT64, space, plist)
+        point = h5py.h5s.create(h5py.h5s.SCALAR)
+        file["one"] = 7
+        plist = h5p.create(h5p.DATASET_CREATE)
+        plist.set_virtual(point, b".", b"one", point)
+        h5py.h5d.create(file.id, b"p", h5py.h5t.NATIVE_INT64, point, plist)
+    reader = Hdf5Reader(str(path), os.path.realpath(tmp_path))
+    assert reader.read("/v", Box((1, 1), (2, 3))).tolist() == [[4, 5]]
+    assert get(reader, "p") == 7
 
 
 def test_errors_name_the_object(opened) -> None:

@@ -22,7 +22,7 @@ from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, Unsupported
 from esrffs.formats.raster import RasterReader
 from esrffs.model import Asked, Box, BrokenInfo, DatasetInfo, Frames, GroupInfo, LinkInfo, Reader
 from tests.formats.contract import ReaderContract, datasets, walk, whole
-from tests.formats.rasters import MOTORS, WRITERS, edf, edf_text, image, in_order, opened
+from tests.formats.test_raster_files import MOTORS, WRITERS, edf, edf_text, image, in_order, opened
 
 
 def open_raster(path: str, confine: str | None) -> RasterReader:

@@ -13,11 +13,11 @@ from fabio.edfimage import EdfFrame
 from silx.io import fabioh5
 
 from esrffs.errors import DamagedError, UnsupportedError
-from esrffs.formats.raster_series import SeriesReader
+from esrffs.formats.raster_series import SeriesReader, gaps, numbers
 from esrffs.model import Asked, DatasetInfo, Frames, Reader
 from tests.formats.contract import ReaderContract, walk, whole
-from tests.formats.rasters import MOTORS, edf, edf_text, image, in_order, opened
 from tests.formats.test_raster import assert_same_tree, data, values
+from tests.formats.test_raster_files import MOTORS, edf, edf_text, image, in_order, opened
 
 COUNT = 5
 
@@ -105,6 +105,17 @@ def test_gaps_are_told(tmp_path: Path) -> None:
     reader = open_series(write(tmp_path, 2, 3, 5, 9))
     assert note(reader)["missing"] == [4, 6, 7, 8]
     assert data(reader).shape == (4, 24, 32)
+
+
+def test_numbers_and_gaps() -> None:
+    assert numbers(["a18_0.edf", "a18_1.edf", "a18_7.edf"]) == [0, 1, 7]
+    assert numbers(["x1008_r2.cbf", "x1018_r2.cbf"]) == [1008, 1018]
+    assert numbers(["f.0012", "f.0013"]) == [12, 13]
+    assert numbers(["one.edf"]) == numbers(["a.edf", "b.edf"]) == numbers(["a", "ab"]) == []
+    assert gaps([1, 2, 5], 9) == (2, [3, 4])
+    assert gaps([0, 9], 3) == (8, [1, 2, 3])
+    assert gaps([0, 10**29], 2) == (10**29 - 1, [1, 2])
+    assert gaps([], 2) == (0, [])
 
 
 @pytest.mark.parametrize("kind", ["shape", "dtype", "cut", "rubbish", "frames", "absent"])

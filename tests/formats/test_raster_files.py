@@ -130,3 +130,10 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "a.esper": _fabio(fabio.esperantoimage.EsperantoImage),
     "a.mrc": _mrc,
 }
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_writer_writes(name: str, tmp_path: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        WRITERS[name](tmp_path / name)
+    assert (tmp_path / name).stat().st_size > 500

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.series import gaps, numbered, series
+from esrffs.series import numbered, series
 
 
 def test_a_run() -> None:
@@ -30,12 +30,6 @@ def test_the_last_number_of_the_stem_counts() -> None:
     assert numbered("ref0000_1500.edf") == ("ref0000_", "1500", ".edf")
     assert numbered(".0001.edf") == (".", "0001", ".edf")
     assert numbered("a\n1\udcff.edf") == ("a\n", "1", "\udcff.edf")
-
-
-def test_gaps() -> None:
-    assert gaps(["a1.edf", "a2.edf", "a5.edf"], 9) == (2, [3, 4])
-    assert gaps(["a0.edf", "a9.edf"], 3) == (8, [1, 2, 3])
-    assert gaps([f"a{0:030d}.edf", f"a{10**29:030d}.edf"], 2) == (10**29 - 1, [1, 2])
 
 
 NAMES = st.lists(

@@ -1,0 +1,193 @@
+"""The files of the mount: what each tells of itself, and how its bytes are put together.
+
+Decided here: how an array, a text and a file of the source become the bytes of a file.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from math import prod
+
+from esrffs import npy
+from esrffs.arrays import Ahead, Array, Buffer, joined, open_array
+from esrffs.cache import Cache
+from esrffs.errors import EsrffsError, MissingError, TooLargeError
+from esrffs.folders import Folders
+from esrffs.model import DatasetInfo, Generation, Text
+from esrffs.nodes import Handle, Path, Stat
+from esrffs.opened import FileView, Opened
+from esrffs.sources import Source, Sources
+
+_OFF_T_MAX = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all nodes of a mount share.  `ahead` starts a task that nobody waits for."""
+
+    sources: Sources
+    cache: Cache
+    ahead: Ahead
+
+
+@dataclass(frozen=True, slots=True)
+class NpyFile:
+    """A dataset as `numpy.save` would write it."""
+
+    path: Path
+    source: Source
+    info: DatasetInfo
+    shared: Shared
+
+    @property
+    def key(self) -> bytes:
+        return self.source.digest
+
+    @property
+    def nbytes(self) -> int:
+        return self.info.dtype.itemsize * prod(self.info.shape)
+
+    def _header(self) -> bytes:
+        return npy.header(self.info.shape, self.info.dtype)
+
+    async def stat(self) -> Stat:
+        size = len(self._header()) + self.nbytes
+        return Stat.file(self.source.status, min(size, _OFF_T_MAX))
+
+    async def open(self) -> Handle:
+        header = self._header()
+        if len(header) + self.nbytes > _OFF_T_MAX:
+            raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
+        opened = Opened(self.shared.sources, self.source)
+        try:
+            opened.view()  # StaleError where the source is not what was listed
+            array = (
+                open_array(opened, self.info, self.shared.cache, self.shared.ahead)
+                if self.nbytes
+                else None
+            )
+        except BaseException:
+            opened.close()
+            raise
+        return ArrayHandle(opened, self.info, header, array, len(header) + self.nbytes)
+
+    def trouble(self) -> str | None:
+        return self.source.errors.get(self.info.address)
+
+
+class ArrayHandle:
+    """An open `.npy`: the header, then the data."""
+
+    def __init__(
+        self, opened: Opened, info: DatasetInfo, header: bytes, array: Array | None, size: int
+    ) -> None:
+        self._opened = opened
+        self._address = info.address
+        self._header = header
+        self._array = array
+        self._size = size
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        stop = min(offset + count, self._size)
+        start = len(self._header)
+        if self._array is None or stop <= start:
+            return self._header[offset:stop]
+        if offset >= stop:
+            return b""
+        try:
+            data = await self._array.read(max(offset - start, 0), stop - start)
+        except EsrffsError as error:
+            self._opened.source.errors.setdefault(self._address, str(error))
+            raise
+        return data if offset >= start else joined((self._header[offset:], data))
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFile:
+    """Text that a reader makes; its size was told with the listing."""
+
+    path: Path
+    source: Source
+    address: str
+    text: Text
+    ask: Callable[[str], Awaitable[bytes]]
+    cache: Cache
+
+    @property
+    def key(self) -> bytes:
+        return self.source.digest
+
+    async def stat(self) -> Stat:
+        return Stat.file(self.source.status, self.text.size)
+
+    async def open(self) -> Handle:
+        content = self.text.content
+        if content is None:
+            key = self.source.digest, self.address, self.ask.__name__
+            content = await self.cache.get(key, lambda: self.ask(self.address), len)
+        return TextHandle(content)
+
+    def trouble(self) -> str | None:
+        return self.source.errors.get(self.address)
+
+
+class TextHandle:
+    """An open file whose bytes are at hand."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return self._content[offset : offset + count]
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class PassedFile:
+    """A file of the source that is no data file: byte for byte."""
+
+    path: Path
+    folders: Folders
+    source_path: str
+    status: os.stat_result
+
+    @property
+    def key(self) -> bytes:
+        return repr(Generation.of(self.status)).encode()
+
+    async def stat(self) -> Stat:
+        """The status of now where the same file grew, so that `tail -f` follows a log."""
+        try:
+            now = await self.folders.status(self.source_path)
+        except MissingError:
+            return Stat.same(self.status)
+        old = Generation.of(self.status)
+        same = (now.st_dev, now.st_ino) == (old.device, old.inode) and now.st_size > old.size
+        return Stat.same(now if same else self.status)
+
+    async def open(self) -> Handle:
+        descriptor = self.folders.open(self.source_path)
+        generation = Generation.of(self.status)
+        return PassedHandle(FileView(descriptor, generation, self.source_path), generation.size)
+
+    def trouble(self) -> str | None:
+        return None
+
+
+class PassedHandle:
+    """An open file of the source."""
+
+    def __init__(self, view: FileView, size: int) -> None:
+        self._view = view
+        view.watch((0, size // 2, size - 64))
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return await self._view.read_upto(offset, count)
+
+    def close(self) -> None:
+        self._view.close()

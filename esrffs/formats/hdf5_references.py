@@ -1,0 +1,67 @@
+"""References between the objects of an HDF5 file, as text.
+
+Decided here: how they read.  That of an object is the path of its target, `""` where it is null
+and `"?"` where its target has no name (any more); that of a region is the path and the blocks of
+the region as numpy would slice them: `/data[0:3,5:9]`, several with `;` between.
+"""
+
+from contextlib import suppress
+
+from esrffs.formats.hdf5_library import FOREIGN, h5f, h5o, h5r, h5s
+
+_BLOCKS = 64  # of a region: more are cut off with "…"
+
+
+class References:
+    """The names of the objects in one file, for the references in it."""
+
+    def __init__(self, file: h5f.FileID) -> None:
+        self._file = file
+        self._names: dict[int, str] = {}
+
+    def text(self, reference: object) -> str:
+        """The text of a reference, as the module says."""
+        if not reference:
+            return ""
+        try:
+            path = self._path(reference)
+            if not isinstance(reference, h5r.RegionReference):
+                return path
+            return path + _selection(h5r.get_region(reference, self._file))
+        except FOREIGN:
+            return "?"
+
+    def _path(self, reference: h5r.Reference) -> str:
+        """HDF5 would search the whole file for each name: here that happens once."""
+        if not self._names:
+            self._names[h5o.get_info(self._file).addr] = "/"
+            with suppress(*FOREIGN):  # a damaged object ends the search: HDF5 may know more names
+                h5o.visit(self._file, self._remember, info=True)
+        target = h5r.dereference(reference, self._file)
+        found = self._names.get(h5o.get_info(target).addr)
+        return found or decoded(h5r.get_name(reference, self._file) or b"?")
+
+    def _remember(self, name: bytes, info: h5o.ObjInfo) -> None:
+        self._names.setdefault(info.addr, "/" + decoded(name))
+
+
+def _selection(space: h5s.SpaceID) -> str:
+    kind = space.get_select_type()
+    if kind == h5s.SEL_ALL:
+        return "[...]"
+    if kind == h5s.SEL_NONE:
+        return "[]"
+    if kind == h5s.SEL_POINTS:
+        corners = [(point, point) for point in space.get_select_elem_pointlist()]
+    else:
+        corners = list(space.get_select_hyper_blocklist())
+    blocks = [
+        ",".join(f"{a}:{b + 1}" for a, b in zip(first, last, strict=True))
+        for first, last in corners[:_BLOCKS]
+    ]
+    return "[" + ";".join(blocks) + (";…" if len(corners) > _BLOCKS else "") + "]"
+
+
+def decoded(name: bytes) -> str:
+    """A name or text of HDF5: UTF-8, with surrogate escapes for what is not."""
+    return name.decode("utf-8", "surrogateescape")
