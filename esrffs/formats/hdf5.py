@@ -4,7 +4,7 @@ Decided here: how the objects of an HDF5 file look to the rest of esrffs.  An ad
 inside the file.  A committed datatype is described as JSON.  A member that cannot be described
 is a `BrokenInfo`, and never spoils its neighbours.
 
-The low-level API is used throughout: it is several times faster than `h5py.File`.
+The low-level API is used throughout: it is faster than `h5py.File`, and opens nothing unasked.
 """
 
 from esrffs.attributes import to_json, value_to_json
