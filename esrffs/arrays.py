@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from esrffs.blocks import cut
+from esrffs.blocks import Blocks, cut
 from esrffs.cache import Cache
 from esrffs.chunks import Chunks
 from esrffs.errors import EsrffsError
@@ -19,7 +19,6 @@ from esrffs.model import Box, Chunked, DatasetInfo, Extent, Frames
 from esrffs.opened import SAMPLE, Opened
 
 Buffer = bytes | bytearray | memoryview
-Make = Callable[[Box], Awaitable[memoryview]]
 Ahead = Callable[[Callable[[int], Awaitable[None]], int], None]  # starts a task
 
 AHEAD = 4  # blocks, and …
@@ -79,6 +78,14 @@ class FramesArray:
         return memoryview(items[:, ::-1].tobytes())[start - first : stop - first]
 
 
+class Held(Protocol):
+    """What blocks are made from: kept open until it was closed once more than it was held."""
+
+    def hold(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class BlockArray:
     """Data that are made block by block, and remembered.
 
@@ -86,12 +93,17 @@ class BlockArray:
     """
 
     def __init__(
-        self, opened: Opened, info: DatasetInfo, make: Make, cache: Cache, ahead: Ahead
+        self,
+        held: Held,
+        key: tuple[object, ...],
+        blocks: Blocks,
+        make: Callable[[int], Awaitable[memoryview]],
+        cache: Cache,
+        ahead: Ahead,
     ) -> None:
-        grain = info.layout.shape if isinstance(info.layout, Chunked) else ()
-        self._opened = opened
-        self._key = opened.source.digest, info.address
-        self._blocks = cut(info.shape, info.dtype.itemsize, grain)
+        self._held = held
+        self._key = key
+        self._blocks = blocks
         self._make = make
         self._cache = cache
         self._ahead = ahead
@@ -110,9 +122,7 @@ class BlockArray:
         return joined(parts)
 
     async def _block(self, number: int) -> memoryview:
-        return await self._cache.get(
-            (*self._key, number), lambda: self._make(self._blocks.box(number)), len
-        )
+        return await self._cache.get((*self._key, number), lambda: self._make(number), len)
 
     def _look_ahead(self, number: int) -> None:
         if number == self._last:
@@ -125,7 +135,7 @@ class BlockArray:
                 break
             key = (*self._key, following)
             if not self._cache.making(key) and not self._cache.holds(key):
-                self._opened.hold()
+                self._held.hold()
                 self._ahead(self._block_ahead, following)
 
     async def _block_ahead(self, number: int) -> None:
@@ -134,7 +144,7 @@ class BlockArray:
         except EsrffsError:
             pass  # whoever asks for it will hear
         finally:
-            self._opened.close()
+            self._held.close()
 
 
 def open_array(opened: Opened, info: DatasetInfo, cache: Cache, ahead: Ahead) -> Array:
@@ -145,12 +155,17 @@ def open_array(opened: Opened, info: DatasetInfo, cache: Cache, ahead: Ahead) ->
         return ExtentArray(opened, layout, nbytes)
     if isinstance(layout, Frames):
         return FramesArray(opened, layout, info, nbytes // len(layout.offsets))
+    blocks = cut(
+        info.shape, info.dtype.itemsize, layout.shape if isinstance(layout, Chunked) else ()
+    )
+    read: Callable[[Box], Awaitable[memoryview]] = _asking(opened, info)
     if isinstance(layout, Chunked) and Chunks.known(info, layout):
-        return BlockArray(opened, info, Chunks(opened, info, layout, cache).read, cache, ahead)
-    return BlockArray(opened, info, asking(opened, info), cache, ahead)
+        read = Chunks(opened, info, layout, cache).read
+    key = opened.source.digest, info.address
+    return BlockArray(opened, key, blocks, lambda number: read(blocks.box(number)), cache, ahead)
 
 
-def asking(opened: Opened, info: DatasetInfo) -> Make:
+def _asking(opened: Opened, info: DatasetInfo) -> Callable[[Box], Awaitable[memoryview]]:
     """Makes blocks of what only a reader can give."""
     subject = opened.source.subject
     if subject.format != "hdf5" and not subject.series:

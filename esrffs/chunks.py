@@ -29,8 +29,8 @@ _SAMPLED = 8  # chunks that tell whether a file only grew
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding")
 
 
-def _threads() -> trio.CapacityLimiter:
-    """All decoding of a mount shares so many threads: more would only take turns."""
+def threads() -> trio.CapacityLimiter:
+    """All arithmetic of a mount shares so many threads: more would only take turns."""
     try:
         return _limiter.get()
     except LookupError:
@@ -111,14 +111,14 @@ class Chunks:
         only = places[0]
         if len(places) == 1 and box.shape == self._layout.shape and index.offsets[only.number] >= 0:
             block = await trio.to_thread.run_sync(
-                self._decoded, view, index, only.number, limiter=_threads()
+                self._decoded, view, index, only.number, limiter=threads()
             )
         else:
             array: npt.NDArray[Any] = np.empty(box.shape, self._info.dtype)
             async with trio.open_nursery(strict_exception_groups=False) as nursery:
                 for part in range(min(_THREADS, len(places))):
                     fill = partial(self._fill, view, index, array, places[part::_THREADS])
-                    run = partial(trio.to_thread.run_sync, limiter=_threads())
+                    run = partial(trio.to_thread.run_sync, limiter=threads())
                     nursery.start_soon(run, fill)
             block = array.reshape(-1).view(np.uint8).data
         if (

@@ -9,19 +9,22 @@ import logging
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
+from typing import NoReturn, cast
 from urllib.parse import quote
 
 import pyfuse3
 import trio
 
-from esrffs import errors, tree
+from esrffs import errors, roles, tree
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MountError
 from esrffs.files import Shared
+from esrffs.flatfield import Method
 from esrffs.folders import Folders
 from esrffs.operations import Operations, Timeouts
 from esrffs.options import Options
@@ -41,7 +44,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
     limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB)
     async with open_workers(limits) as workers, trio.open_nursery() as background:
         cache = Cache(options.cache_size * _MIB)
-        shared = Shared(Sources(folders, workers), cache, background.start_soon)
+        shared = Shared(Sources(folders, workers), cache, background.start_soon, _roles(options))
         operations = Operations(
             await tree.root(shared),
             Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout),
@@ -66,6 +69,11 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
             background.cancel_scope.cancel()
             pyfuse3.close(unmount=True)
             log.info("unmounted %s", mountpoint)
+
+
+def _roles(options: Options) -> roles.Options:
+    method = cast(Method, options.flat)  # the table of options knows no other words
+    return roles.Options(method, options.nan, options.norm is not None)
 
 
 async def _main(scope: trio.CancelScope) -> None:
@@ -129,10 +137,13 @@ def _raise_file_limit() -> None:
 
 def run(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
     """`serve`, with its failures as one exception."""
+    failed: EsrffsError | None = None
     try:
         trio.run(serve, source, mountpoint, options, ready)
     except* EsrffsError as group:
-        raise _first(group) from None
+        failed = _first(group)
+    if failed is not None:  # raised here: inside `except*` it would become a group again
+        raise failed
 
 
 def _first(group: BaseExceptionGroup[EsrffsError]) -> EsrffsError:
@@ -166,16 +177,19 @@ def in_background(serve_: Callable[[Callable[[], None]], None], mountpoint: str)
 _READY = "ready"
 
 
-def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> None:
-    """In the child: leave the terminal, let the parent go, serve, end without returning."""
+def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> NoReturn:
+    """In the child: leave the terminal, let the parent go, serve, end."""
     os.setsid()
     if os.fork():
         os._exit(0)  # what is left has no terminal and cannot get one
     os.chdir("/")
-    status = 1
+
+    def tell(text: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(send, text.encode("utf-8", "replace"))
 
     def ready() -> None:
-        os.write(send, _READY.encode())
+        tell(_READY)
         os.close(send)
 
     try:
@@ -183,15 +197,12 @@ def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> None:
         for descriptor in (0, 1, 2):
             os.dup2(nowhere, descriptor)
         serve_(ready)
-        status = 0
     except EsrffsError as error:
-        with contextlib.suppress(OSError):
-            os.write(send, f"{type(error).__name__} {error}".encode("utf-8", "replace"))
+        tell(f"{type(error).__name__} {error}")
         log.error("%s", error)  # noqa: TRY400  # the text says it all
-    except BaseException as error:  # the last one who can tell
-        with contextlib.suppress(OSError):
-            os.write(send, f"MountError internal error: {error!r}".encode("utf-8", "replace"))
+        sys.exit(1)
+    except Exception as error:
+        tell(f"MountError internal error: {error!r}")
         log.exception("internal error")
-    finally:
-        logging.shutdown()
-        os._exit(status)
+        sys.exit(1)
+    sys.exit(0)  # not os._exit: multiprocessing has a folder to remove

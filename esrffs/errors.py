@@ -37,6 +37,12 @@ class DeadlineError(EsrffsError):
     code = errno.ETIMEDOUT
 
 
+class BusyError(EsrffsError):
+    """No reader process became free in time; the file that was asked for may be sound."""
+
+    code = errno.ETIMEDOUT
+
+
 class MissingError(EsrffsError):
     """There is no such object (any more)."""
 

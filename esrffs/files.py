@@ -5,17 +5,19 @@ Decided here: how an array, a text and a file of the source become the bytes of 
 
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 
 from esrffs import npy
-from esrffs.arrays import Ahead, Array, Buffer, joined, open_array
+from esrffs.arrays import Ahead, Array, Buffer, Held, joined, open_array
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MissingError, TooLargeError
 from esrffs.folders import Folders
 from esrffs.model import DatasetInfo, Generation, Text
 from esrffs.nodes import Handle, Path, Stat
 from esrffs.opened import FileView, Opened
+from esrffs.roles import Options
 from esrffs.sources import Source, Sources
 
 _OFF_T_MAX = (1 << 63) - 1
@@ -23,11 +25,16 @@ _OFF_T_MAX = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all nodes of a mount share.  `ahead` starts a task that nobody waits for."""
+    """What all nodes of a mount share.
+
+    `ahead` starts a task that nobody waits for; `roles` are the options of `corrected/`.
+    """
 
     sources: Sources
     cache: Cache
     ahead: Ahead
+    roles: Options
+    refusals: dict[str, str | None] = field(default_factory=dict)  # by folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +76,26 @@ class NpyFile:
         except BaseException:
             opened.close()
             raise
-        return ArrayHandle(opened, self.info, header, array, len(header) + self.nbytes)
+        failed = partial(self.source.errors.setdefault, self.info.address)
+        return ArrayHandle(opened, header, array, len(header) + self.nbytes, failed)
 
     def trouble(self) -> str | None:
         return self.source.errors.get(self.info.address)
 
 
 class ArrayHandle:
-    """An open `.npy`: the header, then the data."""
+    """An open `.npy`: the header, then the data.  `failed` is told what went wrong."""
 
     def __init__(
-        self, opened: Opened, info: DatasetInfo, header: bytes, array: Array | None, size: int
+        self,
+        held: Held,
+        header: bytes,
+        array: Array | None,
+        size: int,
+        failed: Callable[[str], object],
     ) -> None:
-        self._opened = opened
-        self._address = info.address
+        self._held = held
+        self._failed = failed
         self._header = header
         self._array = array
         self._size = size
@@ -97,12 +110,12 @@ class ArrayHandle:
         try:
             data = await self._array.read(max(offset - start, 0), stop - start)
         except EsrffsError as error:
-            self._opened.source.errors.setdefault(self._address, str(error))
+            self._failed(str(error))
             raise
         return data if offset >= start else joined((self._header[offset:], data))
 
     def close(self) -> None:
-        self._opened.close()
+        self._held.close()
 
 
 @dataclass(frozen=True, slots=True)

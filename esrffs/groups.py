@@ -1,8 +1,7 @@
 """What the user sees inside a data file: groups as directories, and what is in them.
 
-Decided here: which entries a group has, in which order they take their names, what becomes of
-each, and where links lead.  How a name is spelled is decided in `esrffs.names`, what an entry
-tells and gives in `esrffs.nodes`.
+Decided here: what becomes of each member of a group, and where links lead.  Under which names is
+decided in `esrffs.plans`, what an entry tells and gives in `esrffs.nodes` and `esrffs.files`.
 """
 
 import os
@@ -11,113 +10,24 @@ from dataclasses import dataclass, field
 
 import trio
 
-from esrffs import names
+from esrffs import corrected, kitchen, names
 from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, StaleError
-from esrffs.files import JsonFile, NpyFile, Shared
-from esrffs.formats import Format
+from esrffs.files import JsonFile, NpyFile
 from esrffs.model import (
     BrokenInfo,
     DatasetInfo,
     GroupInfo,
     Kind,
     LinkInfo,
-    Listing,
     Member,
-    Text,
     TextInfo,
 )
 from esrffs.nodes import BrokenFile, Node, Path, Stat, Symlink
+from esrffs.plans import SUFFIX, Attributes, DataFile, Plan, plan
 from esrffs.sources import Source
 
 _PATIENCE = 5  # tries to list a file that is being written
 _PAUSE = 0.05  # seconds between them, longer each time
-_ENTRY_SIZE = 800  # bytes that an entry takes in memory, about
-
-SUFFIX: dict[Kind | None, bytes] = {
-    "group": b"",
-    "dataset": b".npy",
-    "text": b".json",
-    None: b"",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """Where a data file is; `members` are the files of a series, all relative to the source."""
-
-    shared: Shared
-    path: str
-    format: Format
-    members: tuple[str, ...] = ()
-
-    async def source(self) -> Source:
-        """The file as it is now."""
-        if self.members:
-            return await self.shared.sources.series(self.path, self.members)
-        return await self.shared.sources.current(self.path, self.format)
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """The attributes of the object at this address, as an entry of their own."""
-
-    address: str
-    text: Text
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The entries of one group: what is where, under which names."""
-
-    entries: Mapping[bytes, Member | Attributes]
-    file_names: Mapping[str, bytes]  # by the member's own name
-    identity: int | None
-
-    def size(self) -> int:
-        return _ENTRY_SIZE * len(self.entries)
-
-
-def planned(listing: Listing, address: str) -> Plan:
-    """Groups keep their names, then datasets in file order, then what esrffs adds."""
-    order = sorted(listing.members, key=lambda member: _kind(member) != "group")
-    chosen = names.distinct((names.escape(member.name), SUFFIX[_kind(member)]) for member in order)
-    entries: dict[bytes, Member | Attributes] = dict(zip(chosen, order, strict=True))
-    added: list[tuple[bytes, bytes, Attributes]] = []
-    for name, member in entries.items():
-        if isinstance(member, DatasetInfo | TextInfo) and member.attributes is not None:
-            stem = name.removesuffix(SUFFIX[_kind(member)])
-            added.append((stem, b".attrs.json", Attributes(member.address, member.attributes)))
-    if listing.attributes is not None:
-        added.append((b"attrs", b".json", Attributes(address, listing.attributes)))
-    further = names.distinct(((stem, suffix) for stem, suffix, _ in added), taken=chosen)
-    entries |= {name: item for name, (_, _, item) in zip(further, added, strict=True)}
-    file_names: dict[str, bytes] = {}
-    for name, member in zip(chosen, order, strict=True):
-        file_names.setdefault(member.name, name)
-    return Plan(entries, file_names, listing.identity)
-
-
-def _kind(member: Member) -> Kind | None:
-    match member:
-        case GroupInfo():
-            return "group"
-        case DatasetInfo():
-            return "dataset"
-        case TextInfo():
-            return "text"
-        case LinkInfo():
-            return member.kind
-        case BrokenInfo():
-            return None
-
-
-async def plan(shared: Shared, source: Source, address: str) -> Plan:
-    """The plan of the group at this address."""
-
-    async def make() -> Plan:
-        return planned(await source.listing(address), address)
-
-    return await shared.cache.get((source.digest, address, "plan"), make, Plan.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +64,32 @@ class GroupNode:
     async def children(self) -> Mapping[bytes, Node]:
         source, plan_ = await self._planned()
         above = self._below(source, plan_)
-        return {
+        nodes = {
             name: await self._node(source, above, name, entry)
             for name, entry in plan_.entries.items()
         }
+        if await kitchen.of_group(self.file.shared, source, self.address):
+            node = self._corrected(plan_)
+            nodes[node.path[-1]] = node
+        return nodes
+
+    def _corrected(self, plan_: Plan) -> corrected.CorrectedNode:
+        shared = self.file.shared
+
+        async def now() -> kitchen.Kitchen | None:
+            return await kitchen.of_group(shared, await self.file.source(), self.address)
+
+        path = (*self.path, corrected.free_name(plan_.entries))
+        return corrected.CorrectedNode(path, shared, now)
 
     async def child(self, name: bytes) -> Node:
         source, plan_ = await self._planned()
-        try:
-            entry = plan_.entries[name]
-        except KeyError:
-            raise MissingError(f"{self.file.path}: no {name!r} in {self.address or '/'}") from None
+        entry = plan_.entries.get(name)
+        if entry is None:
+            node = self._corrected(plan_)
+            if name == node.path[-1] and await node.kitchen():
+                return node
+            raise MissingError(f"{self.file.path}: no {name!r} in {self.address or '/'}")
         return await self._node(source, self._below(source, plan_), name, entry)
 
     async def _planned(self) -> tuple[Source, Plan]:

@@ -1,18 +1,24 @@
 """Inside a worker process: the readers that are open, and how their answers leave.
 
 Decided here: how many files a worker keeps open, that a file is the same before and after each
-answer, and that bulk data leave by shared memory.  All of this runs in `esrffs.workers`'
-processes, where a crash, an endless loop or a memory bomb costs one process.
+answer, that bulk data leave by shared memory, and when a worker had better be replaced.  All of
+this runs in `esrffs.workers`' processes, where a crash, an endless loop or a memory bomb costs
+one process.
 """
 
+import fcntl
+import logging
 import os
+import resource
+import sys
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from esrffs import formats
+from esrffs import formats, sandbox
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError, TooLargeError
 from esrffs.model import Box, Generation, Reader
 
@@ -40,15 +46,79 @@ class Subject:
                 raise StaleError("changed while it was read")
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Shared memory of a worker: it holds an answer until the worker is asked the next thing.
+
+    The worker cannot make it smaller any more (a mapping of it would end who reads it by SIGBUS).
+    A worker may open nothing of the daemon's, so that the daemon has to open what is the worker's.
+    """
+
+    pid: int
+    descriptor: int
+    inode: int
+
+    def open(self) -> int:
+        """A descriptor of it; OSError where the worker is gone, or was asked something else."""
+        descriptor = os.open(f"/proc/{self.pid}/fd/{self.descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        if os.fstat(descriptor).st_ino != self.inode:
+            os.close(descriptor)
+            raise FileNotFoundError("the answer of a reader process was not fetched in time")
+        return descriptor
+
+
+@dataclass(slots=True)
+class _State:
+    """All that a worker remembers but for its readers."""
+
+    folder: str | None = None
+    parcel: int | None = None
+    weary: bool = False
+
+
+LONG = 0.5  # seconds: a worker that took longer may have been replaced meanwhile
+_HEAVY = 320 << 20  # bytes: one that was so large once does not give it all back
+_state = _State()
 _readers: OrderedDict[Subject, Reader] = OrderedDict()
 
 
+def enter(memory: int, folder: str | None) -> None:
+    """Called once in each new worker."""
+    sandbox.enter(memory, folder)
+    _state.folder = folder
+    logging.disable()  # the libraries' remarks: what matters comes back as an error
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):  # silx and libhdf5 print
+        os.dup2(nowhere, descriptor)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as it lives
+
+
+def weary() -> bool:
+    """Asked after each answer: should this worker end, for a new one to take its place?"""
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > _HEAVY:
+        _state.weary = True
+    return _state.weary and _state.parcel is None
+
+
 def ready() -> None:
-    """Does nothing, in a worker that has started."""
+    """Does nothing, in a worker that has started, or that has an answer which was fetched."""
+    _drop_parcel()
 
 
 def call(subject: Subject, method: str, *arguments: Any) -> Any:
     """The answer of the subject's reader; only `EsrffsError` is raised."""
+    _drop_parcel()
+    started = time.monotonic()
+    try:
+        return _answer(subject, method, *arguments)
+    except EsrffsError:
+        _end_if_shut_out()
+        raise
+    finally:
+        _state.weary |= time.monotonic() - started > LONG
+
+
+def _answer(subject: Subject, method: str, *arguments: Any) -> Any:
     subject.check()
     try:
         answer = getattr(_reader(subject), method)(*arguments)
@@ -56,7 +126,7 @@ def call(subject: Subject, method: str, *arguments: Any) -> Any:
         subject.check()  # a file caught in change is not damaged
         raise
     except MemoryError as error:
-        raise TooLargeError("needs more memory than a reader may use") from error
+        raise TooLargeError("needs more memory than a reader may use (memory_limit)") from error
     except (Exception, RecursionError) as error:
         subject.check()
         raise DamagedError(f"{type(error).__name__}: {error}") from error
@@ -64,19 +134,37 @@ def call(subject: Subject, method: str, *arguments: Any) -> Any:
     return answer
 
 
-def read_into(memory: str, subject: Subject, address: str, box: Box, nbytes: int) -> None:
-    """Put the elements of this box into the shared memory at this path, exactly `nbytes`."""
+def _end_if_shut_out() -> None:
+    """The sandbox knows the source by its inode: one that was mounted anew is another one."""
+    if _state.folder is None:
+        return
+    try:
+        os.close(os.open(_state.folder, os.O_RDONLY | os.O_DIRECTORY))
+    except PermissionError:
+        os._exit(1)  # the question is asked again, in a new worker
+    except OSError:
+        return
+
+
+def read(subject: Subject, address: str, box: Box, nbytes: int) -> Parcel:
+    """The elements of this box, exactly `nbytes`."""
     array: np.ndarray[Any, np.dtype[Any]] = call(subject, "read", address, box)
     if array.nbytes != nbytes:
         raise DamagedError(f"gave {array.nbytes} bytes instead of {nbytes}")
-    descriptor = os.open(memory, os.O_RDWR)
-    try:
-        view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        written = 0
-        while written < nbytes:
-            written += os.pwrite(descriptor, view[written:], written)
-    finally:
-        os.close(descriptor)
+    descriptor = os.memfd_create("esrffs", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    _state.parcel = descriptor
+    view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    written = 0
+    while written < nbytes:
+        written += os.pwrite(descriptor, view[written:], written)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return Parcel(os.getpid(), descriptor, os.fstat(descriptor).st_ino)
+
+
+def _drop_parcel() -> None:
+    if _state.parcel is not None:
+        os.close(_state.parcel)
+        _state.parcel = None
 
 
 def _reader(subject: Subject) -> Reader:

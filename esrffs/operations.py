@@ -1,7 +1,7 @@
 """FUSE requests in, answers and errnos out.
 
 Decided here: what each request does, how long the kernel may believe an answer, which errno an
-error becomes, and what of it is logged.  The only home of pyfuse3, with `esrffs.cli`.
+error becomes, and what of it is logged.  The only home of pyfuse3, with `esrffs.daemon`.
 """
 
 import contextlib

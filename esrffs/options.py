@@ -45,6 +45,15 @@ def _count(low: int) -> Callable[[str], int]:
     return convert
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return convert
+
+
 def _option(
     default: object, help_: str, kind: str = "", convert: Callable[[str], object] | None = None
 ) -> Any:
@@ -74,6 +83,18 @@ class Options:
     )
     max_read: int = _option(
         0, "largest request of the kernel; 0: its own choice", "BYTES", _count(0)
+    )
+    flat: str = _option(
+        "linear",
+        "how to go from one flat to the next: linear, nearest or first",
+        "WAY",
+        _one_of("linear", "nearest", "first"),
+    )
+    nan: float | None = _option(
+        None, "number in the place of pixels of corrected/ that are not finite", "NUMBER", float
+    )
+    norm: str | None = _option(
+        None, "current: normalise corrected/ by the machine current", "BY", _one_of("current")
     )
     log_file: str | None = _option(None, "where to write the log", "FILE", str)
 

@@ -6,15 +6,18 @@ Decided here: what a folder of the source shows.  What is inside a data file is 
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
-from esrffs import names
+from esrffs import corrected, kitchen, names
 from esrffs.errors import MissingError, UsageError
 from esrffs.files import PassedFile, Shared
 from esrffs.folders import Entry, Folders
-from esrffs.groups import DataFile, GroupNode
+from esrffs.groups import GroupNode
+from esrffs.model import Generation
 from esrffs.nodes import Node, Path, Stat, Symlink
+from esrffs.plans import DataFile
 from esrffs.series import series
 
 
@@ -50,7 +53,7 @@ class FolderNode:
         return self.shared.sources.folders
 
     def trouble(self) -> str | None:
-        return None
+        return self.shared.refusals.get(self.folder)
 
     async def stat(self) -> Stat:
         return Stat.same(await self._folders.status(self.folder))
@@ -58,27 +61,63 @@ class FolderNode:
     async def children(self) -> Mapping[bytes, Node]:
         above = await self._below()
         found = await self._folders.scan(self.folder)
+        runs = await self._runs(found)
         nodes = {os.fsencode(entry.name): self._node(entry, above) for entry in found}
-        rasters = (entry.name for entry in found if entry.format == "raster")
-        for name, members in series(rasters).items():
-            if os.fsencode(name) not in nodes and await self._folders.one_frame(
-                os.path.join(self.folder, members[0])
-            ):
-                nodes[os.fsencode(name)] = self._series(name, members)
+        for name, file in runs.items():
+            path = (*self.path, os.fsencode(name))
+            nodes.setdefault(path[-1], GroupNode(file, path, path))
+        if await self._kitchen(found, runs):
+            node = self._corrected(nodes)
+            nodes[node.path[-1]] = node
         return nodes
 
     async def child(self, name: bytes) -> Node:
         try:
             entry = await self._folders.entry(self.folder, os.fsdecode(name))
         except MissingError:
-            if b"#" not in name:  # only a series has a name that no file has
-                raise
+            if b"#" not in name and not name.startswith(corrected.NAME):
+                raise  # only a series and `corrected` have names that no file has
         else:
             return self._node(entry, await self._below())
         try:
             return (await self.children())[name]
         except KeyError:
             raise MissingError(f"{self.folder or '.'}: no {name!r} in it") from None
+
+    async def _runs(self, found: Sequence[Entry]) -> Mapping[str, DataFile]:
+        """The series among these files."""
+        runs = {}
+        for name, members in series(e.name for e in found if e.format == "raster").items():
+            files = tuple(os.path.join(self.folder, member) for member in members)
+            if await self._folders.one_frame(files[0]):
+                path = os.path.join(self.folder, name)
+                runs[name] = DataFile(self.shared, path, "raster", files)
+        return runs
+
+    async def _kitchen(
+        self, found: Sequence[Entry], runs: Mapping[str, DataFile]
+    ) -> kitchen.Kitchen | None:
+        if not kitchen.may_be(entry.name for entry in found):
+            return None
+        files = {e.name: self._file(e) for e in found if stat.S_ISREG(e.status.st_mode)}
+        state = repr([(entry.name, Generation.of(entry.status)) for entry in found]).encode()
+        digest = blake2b(state, digest_size=16).digest()
+        made = await kitchen.of_folder(self.shared, self.folder, {**runs, **files}, digest)
+        self.shared.refusals[self.folder] = made.refusal
+        return made if made.recipe is not None else None
+
+    def _file(self, entry: Entry) -> DataFile | None:
+        if entry.format is None:
+            return None
+        return DataFile(self.shared, entry.path, entry.format)
+
+    def _corrected(self, taken: Iterable[bytes]) -> corrected.CorrectedNode:
+        async def now() -> kitchen.Kitchen | None:
+            found = await self._folders.scan(self.folder)
+            return await self._kitchen(found, await self._runs(found))
+
+        path = (*self.path, corrected.free_name(taken))
+        return corrected.CorrectedNode(path, self.shared, now)
 
     async def _below(self) -> tuple[tuple[int, int], ...]:
         status = await self._folders.status(self.folder)
@@ -97,9 +136,3 @@ class FolderNode:
             back = self.path[: above.index(identity)]
             return Symlink(path, entry.status, names.relative(back, self.path))
         return FolderNode(self.shared, path, entry.path, above)
-
-    def _series(self, name: str, members: tuple[str, ...]) -> Node:
-        path = (*self.path, os.fsencode(name))
-        files = tuple(os.path.join(self.folder, member) for member in members)
-        file = DataFile(self.shared, os.path.join(self.folder, name), "raster", files)
-        return GroupNode(file, path, path)

@@ -1,20 +1,18 @@
 """The processes that host readers.
 
-Decided here: how many there are, how they are started, what they may use (time, address space,
-rights), and that none outlives the daemon.
+Decided here: how many there are, how they are started, how long they may take, who waits for whom,
+and that none outlives the daemon.  Which rights they have is decided in `esrffs.sandbox`.
 """
 
 import contextlib
-import ctypes
 import functools
 import logging
 import math
 import mmap
 import multiprocessing
 import os
-import resource
 import signal
-import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -22,15 +20,14 @@ from typing import TypeVar, cast
 import trio
 import trio_parallel
 
-from esrffs import hosting
-from esrffs.errors import DeadlineError, MountError, WorkerError
+from esrffs import hosting, sandbox
+from esrffs.errors import BusyError, DeadlineError, MountError, WorkerError
 from esrffs.model import Box
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_PR_SET_NO_NEW_PRIVS = 38
+_FURTHER = 8  # processes that may take the place of those that are long at something
 _PRELOADED = [
     "esrffs.hosting",
     "esrffs.formats.hdf5",
@@ -47,15 +44,22 @@ class Limits:
 
     count: int = 2  # processes; one is always left for what is not bulk
     seconds: float = 30.0  # for one call
-    address_space: int = 2 << 30  # bytes, for one process
+    memory: int = 512 << 20  # bytes, for one process
 
 
 class Workers:
-    """Runs functions in worker processes; made by `open_workers`."""
+    """Runs functions in worker processes; made by `open_workers`.
 
-    def __init__(self, context: trio_parallel.WorkerContext, limits: Limits) -> None:
+    A call that lasts longer than `hosting.LONG` no longer counts against `Limits.count`: another
+    process takes the place of the one that is busy, so that nobody waits behind a file that hangs.
+    """
+
+    def __init__(
+        self, context: trio_parallel.WorkerContext, limits: Limits, nursery: trio.Nursery
+    ) -> None:
         self._context = context
         self._limits = limits
+        self._nursery = nursery
         self._all = trio.CapacityLimiter(limits.count)
         self._bulk = trio.CapacityLimiter(max(1, limits.count - 1))
         self._unlimited = trio.CapacityLimiter(math.inf)
@@ -65,12 +69,17 @@ class Workers:
         busy = self._all.borrowed_tokens
         return f"<Workers: {busy} of {self._limits.count} busy, {self.lost} lost>"
 
+    @property
+    def count(self) -> int:
+        return self._limits.count
+
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """`function(*arguments)` in a worker; what it raises is raised here.
 
         WorkerError: the process died.  DeadlineError: it took too long, and was killed.
+        BusyError: none became free.
         """
-        async with self._all:
+        async with self._place(self._all):
             with trio.move_on_after(self._limits.seconds):
                 try:
                     return cast(
@@ -83,7 +92,7 @@ class Workers:
                     self.lost += 1
                     raise WorkerError(f"the reader process died{_cause(error)}") from None
             self.lost += 1
-            raise DeadlineError(f"no answer within {self._limits.seconds:g} s")
+            raise DeadlineError(f"no answer within {self._limits.seconds:g} s (time_limit)")
 
     async def read(
         self, subject: hosting.Subject, address: str, box: Box, nbytes: int
@@ -91,52 +100,87 @@ class Workers:
         """The elements of this box, as C-ordered bytes."""
         if nbytes == 0:
             return memoryview(b"")
-        descriptor = os.memfd_create("esrffs", os.MFD_CLOEXEC)
+        async with self._place(self._bulk):
+            started = time.monotonic()
+            parcel = await self.run(hosting.read, subject, address, box, nbytes)
+            # No `await` here: who runs next might ask the same worker, which then drops the parcel.
+            try:
+                descriptor = parcel.open()
+            except OSError as error:
+                raise WorkerError(f"the reader process died ({error.strerror})") from error
         try:
-            os.ftruncate(descriptor, nbytes)
-            path = f"/proc/{os.getpid()}/fd/{descriptor}"
-            async with self._bulk:
-                await self.run(hosting.read_into, path, subject, address, box, nbytes)
+            if time.monotonic() - started > hosting.LONG:  # it ends, once it has heard of that
+                self._nursery.start_soon(self._dismiss)
             return memoryview(mmap.mmap(descriptor, nbytes, prot=mmap.PROT_READ))
         finally:
             os.close(descriptor)
 
+    async def _dismiss(self) -> None:
+        """Let the worker that answered last go on; it is the first to be asked again."""
+        with contextlib.suppress(BusyError, DeadlineError, WorkerError):
+            await self.run(hosting.ready)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
+        """One of the limiter's places, which is filled again if it is not given back soon."""
+        token = object()
+        await self.wait_for(limiter, token)
+        done = trio.Event()
+        self._nursery.start_soon(self._lend, limiter, done)
+        try:
+            yield
+        finally:
+            done.set()
+            limiter.release_on_behalf_of(token)
+
+    async def wait_for(self, limiter: trio.CapacityLimiter, token: object) -> None:
+        """Acquire a place, but wait no longer than a call may take; BusyError."""
+        with trio.move_on_after(self._limits.seconds):
+            await limiter.acquire_on_behalf_of(token)
+            return
+        raise BusyError(f"no reader was free within {self._limits.seconds:g} s (workers)")
+
+    async def _lend(self, limiter: trio.CapacityLimiter, done: trio.Event) -> None:
+        with trio.move_on_after(hosting.LONG):
+            await done.wait()
+            return
+        if limiter.total_tokens >= self._limits.count + _FURTHER:
+            return
+        limiter.total_tokens += 1
+        try:
+            await done.wait()
+        finally:
+            limiter.total_tokens -= 1
+
 
 @contextlib.asynccontextmanager
-async def open_workers(limits: Limits) -> AsyncIterator[Workers]:
-    """Start the worker processes and wait until each of them has answered."""
+async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Workers]:
+    """Start the worker processes and wait until each of them has answered.
+
+    What they read lies beneath the folder `confine`, if there is one.
+    """
+    lacking = sandbox.missing()
+    if lacking is not None:
+        log.info("readers are not fully confined: %s", lacking)
     multiprocessing.set_forkserver_preload(_PRELOADED)
     async with trio_parallel.open_worker_context(
         idle_timeout=math.inf,
-        init=functools.partial(_confine, limits.address_space),
+        init=functools.partial(hosting.enter, limits.memory, confine),
+        retire=hosting.weary,
         grace_period=0.5,
         worker_type=trio_parallel.WorkerType.FORKSERVER,
     ) as context:
-        workers = Workers(context, limits)
-        try:
-            async with trio.open_nursery() as nursery:
-                for _ in range(limits.count):
-                    nursery.start_soon(workers.run, hosting.ready)
-        except* (OSError, EOFError, WorkerError, DeadlineError) as group:
-            why = group.exceptions[0]
-            raise MountError(f"the reader processes do not start: {why!r}") from None
-        yield workers
-
-
-def _confine(address_space: int) -> None:
-    """Called once in each new worker."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # the parent is the fork server, which …
-    if os.getppid() == 1:  # … ends with the daemon; it may have ended already
-        os._exit(1)
-    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    logging.disable()  # the libraries' remarks: what matters comes back as an error
-    with open(os.devnull, "r+b") as nowhere:  # silx and libhdf5 print
-        for descriptor in (0, 1, 2):
-            os.dup2(nowhere.fileno(), descriptor)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as it lives
+        async with trio.open_nursery(strict_exception_groups=False) as background:
+            workers = Workers(context, limits, background)
+            try:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(limits.count):
+                        nursery.start_soon(workers.run, hosting.ready)
+            except* (OSError, EOFError, WorkerError, DeadlineError) as group:
+                why = group.exceptions[0]
+                raise MountError(f"the reader processes do not start: {why!r}") from None
+            yield workers
+            background.cancel_scope.cancel()
 
 
 def _cause(error: trio_parallel.BrokenWorkerError) -> str:

@@ -18,6 +18,7 @@ from esrffs.formats.hdf5_sources import check_shape_allowed
 from esrffs.formats.hdf5_types import Array, element_type
 from esrffs.formats.hdf5_values import Values, dataset_of, shape_of
 from esrffs.model import (
+    Asked,
     Box,
     BrokenInfo,
     ChunkIndex,
@@ -129,7 +130,8 @@ class Hdf5Reader:
             if not element.pickled:
                 shape = shape_of(found, element)
                 dtype = self._values.dtype(found, element)
-                where = layout(found.object, element, shape, found.file)
+                inside = found.file is self._files.main  # else offsets are those of another file
+                where = layout(found.object, element, shape, found.file) if inside else Asked()
                 return DatasetInfo(name, found.address, shape, dtype, where, _attributes(found))
         return TextInfo(name, found.address, Text.of(self._json(found)), _attributes(found))
 

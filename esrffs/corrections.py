@@ -1,0 +1,231 @@
+"""Corrected arrays: raw bytes under them, dark and flats reduced once.
+
+Decided here: what is read for a run of corrected bytes, and what of it is remembered.  The
+numbers are made in `esrffs.flatfield`; which frames are raw, flat and dark was decided in
+`esrffs.roles`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import trio
+
+from esrffs.arrays import Array, BlockArray, open_array
+from esrffs.blocks import cut
+from esrffs.chunks import threads
+from esrffs.files import Shared
+from esrffs.flatfield import Mean, Mix, Pixels, bands, correct_run, current_ratio, median
+from esrffs.model import DatasetInfo
+from esrffs.opened import Opened
+from esrffs.roles import Output, Part, Reduced
+from esrffs.sources import Source
+
+T = TypeVar("T")
+
+_ITEMSIZE = 4  # bytes of a float32
+_AT_ONCE = 128 << 20  # bytes of flats that are in memory to find their median
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An array of frames; `index` is the frame in it that a part counts from."""
+
+    source: Source
+    info: DatasetInfo
+    index: int = 0
+
+
+Locate = Callable[[str], Awaitable[Located]]
+
+
+class Frames:
+    """Frames of one array, as runs of pixels."""
+
+    def __init__(self, array: Array, located: Located, pixels: int) -> None:
+        self.dtype = located.info.dtype
+        self._array = array
+        self._first = located.index * pixels
+
+    async def read(self, first: int, last: int) -> npt.NDArray[Any]:
+        """Elements [first, last), counted from the first frame, as an array of one axis."""
+        size = self.dtype.itemsize
+        data = await self._array.read((self._first + first) * size, (self._first + last) * size)
+        return np.frombuffer(data, self.dtype)
+
+
+class Supplies:
+    """The arrays that one handle of a corrected file reads from, each opened once."""
+
+    def __init__(self, shared: Shared, locate: Locate, pixels: int) -> None:
+        self.shared = shared
+        self.pixels = pixels  # of one frame
+        self._locate = locate
+        self._opened: dict[bytes, Opened] = {}
+        self._frames: dict[str, Frames] = {}
+        self._arrays: dict[tuple[bytes, str], Array] = {}
+        self._holders = 1
+
+    def hold(self) -> None:
+        """One more `close` is needed."""
+        self._holders += 1
+
+    def close(self) -> None:
+        self._holders -= 1
+        if self._holders == 0:
+            for opened in self._opened.values():
+                opened.close()
+            self._opened.clear()
+
+    async def check(self, paths: Sequence[str]) -> None:
+        """StaleError unless all sources are what they were when the roles were found."""
+        for path in paths:
+            await self.frames(path)
+
+    async def frames(self, path: str) -> Frames:
+        frames = self._frames.get(path)
+        if frames is None:
+            located = await self._locate(path)
+            frames = self._frames[path] = Frames(self._array(located), located, self.pixels)
+        return frames
+
+    def _array(self, located: Located) -> Array:
+        source, info = located.source, located.info
+        key = source.digest, info.address
+        if key not in self._arrays:
+            opened = self._opened.get(source.digest)
+            if opened is None:
+                opened = self._opened[source.digest] = Opened(self.shared.sources, source)
+                opened.view(located.index if source.subject.series else 0)
+            self._arrays[key] = open_array(opened, info, self.shared.cache, self.shared.ahead)
+        return self._arrays[key]
+
+    async def digests(self, parts: Sequence[Part]) -> tuple[bytes, ...]:
+        """What the values of these parts depend on."""
+        return tuple([(await self._locate(part.path)).source.digest for part in parts])
+
+    async def reduced(self, frames: Reduced) -> Pixels:
+        """Mean or median of frames, remembered; float32 of one axis."""
+        key = await self.digests(frames.parts), frames
+        return await self.shared.cache.get(key, partial(self._reduce, frames), _nbytes)
+
+    async def _reduce(self, frames: Reduced) -> Pixels:
+        count = sum(part.last - part.first for part in frames.parts)
+        if frames.reduction == "mean" or count == 1:
+            return await self._mean(frames)
+        runs = [(await self.frames(part.path), part) for part in frames.parts]
+        kinds = {run.dtype for run, _ in runs}
+        dtype = kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
+        result = np.empty(self.pixels, np.float32)
+        for start, stop in bands(count, self.pixels, dtype.itemsize, _AT_ONCE):
+            band = np.empty((count, stop - start), dtype)
+            row = 0
+            for run, part in runs:
+                for frame in range(part.first, part.last):
+                    at = frame * self.pixels
+                    band[row] = await run.read(at + start, at + stop)
+                    row += 1
+            result[start:stop] = await _in_thread(median, band)
+        return result
+
+    async def _mean(self, frames: Reduced) -> Pixels:
+        mean = Mean(self.pixels)
+        for part in frames.parts:
+            run = await self.frames(part.path)
+            for frame in range(part.first, part.last):
+                pixels = await run.read(frame * self.pixels, (frame + 1) * self.pixels)
+                await _in_thread(mean.add, pixels[np.newaxis])
+        return await _in_thread(mean.result, frames.divisor)
+
+
+class Corrected:
+    """The frames of one output, corrected run by run."""
+
+    def __init__(self, output: Output, supplies: Supplies) -> None:
+        self._output = output
+        self._supplies = supplies
+        self._axis = output.correction.axis
+        lengths = (stretch.part.last - stretch.part.first for stretch in output.raw)
+        self._starts = [0, *accumulate(lengths)]  # first frame of each stretch, and the end
+        self._scaled = [flat.current or 0.0 for flat in output.correction.flats]
+
+    async def run(self, first: int, last: int) -> memoryview:
+        """Elements [first, last) as bytes of float32."""
+        out = np.empty(last - first, np.float32)
+        dark = await self._supplies.reduced(self._output.correction.dark)
+        pixels = self._supplies.pixels
+        position = first
+        while position < last:
+            number = bisect_right(self._starts, position // pixels) - 1
+            stop = min(last, self._starts[number + 1] * pixels)
+            await self._stretch(number, position, stop, dark, out[position - first : stop - first])
+            position = stop
+        return out.view(np.uint8).data
+
+    async def _stretch(self, number: int, first: int, last: int, dark: Pixels, out: Pixels) -> None:
+        """Elements of one stretch of raw frames."""
+        stretch, pixels = self._output.raw[number], self._supplies.pixels
+        begin = self._starts[number]
+        frames = range(first // pixels, -(-last // pixels))
+        mixes = [self._axis.mix(stretch.abscissa + frame - begin) for frame in frames]
+        flats = {
+            flat: await self._supplies.reduced(self._output.correction.flats[flat].frames)
+            for flat in sorted({flat for mix in mixes for flat in (mix.first, mix.second)})
+        }
+        raw = await self._supplies.frames(stretch.part.path)
+        offset = (stretch.part.first - begin) * pixels
+        data = await raw.read(first + offset, last + offset)
+        scales = self._scales(frames, mixes)
+        nan = self._output.correction.nan
+        await _in_thread(
+            correct_run, data, first - frames.start * pixels, dark, flats, mixes, out, nan, scales
+        )
+
+    def _scales(self, frames: range, mixes: Sequence[Mix]) -> list[float]:
+        currents = self._output.currents
+        if not currents:
+            return []
+        return [
+            current_ratio(self._scaled, mix, currents[frame])
+            for frame, mix in zip(frames, mixes, strict=True)
+        ]
+
+
+def corrected_array(output: Output, supplies: Supplies, key: bytes) -> BlockArray:
+    """The data of `corrected/<name>.npy`, which must have at least one pixel."""
+    blocks = cut(output.shape, _ITEMSIZE)
+    corrected = Corrected(output, supplies)
+
+    async def make(number: int) -> memoryview:
+        start, stop = blocks.extent(number)
+        return await corrected.run(start // _ITEMSIZE, stop // _ITEMSIZE)
+
+    shared = supplies.shared
+    names = key, output.name, "corrected"
+    return BlockArray(supplies, names, blocks, make, shared.cache, shared.ahead)
+
+
+def pixels_of(output: Output) -> int:
+    return prod(output.shape[-2:])
+
+
+def paths_of(output: Output) -> list[str]:
+    """Everything that this output is made from, each path once."""
+    correction = output.correction
+    parts = [stretch.part for stretch in output.raw]
+    parts += [part for flat in correction.flats for part in flat.frames.parts]
+    return list(dict.fromkeys(part.path for part in (*parts, *correction.dark.parts)))
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    return await trio.to_thread.run_sync(function, *arguments, limiter=threads())
+
+
+def _nbytes(pixels: Pixels) -> int:
+    return pixels.nbytes

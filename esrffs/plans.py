@@ -1,0 +1,112 @@
+"""The entries of a group: what is in it, under which file names.
+
+Decided here: which members and which JSON files a group shows, and in which order they take their
+names.  How a name is spelled is decided in `esrffs.names`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from esrffs import names
+from esrffs.files import Shared
+from esrffs.formats import Format
+from esrffs.model import (
+    BrokenInfo,
+    DatasetInfo,
+    GroupInfo,
+    Kind,
+    LinkInfo,
+    Listing,
+    Member,
+    Text,
+    TextInfo,
+)
+from esrffs.sources import Source
+
+_ENTRY_SIZE = 800  # bytes that an entry takes in memory, about
+
+SUFFIX: dict[Kind | None, bytes] = {
+    "group": b"",
+    "dataset": b".npy",
+    "text": b".json",
+    None: b"",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """Where a data file is; `members` are the files of a series, all relative to the source."""
+
+    shared: Shared
+    path: str
+    format: Format
+    members: tuple[str, ...] = ()
+
+    async def source(self) -> Source:
+        """The file as it is now."""
+        if self.members:
+            return await self.shared.sources.series(self.path, self.members)
+        return await self.shared.sources.current(self.path, self.format)
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The attributes of the object at this address, as an entry of their own."""
+
+    address: str
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The entries of one group: what is where, under which names."""
+
+    entries: Mapping[bytes, Member | Attributes]
+    file_names: Mapping[str, bytes]  # by the member's own name
+    identity: int | None
+
+    def size(self) -> int:
+        return _ENTRY_SIZE * len(self.entries)
+
+
+def planned(listing: Listing, address: str) -> Plan:
+    """Groups keep their names, then datasets in file order, then what esrffs adds."""
+    order = sorted(listing.members, key=lambda member: _kind(member) != "group")
+    chosen = names.distinct((names.escape(member.name), SUFFIX[_kind(member)]) for member in order)
+    entries: dict[bytes, Member | Attributes] = dict(zip(chosen, order, strict=True))
+    added: list[tuple[bytes, bytes, Attributes]] = []
+    for name, member in entries.items():
+        if isinstance(member, DatasetInfo | TextInfo) and member.attributes is not None:
+            stem = name.removesuffix(SUFFIX[_kind(member)])
+            added.append((stem, b".attrs.json", Attributes(member.address, member.attributes)))
+    if listing.attributes is not None:
+        added.append((b"attrs", b".json", Attributes(address, listing.attributes)))
+    further = names.distinct(((stem, suffix) for stem, suffix, _ in added), taken=chosen)
+    entries |= {name: item for name, (_, _, item) in zip(further, added, strict=True)}
+    file_names: dict[str, bytes] = {}
+    for name, member in zip(chosen, order, strict=True):
+        file_names.setdefault(member.name, name)
+    return Plan(entries, file_names, listing.identity)
+
+
+def _kind(member: Member) -> Kind | None:
+    match member:
+        case GroupInfo():
+            return "group"
+        case DatasetInfo():
+            return "dataset"
+        case TextInfo():
+            return "text"
+        case LinkInfo():
+            return member.kind
+        case BrokenInfo():
+            return None
+
+
+async def plan(shared: Shared, source: Source, address: str) -> Plan:
+    """The plan of the group at this address."""
+
+    async def make() -> Plan:
+        return planned(await source.listing(address), address)
+
+    return await shared.cache.get((source.digest, address, "plan"), make, Plan.size)
