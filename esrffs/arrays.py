@@ -5,7 +5,9 @@ extents, frames, blocks that a reader gives.  Everything is runs of bytes of the
 only a block knows that it is also a box.
 """
 
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Protocol
 
@@ -15,8 +17,8 @@ from esrffs.blocks import Blocks, cut
 from esrffs.cache import Cache
 from esrffs.chunks import Chunks
 from esrffs.errors import EsrffsError
-from esrffs.model import Box, Chunked, DatasetInfo, Extent, Frames
-from esrffs.opened import SAMPLE, Opened
+from esrffs.model import Box, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
+from esrffs.opened import OPEN_PARTS, SAMPLE, Opened
 
 Buffer = bytes | bytearray | memoryview
 Ahead = Callable[[Callable[[int], Awaitable[None]], int], None]  # starts a task
@@ -36,12 +38,12 @@ class ExtentArray:
     """Data that lie verbatim in one run of a file."""
 
     def __init__(self, opened: Opened, extent: Extent, nbytes: int) -> None:
-        self._view = opened.view()
+        self._opened = opened
         self._offset = extent.offset
-        self._view.watch(_spread(extent.offset, nbytes))
+        opened.view().watch(_spread(extent.offset, nbytes))
 
     async def read(self, start: int, stop: int) -> Buffer:
-        return await self._view.read(self._offset + start, stop - start)
+        return await self._opened.view().read(self._offset + start, stop - start)
 
 
 class FramesArray:
@@ -122,7 +124,11 @@ class BlockArray:
         return joined(parts)
 
     async def _block(self, number: int) -> memoryview:
-        return await self._cache.get((*self._key, number), lambda: self._make(number), len)
+        self._held.hold()
+        try:
+            return await self._cache.get((*self._key, number), lambda: self._make(number), len)
+        finally:
+            self._held.close()
 
     def _look_ahead(self, number: int) -> None:
         if number == self._last:
@@ -147,22 +153,106 @@ class BlockArray:
             self._held.close()
 
 
-def open_array(opened: Opened, info: DatasetInfo, cache: Cache, ahead: Ahead) -> Array:
-    """The data of this dataset, which must have at least one byte."""
+OpenPart = Callable[[Opened, DatasetInfo, Mapped], Awaitable[Array | None]]
+
+
+class VirtualArray:
+    """Frames that lie in datasets of other files, read there; `whole` is what a reader gives.
+
+    The reader is asked for whatever is not as the mapping says (it converts, or says why not).
+    """
+
+    def __init__(
+        self, opened: Opened, info: DatasetInfo, layout: Virtual, whole: Array, part: OpenPart
+    ) -> None:
+        self._opened = opened
+        self._info = info
+        self._parts = layout.parts
+        self._starts = [part.start for part in layout.parts]
+        self._fill = layout.fill
+        self._whole = whole
+        self._open = part
+        self._frame = info.dtype.itemsize * prod(info.shape[1:])  # bytes
+        self._arrays: dict[int, Array | None] = {}
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        parts = []
+        while start < stop:
+            number = bisect_right(self._starts, start // self._frame) - 1
+            mapped = self._parts[number] if number >= 0 else None
+            if mapped is not None and start < mapped.stop * self._frame:
+                end = min(stop, mapped.stop * self._frame)
+                parts.append(await self._mapped(number, start, end))
+            else:
+                following = self._starts[number + 1 : number + 2]
+                end = min(stop, *(first * self._frame for first in following))
+                parts.append(self._filled(start, end))
+            start = end
+        return joined(parts)
+
+    async def _mapped(self, number: int, start: int, stop: int) -> Buffer:
+        mapped = self._parts[number]
+        if number not in self._arrays:
+            if len(self._arrays) >= OPEN_PARTS:
+                self._arrays.clear()
+                self._opened.close_parts()
+            self._arrays[number] = await self._open(self._opened, self._info, mapped)
+        array = self._arrays[number]
+        if array is None:
+            return await self._whole.read(start, stop)
+        shift = (mapped.first - mapped.start) * self._frame
+        return await array.read(start + shift, stop + shift)
+
+    def _filled(self, start: int, stop: int) -> Buffer:
+        size = len(self._fill)
+        repeated = self._fill * (-(-stop // size) - start // size)
+        return memoryview(repeated)[start % size : start % size + stop - start]
+
+
+async def _open_mapped(
+    cache: Cache, ahead: Ahead, depth: int, opened: Opened, info: DatasetInfo, mapped: Mapped
+) -> Array | None:
+    """The dataset that a part is mapped to; None where it is not as the mapping says."""
+    try:
+        source = await opened.sources.current(mapped.file, "hdf5")
+        found = await source.find(mapped.path)
+        if not isinstance(found, DatasetInfo) or found.dtype != info.dtype or depth == 0:
+            return None
+        shape = found.shape if len(found.shape) == len(info.shape) else (1, *found.shape)
+        if shape[1:] != info.shape[1:] or shape[0] < mapped.first + mapped.stop - mapped.start:
+            return None
+        part = Opened(opened.sources, source, opened.sources.state(found.depends))
+        opened.add_part(part)
+        part.view()
+        return open_array(part, found, cache, ahead, depth - 1)
+    except EsrffsError:
+        return None  # the reader will say what is wrong
+
+
+def open_array(
+    opened: Opened, info: DatasetInfo, cache: Cache, ahead: Ahead, depth: int = 4
+) -> Array:
+    """The data of this dataset, which must have at least one byte.
+
+    `depth`: virtual datasets of virtual datasets are followed so far.
+    """
     nbytes = info.dtype.itemsize * prod(info.shape)
     layout = info.layout
     if isinstance(layout, Extent):
         return ExtentArray(opened, layout, nbytes)
     if isinstance(layout, Frames):
         return FramesArray(opened, layout, info, nbytes // len(layout.offsets))
-    blocks = cut(
-        info.shape, info.dtype.itemsize, layout.shape if isinstance(layout, Chunked) else ()
-    )
+    grain = layout.shape if isinstance(layout, Chunked) else ()
+    blocks = cut(info.shape, info.dtype.itemsize, grain)
     read: Callable[[Box], Awaitable[memoryview]] = _asking(opened, info)
     if isinstance(layout, Chunked) and Chunks.known(info, layout):
         read = Chunks(opened, info, layout, cache).read
-    key = opened.source.digest, info.address
-    return BlockArray(opened, key, blocks, lambda number: read(blocks.box(number)), cache, ahead)
+    key = opened.source.digest, opened.state, info.address
+    array = BlockArray(opened, key, blocks, lambda number: read(blocks.box(number)), cache, ahead)
+    if isinstance(layout, Virtual):
+        part = partial(_open_mapped, cache, ahead, depth)
+        return VirtualArray(opened, info, layout, array, part)
+    return array
 
 
 def _asking(opened: Opened, info: DatasetInfo) -> Callable[[Box], Awaitable[memoryview]]:

@@ -42,7 +42,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
     _raise_file_limit()
     folders = Folders(source, confined=options.shared, hidden=mountpoint)
     limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB)
-    async with open_workers(limits) as workers, trio.open_nursery() as background:
+    async with open_workers(limits, folders.confine) as workers, trio.open_nursery() as background:
         cache = Cache(options.cache_size * _MIB)
         shared = Shared(Sources(folders, workers), cache, background.start_soon, _roles(options))
         operations = Operations(

@@ -28,7 +28,9 @@ class UnsupportedError(EsrffsError):
 
 
 class WorkerError(EsrffsError):
-    """A reader process died while it read this file."""
+    """A reader process died while it read this file; `killed`: perhaps not by its fault."""
+
+    killed = False
 
 
 class DeadlineError(EsrffsError):

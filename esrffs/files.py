@@ -12,7 +12,7 @@ from math import prod
 from esrffs import npy
 from esrffs.arrays import Ahead, Array, Buffer, Held, joined, open_array
 from esrffs.cache import Cache
-from esrffs.errors import EsrffsError, MissingError, TooLargeError
+from esrffs.errors import EsrffsError, MissingError, StaleError, TooLargeError
 from esrffs.folders import Folders
 from esrffs.model import DatasetInfo, Generation, Text
 from esrffs.nodes import Handle, Path, Stat
@@ -45,10 +45,11 @@ class NpyFile:
     source: Source
     info: DatasetInfo
     shared: Shared
+    state: bytes  # of the files on which the values depend
 
     @property
     def key(self) -> bytes:
-        return self.source.digest
+        return self.source.digest + self.state
 
     @property
     def nbytes(self) -> int:
@@ -65,7 +66,9 @@ class NpyFile:
         header = self._header()
         if len(header) + self.nbytes > _OFF_T_MAX:
             raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
-        opened = Opened(self.shared.sources, self.source)
+        if self.shared.sources.state(self.info.depends) != self.state:
+            raise StaleError(f"{self.source.path}: {self.info.address}: a file of it changed")
+        opened = Opened(self.shared.sources, self.source, self.state)
         try:
             opened.view()  # StaleError where the source is not what was listed
             array = (

@@ -109,6 +109,13 @@ class Folders:
         except OSError as error:
             raise _ours(path, error) from error
 
+    def generation(self, path: str) -> Generation | None:
+        """The state of this file; None where it cannot be had."""
+        try:
+            return Generation.of(os.stat(self.absolute(path)))
+        except OSError:
+            return None
+
     async def entry(self, folder: str, name: str) -> Entry:
         """One entry of a folder; MissingError, ForbiddenError."""
         path = os.path.join(folder, name)

@@ -138,7 +138,8 @@ class GroupNode:
         """A group, dataset or text of this file or, behind an external link, of another."""
         match found:
             case DatasetInfo():
-                return NpyFile(path, source, found, file.shared)
+                state = file.shared.sources.state(found.depends)
+                return NpyFile(path, source, found, file.shared, state)
             case TextInfo(_, address, content):
                 return JsonFile(path, source, address, content, source.text, file.shared.cache)
             case GroupInfo(_, address, identity):

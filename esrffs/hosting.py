@@ -85,6 +85,7 @@ _readers: OrderedDict[Subject, Reader] = OrderedDict()
 def enter(memory: int, folder: str | None) -> None:
     """Called once in each new worker."""
     sandbox.enter(memory, folder)
+    sandbox.end_with_parent()
     _state.folder = folder
     logging.disable()  # the libraries' remarks: what matters comes back as an error
     nowhere = os.open(os.devnull, os.O_RDWR)

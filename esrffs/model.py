@@ -124,7 +124,30 @@ class Asked:
     """Only the reader knows how to get at the values."""
 
 
-Layout = Extent | Frames | Chunked | Asked
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Indices [start, stop) of the first axis are those from `first` of another dataset.
+
+    `file` is an absolute path, `path` that of the dataset in it.  The other dataset has the same
+    further axes; where it has one axis less, it is one frame.
+    """
+
+    start: int
+    stop: int
+    file: str
+    path: str
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Virtual:
+    """A virtual dataset that maps whole frames, in order; what no part covers is `fill`."""
+
+    parts: tuple[Mapped, ...]
+    fill: bytes  # one element
+
+
+Layout = Extent | Frames | Chunked | Virtual | Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +161,10 @@ class GroupInfo:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """A dataset that numpy can hold: becomes `name.npy`."""
+    """A dataset that numpy can hold: becomes `name.npy`.
+
+    `depends` are the other files (absolute paths) that hold its values.
+    """
 
     name: str
     address: str
@@ -146,6 +172,7 @@ class DatasetInfo:
     dtype: np.dtype[np.generic]
     layout: Layout = field(default_factory=Asked)
     attributes: Text | None = None
+    depends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 import numpy as np
 import trio
 
-from esrffs.errors import DamagedError, EsrffsError, StaleError
+from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError
 from esrffs.model import Box, Generation
 from esrffs.sources import Source, Sources
 
 SAMPLE = 64  # bytes compared at each place that is watched
+OPEN_PARTS = 32  # files of a series, or of a virtual dataset, that stay open for one handle
 _PATIENCE = 5  # tries of a reader at a file that is being written
 _PAUSE = 0.05  # seconds between them, longer each time
 
@@ -30,6 +31,8 @@ class FileView:
         self._name = name
         self._verified = generation
         self._samples: dict[int, bytes] = {}
+        self._readers = 0
+        self._closing = False
         if Generation.of(os.fstat(descriptor)) != generation:
             self.close()
             raise StaleError(f"{name}: changed since it was listed")
@@ -38,7 +41,10 @@ class FileView:
         return f"<FileView of {self._name}>"
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Close the descriptor, but not under a reader: its number might become another file."""
+        self._closing = True
+        if not self._readers:
+            os.close(self._descriptor)
 
     def watch(self, offsets: Iterable[int]) -> None:
         """If the file grows, the bytes at these places tell whether that is all that happened."""
@@ -78,12 +84,18 @@ class FileView:
     async def read_upto(self, offset: int, count: int) -> memoryview:
         """These bytes, fewer where the file ends before; StaleError."""
         buffer = np.empty(count, np.uint8).data
-        have = self._read_cached(buffer, offset)
-        if have < count:
-            have += await trio.to_thread.run_sync(
-                self._read_on, buffer[have:], offset + have, abandon_on_cancel=True
-            )
-        self.verify()
+        self._readers += 1
+        try:
+            have = self._read_cached(buffer, offset)
+            if have < count:
+                have += await trio.to_thread.run_sync(
+                    self._read_on, buffer[have:], offset + have, abandon_on_cancel=True
+                )
+            self.verify()
+        finally:
+            self._readers -= 1
+            if self._closing:
+                self.close()
         return buffer[:have]
 
     def read_now(self, offset: int, count: int) -> memoryview:
@@ -125,12 +137,17 @@ class FileView:
 
 
 class Opened:
-    """One data file as one handle sees it."""
+    """One data file as one handle sees it.
 
-    def __init__(self, sources: Sources, source: Source) -> None:
+    `state` is that of the other files on which its values depend (`Sources.state`).
+    """
+
+    def __init__(self, sources: Sources, source: Source, state: bytes = b"") -> None:
         self.source = source
-        self._sources = sources
+        self.sources = sources
+        self.state = state
         self._views: dict[int, FileView] = {}
+        self._parts: list[Opened] = []
         self._holders = 1
 
     def __repr__(self) -> str:
@@ -146,6 +163,15 @@ class Opened:
             for view in self._views.values():
                 view.close()
             self._views.clear()
+            self.close_parts()
+
+    def add_part(self, part: "Opened") -> None:
+        """Another file that this one is made of: closed with it, or before by `close_parts`."""
+        self._parts.append(part)
+
+    def close_parts(self) -> None:
+        while self._parts:
+            self._parts.pop().close()
 
     def view(self, number: int = 0) -> FileView:
         """The bytes of the file itself, or of this member of the series."""
@@ -154,9 +180,9 @@ class Opened:
             subject = self.source.subject
             path = subject.paths[number]
             view = FileView(
-                self._sources.folders.open(path), subject.generations[number], self._name(number)
+                self.sources.folders.open(path), subject.generations[number], self._name(number)
             )
-            if len(self._views) >= 32:  # of a series of thousands, those in use stay open
+            if len(self._views) >= OPEN_PARTS:
                 self._views.pop(next(iter(self._views))).close()
             self._views[number] = view
         return view
@@ -172,8 +198,10 @@ class Opened:
             try:
                 if not source.subject.series:
                     self.view().verify()
-                    source = await self._sources.current(source.path, source.subject.format)
+                    source = await self.sources.current(source.path, source.subject.format)
                 return await source.read(address, box, nbytes)
+            except MissingError as error:
+                raise StaleError(f"{source.path}: is gone") from error
             except StaleError:
                 if source.subject.series or attempt == _PATIENCE:
                     raise

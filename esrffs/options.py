@@ -73,7 +73,7 @@ class Options:
     cache_size: int = _option(512, "memory for what was decoded", "MIB", _count(1))
     workers: int = _option(2, "reader processes", "N", _count(1))
     time_limit: float = _option(30.0, "longest that a reader may take", "SECONDS", _number(0.1))
-    memory_limit: int = _option(2048, "address space of a reader", "MIB", _count(512))
+    memory_limit: int = _option(512, "memory of a reader process", "MIB", _count(64))
     entry_timeout: float = _option(1.0, "how long names are believed", "SECONDS", _number(0))
     attr_timeout: float = _option(
         1.0, "how long sizes and times are believed", "SECONDS", _number(0)

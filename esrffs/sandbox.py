@@ -14,12 +14,14 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import site
 import sysconfig
 from collections.abc import Iterator
 
 _PR_SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>
 _PR_CAPBSET_DROP = 24
+_PR_SET_PDEATHSIG = 1
 _CLONE_NEWNET = 0x40000000  # <sched.h>
 _CAP_DAC_READ_SEARCH = 2  # <linux/capability.h>: root reads what its users own
 _CAP_VERSION = 0x20080522
@@ -90,6 +92,13 @@ def enter(memory: int, folder: str | None) -> None:
     _libc.unshare(_CLONE_NEWNET)  # root may: not even a loopback is left
     _landlock(folder)
     _drop_capabilities()
+
+
+def end_with_parent() -> None:
+    """The parent is the fork server, which ends with the daemon, and may have ended already."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() == 1:
+        os._exit(1)
 
 
 def _be_first_to_go() -> None:

@@ -8,13 +8,15 @@ says of the file.
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
+import trio
+
 from esrffs import formats
-from esrffs.errors import DeadlineError, EsrffsError, StaleError, WorkerError
+from esrffs.errors import BusyError, DeadlineError, EsrffsError, StaleError, WorkerError
 from esrffs.folders import Folders
 from esrffs.hosting import Subject, call
 from esrffs.model import (
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _REMEMBERED = 4096  # sources whose failures are known
+_DIED = 2  # times that a file is asked which crashes its reader
+_KILLED = 5  # … or whose reader is killed
 _ERRORS = 100  # error texts kept for one file
 
 
@@ -47,6 +51,7 @@ class Source:
         self.errors: dict[str, str] = {}  # by address
         self.digest = blake2b(repr(subject).encode(), digest_size=16).digest()
         self._workers = workers
+        self._turns = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
 
     def __repr__(self) -> str:
@@ -79,25 +84,36 @@ class Source:
     async def _blaming(self, address: str, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer; what goes wrong is named, and remembered, as of this file and object.
 
-        One death of a reader may have been an accident, or somebody's `kill`: it is asked again.
+        One death of a reader may have been the fault of what it read before, and SIGKILL comes
+        from outside: it is asked again.
+        However many ask, one file does not keep more readers busy than there are to be.
         """
+        try:
+            async with self._workers.place(self._turns):
+                return await self._asked(ask)
+        except EsrffsError as error:
+            if error is self._failure:
+                raise
+            raise self._failed(address, error) from error
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         if self._failure is not None:
             raise self._failure
-        try:
+        for attempt in range(1, _KILLED + 1):
             try:
                 return await ask()
             except WorkerError as error:
+                if attempt == (_KILLED if error.killed else _DIED):
+                    raise
                 log.info("%s: %s; asking again", self.path, error)
-                return await ask()
-        except EsrffsError as error:
-            raise self._failed(address, error) from error
+        raise AssertionError("unreachable")
 
     def _failed(self, address: str, error: EsrffsError) -> EsrffsError:
         named = type(error)(f"{self.path}: {error}")
         named.code = error.code
         if isinstance(error, WorkerError | DeadlineError):
             self._failure = named
-        if not isinstance(error, StaleError) and len(self.errors) < _ERRORS:
+        if not isinstance(error, StaleError | BusyError) and len(self.errors) < _ERRORS:
             self.errors[address] = str(named)
         return named
 
@@ -116,6 +132,13 @@ class Sources:
     def known(self, path: str) -> Source | None:
         """The data file at this path as it was seen last."""
         return self._current.get(path)
+
+    def state(self, paths: Sequence[str]) -> bytes:
+        """The state of these files, which a dataset depends on; another one once any changes."""
+        if not paths:
+            return b""
+        states = [self.folders.generation(path) for path in paths]
+        return blake2b(repr(states).encode(), digest_size=16).digest()
 
     async def current(self, path: str, format_: formats.Format) -> Source:
         """The data file at this path as it is now; MissingError, ForbiddenError."""

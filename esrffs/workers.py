@@ -79,7 +79,7 @@ class Workers:
         WorkerError: the process died.  DeadlineError: it took too long, and was killed.
         BusyError: none became free.
         """
-        async with self._place(self._all):
+        async with self._lent(self._all):
             with trio.move_on_after(self._limits.seconds):
                 try:
                     return cast(
@@ -90,7 +90,7 @@ class Workers:
                     )
                 except trio_parallel.BrokenWorkerError as error:
                     self.lost += 1
-                    raise WorkerError(f"the reader process died{_cause(error)}") from None
+                    raise _death(error) from None
             self.lost += 1
             raise DeadlineError(f"no answer within {self._limits.seconds:g} s (time_limit)")
 
@@ -100,14 +100,16 @@ class Workers:
         """The elements of this box, as C-ordered bytes."""
         if nbytes == 0:
             return memoryview(b"")
-        async with self._place(self._bulk):
+        async with self._lent(self._bulk):
             started = time.monotonic()
             parcel = await self.run(hosting.read, subject, address, box, nbytes)
             # No `await` here: who runs next might ask the same worker, which then drops the parcel.
             try:
                 descriptor = parcel.open()
             except OSError as error:
-                raise WorkerError(f"the reader process died ({error.strerror})") from error
+                lost = WorkerError(f"the reader process died ({error.strerror})")
+                lost.killed = True
+                raise lost from error
         try:
             if time.monotonic() - started > hosting.LONG:  # it ends, once it has heard of that
                 self._nursery.start_soon(self._dismiss)
@@ -121,24 +123,28 @@ class Workers:
             await self.run(hosting.ready)
 
     @contextlib.asynccontextmanager
-    async def _place(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
-        """One of the limiter's places, which is filled again if it is not given back soon."""
+    async def place(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
+        """One of the limiter's places, waited for no longer than a call may take; BusyError."""
         token = object()
-        await self.wait_for(limiter, token)
-        done = trio.Event()
-        self._nursery.start_soon(self._lend, limiter, done)
+        with trio.move_on_after(self._limits.seconds) as waiting:
+            await limiter.acquire_on_behalf_of(token)
+        if waiting.cancelled_caught:
+            raise BusyError(f"no reader was free within {self._limits.seconds:g} s (workers)")
         try:
             yield
         finally:
-            done.set()
             limiter.release_on_behalf_of(token)
 
-    async def wait_for(self, limiter: trio.CapacityLimiter, token: object) -> None:
-        """Acquire a place, but wait no longer than a call may take; BusyError."""
-        with trio.move_on_after(self._limits.seconds):
-            await limiter.acquire_on_behalf_of(token)
-            return
-        raise BusyError(f"no reader was free within {self._limits.seconds:g} s (workers)")
+    @contextlib.asynccontextmanager
+    async def _lent(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
+        """A place which is filled again if it is not given back soon."""
+        async with self.place(limiter):
+            done = trio.Event()
+            self._nursery.start_soon(self._lend, limiter, done)
+            try:
+                yield
+            finally:
+                done.set()
 
     async def _lend(self, limiter: trio.CapacityLimiter, done: trio.Event) -> None:
         with trio.move_on_after(hosting.LONG):
@@ -163,28 +169,34 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
     if lacking is not None:
         log.info("readers are not fully confined: %s", lacking)
     multiprocessing.set_forkserver_preload(_PRELOADED)
-    async with trio_parallel.open_worker_context(
-        idle_timeout=math.inf,
-        init=functools.partial(hosting.enter, limits.memory, confine),
-        retire=hosting.weary,
-        grace_period=0.5,
-        worker_type=trio_parallel.WorkerType.FORKSERVER,
-    ) as context:
-        async with trio.open_nursery(strict_exception_groups=False) as background:
-            workers = Workers(context, limits, background)
-            try:
-                async with trio.open_nursery() as nursery:
-                    for _ in range(limits.count):
-                        nursery.start_soon(workers.run, hosting.ready)
-            except* (OSError, EOFError, WorkerError, DeadlineError) as group:
-                why = group.exceptions[0]
-                raise MountError(f"the reader processes do not start: {why!r}") from None
-            yield workers
-            background.cancel_scope.cancel()
+    async with (
+        trio_parallel.open_worker_context(
+            idle_timeout=math.inf,
+            init=functools.partial(hosting.enter, limits.memory, confine),
+            retire=hosting.weary,
+            grace_period=0.5,
+            worker_type=trio_parallel.WorkerType.FORKSERVER,
+        ) as context,
+        trio.open_nursery() as background,
+    ):
+        workers = Workers(context, limits, background)
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(limits.count):
+                    nursery.start_soon(workers.run, hosting.ready)
+        except* (OSError, EOFError, WorkerError, DeadlineError) as group:
+            why = group.exceptions[0]
+            raise MountError(f"the reader processes do not start: {why!r}") from None
+        yield workers
+        background.cancel_scope.cancel()
 
 
-def _cause(error: trio_parallel.BrokenWorkerError) -> str:
+def _death(error: trio_parallel.BrokenWorkerError) -> WorkerError:
     code = getattr(error.args[-1], "exitcode", None)
     if code is None or code >= 0:
-        return ""
-    return f" ({signal.Signals(-code).name})"
+        ours = WorkerError("the reader process ended")
+        ours.killed = True  # shut out of its source, for one
+    else:
+        ours = WorkerError(f"the reader process died ({signal.Signals(-code).name})")
+        ours.killed = -code in (signal.SIGKILL, signal.SIGTERM)
+    return ours

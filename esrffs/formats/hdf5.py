@@ -15,8 +15,9 @@ from esrffs.formats.hdf5_library import h5, h5d, h5g, h5l, h5o, h5p, h5t, ours
 from esrffs.formats.hdf5_links import Files, Found, HdfObject, expected, find_file
 from esrffs.formats.hdf5_references import decoded
 from esrffs.formats.hdf5_sources import check_shape_allowed
-from esrffs.formats.hdf5_types import Array, element_type
+from esrffs.formats.hdf5_types import Array, ElementType, element_type
 from esrffs.formats.hdf5_values import Values, dataset_of, shape_of
+from esrffs.formats.hdf5_virtual import depends, virtual_layout
 from esrffs.model import (
     Asked,
     Box,
@@ -25,11 +26,13 @@ from esrffs.model import (
     DatasetInfo,
     GroupInfo,
     Kind,
+    Layout,
     LinkInfo,
     Listing,
     Member,
     Text,
     TextInfo,
+    Virtual,
 )
 
 _Kinds = dict[object, Kind | EsrffsError]  # what links lead to, by their values
@@ -130,10 +133,20 @@ class Hdf5Reader:
             if not element.pickled:
                 shape = shape_of(found, element)
                 dtype = self._values.dtype(found, element)
-                inside = found.file is self._files.main  # else offsets are those of another file
-                where = layout(found.object, element, shape, found.file) if inside else Asked()
-                return DatasetInfo(name, found.address, shape, dtype, where, _attributes(found))
+                where = self._layout(found, element, shape)
+                elsewhere = isinstance(where, Asked | Virtual)
+                others = depends(self._files, found) if elsewhere else ()
+                return DatasetInfo(
+                    name, found.address, shape, dtype, where, _attributes(found), others
+                )
         return TextInfo(name, found.address, Text.of(self._json(found)), _attributes(found))
+
+    def _layout(self, found: Found, element: ElementType, shape: tuple[int, ...]) -> Layout:
+        if found.file is not self._files.main:
+            return Asked()  # offsets would be those of another file
+        if found.object.get_create_plist().get_layout() == h5d.VIRTUAL:
+            return virtual_layout(self._files, found, element, shape)
+        return layout(found.object, element, shape, found.file)
 
     def _json(self, found: Found) -> bytes:
         if isinstance(found.object, h5t.TypeID):

@@ -48,7 +48,7 @@ def _chunked(
         and not (filters and partial and partial_chunks_unfiltered(plist))
         and (_BASED or not file.id.get_create_plist().get_userblock())
     )
-    return Chunked(chunk, filters, _fill(plist, element), indexed)
+    return Chunked(chunk, filters, fill_value(plist, element), indexed)
 
 
 def _grid(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
@@ -61,7 +61,8 @@ def _filters(plist: h5p.PropDCID) -> Iterator[tuple[int, tuple[int, ...]]]:
         yield code, tuple(values)
 
 
-def _fill(plist: h5p.PropDCID, element: ElementType) -> bytes | None:
+def fill_value(plist: h5p.PropDCID, element: ElementType) -> bytes | None:
+    """One element as it is where nothing was written; None where only the library knows."""
     defined = plist.fill_value_defined()
     if plist.get_fill_time() == h5d.FILL_TIME_NEVER or defined == h5d.FILL_VALUE_UNDEFINED:
         return None

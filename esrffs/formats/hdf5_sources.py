@@ -65,7 +65,7 @@ def _axes(space: h5s.SpaceID) -> list[_Axis]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mapping:
+class Mapping:
     """Elements of a virtual dataset and the elements of a source that they are."""
 
     file: bytes
@@ -95,9 +95,9 @@ class _Mapping:
         return one, two
 
 
-def _mappings(plist: h5p.PropDCID) -> Iterator[_Mapping]:
+def mappings(plist: h5p.PropDCID) -> Iterator[Mapping]:
     for index in range(plist.get_virtual_count()):
-        yield _Mapping(
+        yield Mapping(
             plist.get_virtual_filename(index).encode("utf-8", "surrogateescape"),
             plist.get_virtual_dsetname(index).encode("utf-8", "surrogateescape"),
             plist.get_virtual_vspace(index),
@@ -112,7 +112,7 @@ def check_shape_allowed(files: Files, holder: OpenFile, dataset: h5d.DatasetID) 
     plist = dataset.get_create_plist()
     if plist.get_layout() != h5d.VIRTUAL:
         return
-    for mapping in _mappings(plist):
+    for mapping in mappings(plist):
         if not mapping.open_ended:
             continue
         block = 0
@@ -134,14 +134,15 @@ def check_sources(files: Files, found: Found, box: Box, depth: int = _DEPTH) -> 
     if depth == 0:
         raise UnsupportedError("virtual datasets of virtual datasets without end")
     names: set[bytes] = set()
-    for mapping in _mappings(found.object.get_create_plist()):
+    for mapping in mappings(found.object.get_create_plist()):
         for file, name, needed in _needed(mapping, box):
             names.add(file)
             try:
                 _check_source(files, found, file, name, needed, depth)
             except EsrffsError as error:
                 text = f"source {os.fsdecode(file)}, {os.fsdecode(name)}: {error}"
-                raise type(error)(text) from error
+                kind = DamagedError if isinstance(error, MissingError) else type(error)
+                raise kind(text) from error
             if found.file is files.main and too_many(files.count):
                 files.release()
     return len(names)
@@ -152,7 +153,7 @@ def too_many(number: int) -> bool:
     return number + _SPARE > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _needed(mapping: _Mapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
+def _needed(mapping: Mapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
     """Each source that a box needs: file, dataset, and what must be in it."""
     if not mapping.open_ended:
         overlap = mapping.virtual.copy()
@@ -184,7 +185,7 @@ def _whole(source: h5s.SpaceID, size: int) -> _Need:
     return [n + 1 for n in source.get_select_bounds()[1]]
 
 
-def _lengths(mapping: _Mapping, box: Box) -> _Need:
+def _lengths(mapping: Mapping, box: Box) -> _Need:
     """What a source needs to have; less than all of it where both selections are like boxes."""
     size = mapping.virtual.get_select_npoints()
     if mapping.source.get_select_type() == h5s.SEL_ALL or not box.start:

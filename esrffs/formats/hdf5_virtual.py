@@ -1,0 +1,122 @@
+"""Virtual datasets and external raw storage as seen from outside: which files, mapped how.
+
+Decided here: which virtual datasets others may put together themselves (whole frames of datasets
+in other files, as acquisitions write them), and on which files the values of a dataset depend.
+What the library is let read of them is decided in `hdf5_sources`.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from esrffs.errors import ForbiddenError, MissingError
+from esrffs.formats.hdf5_layout import fill_value
+from esrffs.formats.hdf5_library import h5d, h5s
+from esrffs.formats.hdf5_links import Files, Found, OpenFile, expected, find_file
+from esrffs.formats.hdf5_sources import Mapping, mappings
+from esrffs.formats.hdf5_types import ElementType
+from esrffs.model import Asked, Layout, Mapped, Virtual
+
+_MOST = 100_000  # files that a dataset is said to depend on
+
+
+def depends(files: Files, found: Found) -> tuple[str, ...]:
+    """The files, but the one of the dataset itself, that hold its values; absolute paths.
+
+    A file that is not there is named too, where it would be looked for first: it may appear.
+    """
+    plist = found.object.get_create_plist()
+    if plist.get_external_count():
+        named = (plist.get_external(index)[0] for index in range(plist.get_external_count()))
+    elif plist.get_layout() == h5d.VIRTUAL:
+        named = (name for mapping in mappings(plist) for name in _files(mapping, files, found.file))
+    else:
+        return ()
+    unique = dict.fromkeys(name for name, _ in zip(named, range(_MOST), strict=False))
+    paths = (_path(name, found.file, files) for name in unique if name != b".")
+    return tuple(dict.fromkeys(paths))
+
+
+def _files(mapping: Mapping, files: Files, holder: OpenFile) -> Iterator[bytes]:
+    yield mapping.called(0)[0]
+    block = 1
+    while mapping.numbered and block < _MOST:
+        name = mapping.called(block)[0]
+        yield name
+        try:
+            find_file(name, holder.path, files.confine)
+        except (MissingError, ForbiddenError):
+            return  # the one that will come next
+        block += 1
+
+
+def _path(name: bytes, holder: OpenFile, files: Files) -> str:
+    try:
+        return find_file(name, holder.path, files.confine, by_library=True)
+    except (MissingError, ForbiddenError):
+        return expected(name, holder.path)
+
+
+def virtual_layout(
+    files: Files, found: Found, element: ElementType, shape: tuple[int, ...]
+) -> Layout:
+    """`Virtual` where the dataset is made of whole frames of others, else `Asked`."""
+    plist = found.object.get_create_plist()
+    fill = fill_value(plist, element)
+    if not element.verbatim or element.dims or fill is None or not shape:
+        return Asked()
+    parts = [_mapped(mapping, shape, found.file, files) for mapping in mappings(plist)]
+    known = sorted((part for part in parts if part is not None), key=lambda part: part.start)
+    if len(known) < len(parts) or any(
+        after.start < before.stop for before, after in pairwise(known)
+    ):
+        return Asked()
+    return Virtual(tuple(known), fill)
+
+
+def _mapped(
+    mapping: Mapping, shape: tuple[int, ...], holder: OpenFile, files: Files
+) -> Mapped | None:
+    """This mapping as a run of frames, if it is one."""
+    if mapping.open_ended or mapping.numbered:
+        return None
+    target = _box(mapping.virtual)
+    origin = _box(mapping.source)
+    if target is None or origin is None:
+        return None
+    (start, *low), (stop, *high) = target
+    if any(low) or tuple(high) != shape[1:]:
+        return None
+    first, frames, rest = _frames(origin, mapping.source.get_simple_extent_dims(), len(shape))
+    if rest != shape[1:] or frames != stop - start:
+        return None
+    name, path = mapping.called(0)
+    file = holder.path if name == b"." else _path(name, holder, files)
+    return Mapped(start, stop, file, path.decode("utf-8", "surrogateescape"), first)
+
+
+def _frames(
+    origin: tuple[tuple[int, ...], tuple[int, ...]], extent: tuple[int, ...], rank: int
+) -> tuple[int, int, tuple[int, ...] | None]:
+    """First frame, number of frames, and shape of a frame of a selection of whole frames."""
+    low, high = origin
+    if len(extent) == rank - 1:  # the source is one frame
+        whole = not any(low) and high == extent
+        return 0, 1, extent if whole else None
+    if len(extent) != rank or any(low[1:]) or high[1:] != extent[1:]:
+        return 0, 0, None
+    return low[0], high[0] - low[0], extent[1:]
+
+
+def _box(space: h5s.SpaceID) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Start and stop of a selection that is a box."""
+    if space.get_select_type() == h5s.SEL_ALL:
+        extent = tuple(space.get_simple_extent_dims())
+        return (0,) * len(extent), extent
+    if space.get_select_type() != h5s.SEL_HYPERSLABS:
+        return None
+    low, last = space.get_select_bounds()
+    high = tuple(n + 1 for n in last)
+    size = 1
+    for a, b in zip(low, high, strict=True):
+        size *= b - a
+    return (tuple(low), high) if size == space.get_select_npoints() else None

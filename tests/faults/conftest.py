@@ -1,0 +1,39 @@
+"""Mounts whose readers fail when they are told to, and sources with sound files beside."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import tests.conftest
+from tests.conftest import Mounted, MountFactory
+from tests.faults.readers import program
+
+
+@pytest.fixture
+def faulty(
+    mount: MountFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Mounted]]:
+    """`mount`, with the readers of `tests.faults.readers`."""
+    monkeypatch.setattr(tests.conftest, "ESRFFS", program(tmp_path / "esrffs"))
+    return mount  # type: ignore[return-value]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with ten sound files: `good0.h5` …, each with `x`, which only a reader can read."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number in range(10):
+        sound(folder / f"good{number}.h5", number)
+    return folder
+
+
+def sound(path: Path, number: int = 0) -> None:
+    """Fill values and LZF keep the daemon from reading `x` without a reader."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.arange(1000) + number, chunks=(100,), compression="lzf")
+        file["y"] = np.full(10, number)
+        file["words"] = np.array(["a", "bc", str(number)], dtype=h5py.string_dtype())
