@@ -19,6 +19,7 @@ from esrffs.chunks import Chunks
 from esrffs.errors import EsrffsError
 from esrffs.model import Box, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
 from esrffs.opened import OPEN_PARTS, SAMPLE, Opened
+from esrffs.rights import covers
 
 Buffer = bytes | bytearray | memoryview
 Ahead = Callable[[Callable[[int], Awaitable[None]], int], None]  # starts a task
@@ -185,7 +186,7 @@ class VirtualArray:
                 parts.append(await self._mapped(number, start, end))
             else:
                 following = self._starts[number + 1 : number + 2]
-                end = min(stop, *(first * self._frame for first in following))
+                end = min([stop, *(first * self._frame for first in following)])
                 parts.append(self._filled(start, end))
             start = end
         return joined(parts)
@@ -215,11 +216,15 @@ async def _open_mapped(
     """The dataset that a part is mapped to; None where it is not as the mapping says."""
     try:
         source = await opened.sources.current(mapped.file, "hdf5")
+        if opened.sources.folders.confined and not covers(opened.source.status, source.status):
+            return None
         found = await source.find(mapped.path)
         if not isinstance(found, DatasetInfo) or found.dtype != info.dtype or depth == 0:
             return None
         shape = found.shape if len(found.shape) == len(info.shape) else (1, *found.shape)
-        if shape[1:] != info.shape[1:] or shape[0] < mapped.first + mapped.stop - mapped.start:
+        frames = mapped.stop - mapped.start
+        fits = shape[0] == frames if mapped.whole else shape[0] >= mapped.first + frames
+        if shape[1:] != info.shape[1:] or not fits:
             return None
         part = Opened(opened.sources, source, opened.sources.state(found.depends))
         opened.add_part(part)

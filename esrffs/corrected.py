@@ -8,6 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from importlib import metadata
 from math import prod
 from typing import Any
@@ -21,9 +22,13 @@ from esrffs.errors import MissingError
 from esrffs.files import ArrayHandle, Shared, TextHandle
 from esrffs.kitchen import Kitchen
 from esrffs.nodes import Handle, Node, Path, Stat
-from esrffs.roles import Extra, Output, Recipe, provenance
+from esrffs.roles import Output, Recipe, provenance
 
 NAME = b"corrected"
+_ATTRIBUTES = b"attrs.json"
+_ENTRY_SIZE = 500  # bytes that an entry takes in memory, about
+
+Shown = Mapping[bytes, tuple[Output, bytes] | bytes]  # an output and its key, or made content
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +36,12 @@ class MadeFile:
     """A small file that esrffs made: its bytes are at hand."""
 
     path: Path
-    digest: bytes
     status: os.stat_result
     content: bytes
 
     @property
     def key(self) -> bytes:
-        return self.digest
+        return blake2b(self.content, digest_size=16).digest()
 
     async def stat(self) -> Stat:
         return Stat.file(self.status, len(self.content))
@@ -54,13 +58,10 @@ class CorrectedFile:
     """`corrected/<name>.npy`."""
 
     path: Path
+    key: bytes
     shared: Shared
     kitchen: Kitchen
     output: Output
-
-    @property
-    def key(self) -> bytes:
-        return self.kitchen.digest
 
     def _header(self) -> bytes:
         return npy.header(self.output.shape, np.dtype(np.float32))
@@ -77,10 +78,10 @@ class CorrectedFile:
         supplies = Supplies(self.shared, self.kitchen.answers.locate, pixels_of(self.output))
         try:
             await supplies.check(paths_of(self.output))
+            array = corrected_array(self.output, supplies, self.key) if nbytes else None
         except BaseException:
             supplies.close()
             raise
-        array = corrected_array(self.output, supplies, self.kitchen.digest) if nbytes else None
         failed = partial(self.kitchen.errors.setdefault, self.output.name)
         return ArrayHandle(supplies, header, array, len(header) + nbytes, failed)
 
@@ -112,32 +113,49 @@ class CorrectedNode:
             raise MissingError(f"{os.fsdecode(b'/'.join(self.path))}: nothing to correct any more")
         return kitchen, kitchen.recipe
 
-    async def children(self) -> Mapping[bytes, Node]:
+    async def _shown(self) -> tuple[Kitchen, Shown]:
         kitchen, recipe = await self._kitchen()
-        told = to_json(provenance(recipe, metadata.version("esrffs")))
-        nodes: dict[bytes, Node] = {}
-        for name, item in _named(recipe).items():
-            path = (*self.path, name)
-            if isinstance(item, Output):
-                nodes[name] = CorrectedFile(path, self.shared, kitchen, item)
-            else:
-                content = _saved(item.values)
-                nodes[name] = MadeFile(path, kitchen.digest, kitchen.status, content)
-        path = (*self.path, b"attrs.json")
-        nodes[path[-1]] = MadeFile(path, kitchen.digest, kitchen.status, told)
-        return nodes
+
+        async def make() -> Shown:
+            return _shown(recipe, kitchen.keys)
+
+        return kitchen, await self.shared.cache.get((kitchen, "shown"), make, _size)
+
+    async def children(self) -> Mapping[bytes, Node]:
+        kitchen, shown = await self._shown()
+        return {name: self._node(kitchen, name, item) for name, item in shown.items()}
 
     async def child(self, name: bytes) -> Node:
-        try:
-            return (await self.children())[name]
-        except KeyError:
-            raise MissingError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}") from None
+        kitchen, shown = await self._shown()
+        if name not in shown:
+            raise MissingError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
+        return self._node(kitchen, name, shown[name])
+
+    def _node(self, kitchen: Kitchen, name: bytes, item: tuple[Output, bytes] | bytes) -> Node:
+        path = (*self.path, name)
+        if isinstance(item, bytes):
+            return MadeFile(path, kitchen.status, item)
+        output, key = item
+        return CorrectedFile(path, key, self.shared, kitchen, output)
 
 
-def _named(recipe: Recipe) -> Mapping[bytes, Output | Extra]:
-    items: list[Output | Extra] = [*recipe.outputs, *recipe.extras]
-    wanted = ((names.escape(item.name), b".npy") for item in items)
-    return dict(zip(names.distinct(wanted), items, strict=True))
+def _shown(recipe: Recipe, keys: Iterable[bytes]) -> Shown:
+    """Everything in the directory, by file name."""
+    wanted = [*(one.name for one in recipe.outputs), *(one.name for one in recipe.extras)]
+    chosen = names.distinct((names.escape(name), b".npy") for name in wanted)
+    outputs, extras = chosen[: len(recipe.outputs)], chosen[len(recipe.outputs) :]
+    shown: dict[bytes, tuple[Output, bytes] | bytes] = {}
+    shown |= dict(zip(outputs, zip(recipe.outputs, keys, strict=True), strict=True))
+    for name, extra in zip(extras, recipe.extras, strict=True):
+        shown[name] = _saved(extra.values)
+    stems = [os.fsdecode(name.removesuffix(b".npy")) for name in outputs]
+    shown[_ATTRIBUTES] = to_json(provenance(recipe, stems, metadata.version("esrffs")))
+    return shown
+
+
+def _size(shown: Shown) -> int:
+    contents = sum(len(item) for item in shown.values() if isinstance(item, bytes))
+    return contents + _ENTRY_SIZE * len(shown)
 
 
 def _saved(values: np.ndarray[Any, Any]) -> bytes:

@@ -20,8 +20,19 @@ import trio
 from esrffs.arrays import Array, BlockArray, open_array
 from esrffs.blocks import cut
 from esrffs.chunks import threads
+from esrffs.errors import StaleError
 from esrffs.files import Shared
-from esrffs.flatfield import Mean, Mix, Pixels, bands, correct_run, current_ratio, median
+from esrffs.flatfield import (
+    Mean,
+    Mix,
+    Pixels,
+    as_float32,
+    bands,
+    correct_run,
+    current_ratio,
+    divided,
+    median,
+)
 from esrffs.model import DatasetInfo
 from esrffs.opened import Opened
 from esrffs.roles import Output, Part, Reduced
@@ -35,11 +46,25 @@ _AT_ONCE = 128 << 20  # bytes of flats that are in memory to find their median
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """An array of frames; `index` is the frame in it that a part counts from."""
+    """An array of frames; `index` is the frame in it that a part counts from.
+
+    `state` is that of the other files on which its values depend, as it was located.
+    """
 
     source: Source
     info: DatasetInfo
     index: int = 0
+    state: bytes = b""
+
+    @property
+    def key(self) -> bytes:
+        """What the values depend on; of a series only the file of this frame."""
+        subject = self.source.subject
+        if subject.series:
+            return repr((subject.paths[self.index], subject.generations[self.index])).encode()
+        return (
+            self.source.digest + self.state + self.info.address.encode("utf-8", "surrogateescape")
+        )
 
 
 Locate = Callable[[str], Awaitable[Located]]
@@ -67,9 +92,9 @@ class Supplies:
         self.shared = shared
         self.pixels = pixels  # of one frame
         self._locate = locate
-        self._opened: dict[bytes, Opened] = {}
+        self._opened: dict[tuple[bytes, bytes], Opened] = {}
         self._frames: dict[str, Frames] = {}
-        self._arrays: dict[tuple[bytes, str], Array] = {}
+        self._arrays: dict[tuple[bytes, bytes, str], Array] = {}
         self._holders = 1
 
     def hold(self) -> None:
@@ -96,30 +121,39 @@ class Supplies:
         return frames
 
     def _array(self, located: Located) -> Array:
-        source, info = located.source, located.info
-        key = source.digest, info.address
+        source, info, sources = located.source, located.info, self.shared.sources
+        where = source.digest, located.state
+        key = *where, info.address
         if key not in self._arrays:
-            opened = self._opened.get(source.digest)
+            if sources.state(info.depends) != located.state:
+                raise StaleError(f"{source.path}: {info.address}: a file of it changed")
+            opened = self._opened.get(where)
             if opened is None:
-                opened = self._opened[source.digest] = Opened(self.shared.sources, source)
+                opened = self._opened[where] = Opened(sources, source, located.state)
                 opened.view(located.index if source.subject.series else 0)
             self._arrays[key] = open_array(opened, info, self.shared.cache, self.shared.ahead)
         return self._arrays[key]
 
-    async def digests(self, parts: Sequence[Part]) -> tuple[bytes, ...]:
-        """What the values of these parts depend on."""
-        return tuple([(await self._locate(part.path)).source.digest for part in parts])
-
     async def reduced(self, frames: Reduced) -> Pixels:
         """Mean or median of frames, remembered; float32 of one axis."""
-        key = await self.digests(frames.parts), frames
+        states = tuple([(await self._locate(part.path)).key for part in frames.parts])
+        key = states, frames
         return await self.shared.cache.get(key, partial(self._reduce, frames), _nbytes)
 
     async def _reduce(self, frames: Reduced) -> Pixels:
         count = sum(part.last - part.first for part in frames.parts)
-        if frames.reduction == "mean" or count == 1:
-            return await self._mean(frames)
-        runs = [(await self.frames(part.path), part) for part in frames.parts]
+        if count == 1:
+            part = frames.parts[0]
+            run = await self.frames(part.path)
+            one = await run.read(part.first * self.pixels, part.last * self.pixels)
+            return divided(as_float32(one), frames.divisor)
+        reduce = self._mean if frames.reduction == "mean" else self._median
+        return divided(await reduce(frames.parts), frames.divisor)
+
+    async def _median(self, parts: Sequence[Part]) -> Pixels:
+        """Band by band, so that not all frames need be in memory."""
+        count = sum(part.last - part.first for part in parts)
+        runs = [(await self.frames(part.path), part) for part in parts]
         kinds = {run.dtype for run, _ in runs}
         dtype = kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
         result = np.empty(self.pixels, np.float32)
@@ -129,19 +163,21 @@ class Supplies:
             for run, part in runs:
                 for frame in range(part.first, part.last):
                     at = frame * self.pixels
-                    band[row] = await run.read(at + start, at + stop)
+                    pixels = await run.read(at + start, at + stop)
+                    with np.errstate(all="ignore"):  # float64 frames among others
+                        band[row] = pixels
                     row += 1
             result[start:stop] = await _in_thread(median, band)
         return result
 
-    async def _mean(self, frames: Reduced) -> Pixels:
+    async def _mean(self, parts: Sequence[Part]) -> Pixels:
         mean = Mean(self.pixels)
-        for part in frames.parts:
+        for part in parts:
             run = await self.frames(part.path)
             for frame in range(part.first, part.last):
                 pixels = await run.read(frame * self.pixels, (frame + 1) * self.pixels)
                 await _in_thread(mean.add, pixels[np.newaxis])
-        return await _in_thread(mean.result, frames.divisor)
+        return mean.result()
 
 
 class Corrected:
@@ -217,10 +253,8 @@ def pixels_of(output: Output) -> int:
 
 def paths_of(output: Output) -> list[str]:
     """Everything that this output is made from, each path once."""
-    correction = output.correction
-    parts = [stretch.part for stretch in output.raw]
-    parts += [part for flat in correction.flats for part in flat.frames.parts]
-    return list(dict.fromkeys(part.path for part in (*parts, *correction.dark.parts)))
+    parts = (*(stretch.part for stretch in output.raw), *output.correction.parts)
+    return list(dict.fromkeys(part.path for part in parts))
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

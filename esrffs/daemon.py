@@ -26,6 +26,7 @@ from esrffs.errors import EsrffsError, MountError
 from esrffs.files import Shared
 from esrffs.flatfield import Method
 from esrffs.folders import Folders
+from esrffs.mounting import set_read_ahead
 from esrffs.operations import Operations, Timeouts
 from esrffs.options import Options
 from esrffs.sources import Sources
@@ -63,6 +64,8 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_end_on_signal, nursery.cancel_scope)
                 nursery.start_soon(_main, nursery.cancel_scope)
+                await operations.started.wait()
+                set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
                 log.info("mounted %s on %s", source, mountpoint)
                 ready()
         finally:

@@ -9,6 +9,7 @@ pixel at a time, any run of pixels has the values that it has in the whole array
 here: one axis of `pixels` = y·x elements in C order; a run of frames is `(frames, pixels)`.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -56,7 +57,7 @@ class Flats:
         Outside the range, and exactly at a flat, the nearest flat serves alone.  "nearest" takes
         the later one when both are as near; "first" always the first.
         """
-        after = int(np.searchsorted(self.abscissae, abscissa))  # first flat at or after the frame
+        after = bisect_left(self.abscissae, abscissa)  # first flat at or after the frame
         if self.method == "first" or after == 0:
             return Mix(0, 0, 0.0)
         if after == len(self.abscissae):
@@ -214,12 +215,15 @@ class Mean:
                 self._sum += as_float32(frame)
         self._count += len(frames)
 
-    def result(self, divisor: int = 1) -> Pixels:
-        """The mean; of accumulated frames (each the sum of `divisor` exposures) of one exposure."""
+    def result(self) -> Pixels:
         if not self._count:
             raise ValueError("the mean of no frames")
-        mean = self._sum / np.float32(self._count)
-        return mean if divisor == 1 else mean / np.float32(divisor)
+        return self._sum / np.float32(self._count)
+
+
+def divided(frame: Pixels, exposures: int) -> Pixels:
+    """One exposure, of a frame that is the sum of so many."""
+    return frame if exposures == 1 else frame / np.float32(exposures)
 
 
 def median(frames: Raw) -> Pixels:

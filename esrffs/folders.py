@@ -9,6 +9,8 @@ import errno
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import trio
@@ -21,7 +23,11 @@ _REMEMBERED = 100_000  # files whose format need not be looked up again
 _SYS_OPENAT2 = 437  # the same number on every architecture
 _RESOLVE_BENEATH = 0x08  # <linux/openat2.h>
 _RESOLVE_NO_MAGICLINKS = 0x02
+_PLACE = os.O_PATH | os.O_CLOEXEC  # for fstat, and for what is below
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+_TRIES = 100
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +91,8 @@ class Folders:
 
     def open(self, path: str) -> int:
         """A descriptor for reading this file; MissingError, ForbiddenError."""
-        path = path.removeprefix(self.root.rstrip("/") + "/")
         try:
-            if not self.confined:
-                descriptor = os.open(self.absolute(path), _OPEN_FLAGS)
-            else:
-                root = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    descriptor = _open_beneath(root, path)
-                finally:
-                    os.close(root)
+            descriptor = self._descriptor(path, _OPEN_FLAGS)
         except OSError as error:
             raise _ours(path, error) from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -105,9 +103,34 @@ class Folders:
     async def status(self, path: str) -> os.stat_result:
         """Status of this file or folder, links followed; MissingError, ForbiddenError."""
         try:
-            return os.stat(self.absolute(path))
+            if not self.confined:
+                return os.stat(self.absolute(path))
+            descriptor = self._descriptor(path, _PLACE)
+            try:
+                return os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise _ours(path, error) from error
+
+    def _descriptor(self, path: str, flags: int) -> int:
+        if not self.confined:
+            return os.open(self.absolute(path), flags)
+        path = path.removeprefix(self.root.rstrip("/") + "/")
+        root = os.open(self.root, _PLACE | os.O_DIRECTORY)
+        try:
+            return _open_beneath(root, path or ".", flags)
+        finally:
+            os.close(root)
+
+    @contextmanager
+    def _folder(self, folder: str, flags: int = _PLACE) -> Iterator[int]:
+        """A descriptor of this folder: what is found by it was not swapped for a link meanwhile."""
+        descriptor = self._descriptor(folder, flags | os.O_DIRECTORY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def generation(self, path: str) -> Generation | None:
         """The state of this file; None where it cannot be had."""
@@ -120,7 +143,9 @@ class Folders:
         """One entry of a folder; MissingError, ForbiddenError."""
         path = os.path.join(folder, name)
         try:
-            entry = self._entry(path, name, os.lstat(self.absolute(path)))
+            with self._folder(folder) as place:
+                status = os.stat(name, dir_fd=place, follow_symlinks=False)
+                entry = self._entry(path, name, status, place)
         except OSError as error:
             raise _ours(path, error) from error
         if entry is None:
@@ -150,11 +175,11 @@ class Folders:
     def _scan(self, folder: str) -> list[Entry]:
         entries = []
         try:
-            with os.scandir(self.absolute(folder)) as found:
+            with self._folder(folder, _OPEN_FLAGS) as place, os.scandir(place) as found:
                 for item in sorted(found, key=lambda item: item.name):
                     path = os.path.join(folder, item.name)
                     try:
-                        entry = self._entry(path, item.name, item)
+                        entry = self._entry(path, item.name, item, place)
                     except FileNotFoundError:
                         continue  # gone since
                     if entry is not None:
@@ -164,21 +189,21 @@ class Folders:
         return entries
 
     def _entry(
-        self, path: str, name: str, found: os.DirEntry[str] | os.stat_result
+        self, path: str, name: str, found: os.DirEntry[str] | os.stat_result, place: int
     ) -> Entry | None:
         if self._hidden is not None and self.absolute(path) == self._hidden:
             return None
         status = found if isinstance(found, os.stat_result) else found.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
-            return self._link(path, name, status)
+            return self._link(path, name, status, place)
         if stat.S_ISREG(status.st_mode):
             return Entry(name, path, status, self._format(path, name, status))
         return Entry(name, path, status) if stat.S_ISDIR(status.st_mode) else None
 
-    def _link(self, path: str, name: str, status: os.stat_result) -> Entry:
+    def _link(self, path: str, name: str, status: os.stat_result, place: int) -> Entry:
         """A link stays one where it leads inside or nowhere; private mounts follow it outside."""
         absolute = self.absolute(path)
-        text = os.readlink(absolute)
+        text = os.readlink(name, dir_fd=place)
         inside = self.inside(absolute)
         if inside is not None and text.startswith("/"):
             folder = os.path.realpath(os.path.dirname(absolute))
@@ -215,16 +240,20 @@ class Folders:
         return found
 
 
-def _open_beneath(root: int, path: str) -> int:
+def _open_beneath(root: int, path: str, flags: int) -> int:
     """openat2(2): every step of the path is resolved below `root`, without a race."""
-    how = _OpenHow(_OPEN_FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-    descriptor: int = ctypes.CDLL(None, use_errno=True).syscall(
-        _SYS_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
-    )
-    if descriptor < 0:
+    how = _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    number = 0
+    for _ in range(_TRIES):
+        descriptor: int = _libc.syscall(
+            _SYS_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
+        )
+        if descriptor >= 0:
+            return descriptor
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return descriptor
+        if number != errno.EAGAIN:  # a folder on the way was moved just then
+            break
+    raise OSError(number, os.strerror(number))
 
 
 def _ours(path: str, error: OSError) -> EsrffsError:

@@ -11,7 +11,6 @@ import logging
 import os
 import resource
 import sys
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +56,7 @@ class Parcel:
     pid: int
     descriptor: int
     inode: int
+    weary: bool
 
     def open(self) -> int:
         """A descriptor of it; OSError where the worker is gone, or was asked something else."""
@@ -76,7 +76,6 @@ class _State:
     weary: bool = False
 
 
-LONG = 0.5  # seconds: a worker that took longer may have been replaced meanwhile
 _HEAVY = 320 << 20  # bytes: one that was so large once does not give it all back
 _state = _State()
 _readers: OrderedDict[Subject, Reader] = OrderedDict()
@@ -96,27 +95,34 @@ def enter(memory: int, folder: str | None) -> None:
 
 def weary() -> bool:
     """Asked after each answer: should this worker end, for a new one to take its place?"""
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > _HEAVY:
-        _state.weary = True
-    return _state.weary and _state.parcel is None
+    return _state.parcel is None and (_state.weary or _heavy())
+
+
+def _heavy() -> bool:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > _HEAVY
 
 
 def ready() -> None:
-    """Does nothing, in a worker that has started, or that has an answer which was fetched."""
+    """Does nothing, in a worker that has started."""
+
+
+def leave() -> None:
+    """Let this worker be the last that it does."""
     _drop_parcel()
+    _state.weary = True
 
 
 def call(subject: Subject, method: str, *arguments: Any) -> Any:
     """The answer of the subject's reader; only `EsrffsError` is raised."""
     _drop_parcel()
-    started = time.monotonic()
     try:
         return _answer(subject, method, *arguments)
-    except EsrffsError:
+    except EsrffsError as error:
         _end_if_shut_out()
-        raise
-    finally:
-        _state.weary |= time.monotonic() - started > LONG
+        # What it was caused by stays here: a chain of tracebacks may be too deep to be sent.
+        bare = type(error)(*error.args)
+        bare.code = error.code
+    raise bare
 
 
 def _answer(subject: Subject, method: str, *arguments: Any) -> Any:
@@ -159,7 +165,7 @@ def read(subject: Subject, address: str, box: Box, nbytes: int) -> Parcel:
     while written < nbytes:
         written += os.pwrite(descriptor, view[written:], written)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    return Parcel(os.getpid(), descriptor, os.fstat(descriptor).st_ino)
+    return Parcel(os.getpid(), descriptor, os.fstat(descriptor).st_ino, _heavy())
 
 
 def _drop_parcel() -> None:
@@ -171,9 +177,9 @@ def _drop_parcel() -> None:
 def _reader(subject: Subject) -> Reader:
     reader = _readers.get(subject)
     if reader is None:
-        # HDF5 shares what it knows of a file between handles of one inode: an older generation
-        # must be closed before a newer one is opened.
-        for old in [other for other in _readers if set(other.paths) & set(subject.paths)]:
+        # HDF5 shares what it knows of a file between handles of one inode, and refuses to open in
+        # another way what is open (the source of a virtual dataset, say): one HDF5 file at a time.
+        for old in [other for other in _readers if _meet(other, subject)]:
             _readers.pop(old).close()
         while len(_readers) >= OPEN_READERS:
             _readers.popitem(last=False)[1].close()
@@ -181,6 +187,11 @@ def _reader(subject: Subject) -> Reader:
         _readers[subject] = reader
     _readers.move_to_end(subject)
     return reader
+
+
+def _meet(one: Subject, other: Subject) -> bool:
+    both_hdf5 = one.format == other.format == "hdf5"
+    return both_hdf5 or bool(set(one.paths) & set(other.paths))
 
 
 def _open(subject: Subject) -> Reader:

@@ -129,7 +129,7 @@ class Mapped:
     """Indices [start, stop) of the first axis are those from `first` of another dataset.
 
     `file` is an absolute path, `path` that of the dataset in it.  The other dataset has the same
-    further axes; where it has one axis less, it is one frame.
+    further axes; where it has one axis less, it is one frame.  `whole`: it has no other frames.
     """
 
     start: int
@@ -137,6 +137,7 @@ class Mapped:
     file: str
     path: str
     first: int
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)

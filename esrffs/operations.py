@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
 
 import pyfuse3
+import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from esrffs.errors import EsrffsError
@@ -106,9 +107,14 @@ class Operations(pyfuse3.Operations):
         self._listings: dict[int, _Listing] = {}
         self._numbers = itertools.count(1)
         self._told: OrderedDict[str, None] = OrderedDict()
+        self.started = trio.Event()
 
     def __repr__(self) -> str:
         return f"<Operations: {self.inodes!r}, {len(self._handles)} files open>"
+
+    def init(self) -> None:
+        """The kernel has introduced itself; once this has returned, the mount answers."""
+        self.started.set()
 
     def tell(self, code: int, text: str) -> None:
         """One line in the log for each thing that is wrong, however often it is met."""

@@ -84,6 +84,9 @@ class Options:
     max_read: int = _option(
         0, "largest request of the kernel; 0: its own choice", "BYTES", _count(0)
     )
+    read_ahead: int = _option(
+        1024, "how far the kernel reads ahead (only root can change it)", "KIB", _count(0)
+    )
     flat: str = _option(
         "linear",
         "how to go from one flat to the next: linear, nearest or first",

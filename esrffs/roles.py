@@ -101,20 +101,19 @@ def _first(conventions: Iterable[Steps[Recipe | None]]) -> Steps[Found]:
     return None
 
 
-def provenance(recipe: Recipe, version: str) -> Mapping[str, Any]:
-    """What `corrected/attrs.json` tells, ready for JSON."""
-    corrections = list(dict.fromkeys(output.correction for output in recipe.outputs))
-    told = [_correction(correction) for correction in corrections]
-    results = {
-        output.name: {
+def provenance(recipe: Recipe, stems: Iterable[str], version: str) -> Mapping[str, Any]:
+    """What `corrected/attrs.json` tells, ready for JSON; `stems` name the outputs as shown."""
+    corrections = {id(output.correction): output.correction for output in recipe.outputs}
+    told = [_correction(correction) for correction in corrections.values()]
+    places = {key: place for place, key in enumerate(corrections)}
+    results: dict[str, dict[str, Any]] = {}
+    for stem, output in zip(stems, recipe.outputs, strict=True):
+        results[stem] = {
             "raw": [str(stretch.part) for stretch in output.raw],
             "abscissae": [stretch.abscissa for stretch in output.raw],
         }
-        for output in recipe.outputs
-    }
-    if len(corrections) > 1:
-        for output in recipe.outputs:
-            results[output.name]["correction"] = [corrections.index(output.correction)]
+        if len(told) > 1:
+            results[stem]["correction"] = places[id(output.correction)]
     normalised = any(output.currents for output in recipe.outputs)
     return {
         "formula": FORMULA + (" * flat_current / raw_current" if normalised else ""),

@@ -119,6 +119,11 @@ class Correction:
     def axis(self) -> Flats:
         return Flats(tuple(flat.abscissa for flat in self.flats), self.method)
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All that dark and flats are made of."""
+        return (*self.dark.parts, *(part for flat in self.flats for part in flat.frames.parts))
+
 
 @dataclass(frozen=True, slots=True)
 class Output:

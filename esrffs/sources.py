@@ -28,6 +28,7 @@ from esrffs.model import (
     Listing,
     TextInfo,
 )
+from esrffs.rights import narrowest
 from esrffs.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class Sources:
             series=True,
             confine=self.folders.confine,
         )
-        return self._remember(path, subject, max(stats, key=lambda status: status.st_mtime_ns))
+        return self._remember(path, subject, narrowest(stats))
 
     def _remember(self, path: str, subject: Subject, status: os.stat_result) -> Source:
         known = self._current.get(path)

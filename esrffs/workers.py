@@ -11,8 +11,8 @@ import math
 import mmap
 import multiprocessing
 import os
+import pickle
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -21,12 +21,14 @@ import trio
 import trio_parallel
 
 from esrffs import hosting, sandbox
-from esrffs.errors import BusyError, DeadlineError, MountError, WorkerError
+from esrffs.errors import BusyError, DamagedError, DeadlineError, MountError, WorkerError
 from esrffs.model import Box
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_LONG = 0.1  # seconds after which nobody waits for a call any more
+_TRIES = 5  # to have as many processes as there are to be
 _FURTHER = 8  # processes that may take the place of those that are long at something
 _PRELOADED = [
     "esrffs.hosting",
@@ -50,7 +52,7 @@ class Limits:
 class Workers:
     """Runs functions in worker processes; made by `open_workers`.
 
-    A call that lasts longer than `hosting.LONG` no longer counts against `Limits.count`: another
+    A call that lasts longer than `_LONG` no longer counts against `Limits.count`: another
     process takes the place of the one that is busy, so that nobody waits behind a file that hangs.
     """
 
@@ -89,9 +91,12 @@ class Workers:
                         ),
                     )
                 except trio_parallel.BrokenWorkerError as error:
-                    self.lost += 1
+                    self._mourn()
                     raise _death(error) from None
-            self.lost += 1
+                except (MemoryError, RecursionError, pickle.PickleError) as error:
+                    text = f"an answer that cannot be sent: {type(error).__name__}: {error}"
+                    raise DamagedError(text) from error
+            self._mourn()
             raise DeadlineError(f"no answer within {self._limits.seconds:g} s (time_limit)")
 
     async def read(
@@ -101,7 +106,6 @@ class Workers:
         if nbytes == 0:
             return memoryview(b"")
         async with self._lent(self._bulk):
-            started = time.monotonic()
             parcel = await self.run(hosting.read, subject, address, box, nbytes)
             # No `await` here: who runs next might ask the same worker, which then drops the parcel.
             try:
@@ -111,16 +115,36 @@ class Workers:
                 lost.killed = True
                 raise lost from error
         try:
-            if time.monotonic() - started > hosting.LONG:  # it ends, once it has heard of that
+            if parcel.weary:
                 self._nursery.start_soon(self._dismiss)
             return memoryview(mmap.mmap(descriptor, nbytes, prot=mmap.PROT_READ))
         finally:
             os.close(descriptor)
 
+    def _mourn(self) -> None:
+        self.lost += 1
+        self._nursery.start_soon(self._refill)
+
     async def _dismiss(self) -> None:
-        """Let the worker that answered last go on; it is the first to be asked again."""
+        """End the worker that answered last: it is the first to be asked again."""
         with contextlib.suppress(BusyError, DeadlineError, WorkerError):
-            await self.run(hosting.ready)
+            await self.run(hosting.leave)
+
+    async def _refill(self) -> None:
+        """Put a new worker in the place of one that died, before it is missed."""
+        for _ in range(_TRIES):
+            now = self._context.statistics()
+            if now.idle_workers + now.running_workers >= self._limits.count:
+                return
+            async with trio.open_nursery() as nursery:
+                for _ in range(now.idle_workers + 1):  # all that are idle, and one more
+                    nursery.start_soon(self._ready)
+
+    async def _ready(self) -> None:
+        with contextlib.suppress(trio_parallel.BrokenWorkerError):
+            await self._context.run_sync(
+                hosting.ready, kill_on_cancel=True, limiter=self._unlimited
+            )
 
     @contextlib.asynccontextmanager
     async def place(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
@@ -147,7 +171,7 @@ class Workers:
                 done.set()
 
     async def _lend(self, limiter: trio.CapacityLimiter, done: trio.Event) -> None:
-        with trio.move_on_after(hosting.LONG):
+        with trio.move_on_after(_LONG):
             await done.wait()
             return
         if limiter.total_tokens >= self._limits.count + _FURTHER:
@@ -157,6 +181,9 @@ class Workers:
             await done.wait()
         finally:
             limiter.total_tokens -= 1
+            now = self._context.statistics()
+            if now.idle_workers + now.running_workers > self._limits.count:
+                self._nursery.start_soon(self._dismiss)
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,7 @@ from esrffs.flatfield import (
     bands,
     correct_run,
     current_ratio,
+    divided,
     median,
     pieces,
 )
@@ -174,7 +175,9 @@ def test_median_of_more_pixels_than_lanes():
 def test_accumulated_dark():
     mean = Mean(2)
     mean.add(np.array([[20000, 3]], np.uint16))
-    assert same(mean.result(20), np.array([1000, np.float32(3) / np.float32(20)], np.float32))
+    assert same(
+        divided(mean.result(), 20), np.array([1000, np.float32(3) / np.float32(20)], np.float32)
+    )
 
 
 def test_reductions_of_nothing():

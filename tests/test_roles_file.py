@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.roles import Options, Recipe, Refusal, provenance
-from tests.test_roles_kitchen import all_cooked, file_recipe, loading
+from esrffs.roles import Options, Recipe, Refusal
+from tests.test_roles_kitchen import all_cooked, file_recipe, loading, told_of
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SHAPE = (3, 4)
@@ -186,7 +186,7 @@ def test_options_reach_the_correction(file, rng):
 
 def test_provenance(file, rng):
     training(file, rng)
-    told = provenance(file_recipe(file, "", Options(nan=1.0)), "1.2.3")
+    told = told_of(file_recipe(file, "", Options(nan=1.0)), "1.2.3")
     assert told["formula"] == "(raw - dark) / (flat - dark)"
     assert [flat["abscissa"] for flat in told["flats"]] == [0, 500]
     assert told["flats"][1]["frames"] == ["flatfield/0500"]
@@ -264,7 +264,7 @@ def test_nxtomo_norm_current(file, rng):
     made = all_cooked(recipe, loading(file))
     expected = expected_tomo(data, CONTROL, file["entry/control/data"][()])
     assert np.array_equal(made["data"], expected)
-    assert provenance(recipe, "")["norm"] == "current"
+    assert told_of(recipe)["norm"] == "current"
     del file["entry/control/data"]
     refusal = file_recipe(file, "entry", Options(norm_current=True))
     assert "entry/control/data" in refusal.reason

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import h5py
 import numpy as np
 
-from esrffs.flatfield import Mean, correct_run, current_ratio, median
+from esrffs.flatfield import Mean, correct_run, current_ratio, divided, median
 from esrffs.roles import (
     Describe,
     Entry,
@@ -20,6 +20,7 @@ from esrffs.roles import (
     answered,
     in_file,
     in_folder,
+    provenance,
 )
 
 Load = Callable[[str], np.ndarray]
@@ -95,10 +96,10 @@ def _reduced(frames: Reduced, load: Load) -> np.ndarray:
         stacks.append((array[None] if array.ndim == 2 else array)[part.first : part.last])
     run = np.concatenate([stack.reshape(len(stack), -1) for stack in stacks])
     if frames.reduction == "median":
-        return median(run)
+        return divided(median(run), frames.divisor)
     mean = Mean(run.shape[1])
     mean.add(run)
-    return mean.result(frames.divisor)
+    return divided(mean.result(), frames.divisor)
 
 
 def cooked(output: Output, load: Load) -> np.ndarray:
@@ -130,3 +131,7 @@ def all_cooked(recipe: Recipe, load: Load) -> dict[str, np.ndarray]:
 
 def loading(file: h5py.File) -> Load:
     return lambda path: file[path][()]
+
+
+def told_of(recipe: Recipe, version: str = "") -> Mapping[str, object]:
+    return provenance(recipe, [output.name for output in recipe.outputs], version)

@@ -15,8 +15,8 @@ from esrffs.roles import (
     answered,
     in_file,
     in_folder,
-    provenance,
 )
+from tests.test_roles_kitchen import told_of
 
 NAMES = st.sampled_from(
     "data raw flat flatfield dark background data_white data_dark flat_000 flat_500 scan "
@@ -71,7 +71,7 @@ def check(found):
     if not isinstance(found, Recipe):
         assert found is None or (isinstance(found, Refusal) and found.reason)
         return
-    assert provenance(found, "1")["results"]
+    assert told_of(found)["results"]
     for output in found.outputs:
         assert output.correction.axis
         frames = sum(stretch.part.last - stretch.part.first for stretch in output.raw)

@@ -75,8 +75,9 @@ def test_a_missing_source_is_an_error_and_its_return_is_seen(
     away.rename(source / "raw/elsewhere")
     mounted = mount(source)
     mounted.expect("lima_0001")
-    shown = np.load(mounted / "master.h5/stack.npy", mmap_mode="r")
-    np.testing.assert_array_equal(shown[:FRAMES], expected[:FRAMES])
+    with open(mounted / "master.h5/stack.npy", "rb", buffering=0) as file:
+        there = expected[:4].tobytes()  # the kernel reads ahead: not up to the missing ones
+        assert os.pread(file.fileno(), len(there), 128) == there
     with pytest.raises(OSError) as caught:
         (mounted / "master.h5/stack.npy").read_bytes()
     assert caught.value.errno == errno.EIO

@@ -20,6 +20,7 @@ from typing import TypeAlias
 from esrffs.errors import EsrffsError, ForbiddenError, LoopError, MissingError, UnsupportedError
 from esrffs.formats.hdf5_library import close_file, h5d, h5f, h5g, h5l, h5o, h5t, open_file, ours
 from esrffs.formats.hdf5_references import References, decoded
+from esrffs.rights import may_follow
 
 _HOPS = 16  # links that lead to links: libhdf5's own limit
 HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
@@ -73,6 +74,8 @@ def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool
             continue
         if not allowed(path, confine):
             raise ForbiddenError(f"{path} lies outside of what this mount may read")
+        if confine is not None and not may_follow(holder, path, confine):
+            raise ForbiddenError(f"not everybody who may read {holder} may read {path}")
         if stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
             return path
     raise MissingError(f"no file {os.fsdecode(name)!r} where {holder} looks for it")

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.recfunctions import repack_fields
 
 from esrffs.errors import StaleError, UnsupportedError
 from esrffs.formats.hdf5_library import FOREIGN, h5py, h5r, h5t
@@ -77,7 +78,10 @@ def _known(stored: h5t.TypeID) -> ElementType:
         return ElementType(stored, _bare(base.dtype), verbatim=h5t.py_create(base.dtype) == base)
     if isinstance(stored, h5t.TypeBitfieldID | h5t.TypeOpaqueID):  # a tag of its own, perhaps
         return ElementType(stored, _bare(dtype), verbatim=True)
-    held, dims = dtype.subdtype or (dtype, ())
+    held, dims = _flat(dtype)
+    if held.names and not held.hasobject and not _has_header(held):
+        held = repack_fields(held, recurse=True)  # HDF5 goes by the names of the fields
+        dtype = np.dtype((held, dims)) if dims else held
     memory = h5t.py_create(dtype)
     if h5t.find(stored, memory) is None:
         raise TypeError(f"HDF5 cannot convert it to {dtype}")
@@ -88,6 +92,23 @@ def _known(stored: h5t.TypeID) -> ElementType:
         repr(held).encode()  # a name that is not UTF-8 could not stand in the header
     verbatim = not held.hasobject and stored in (memory, h5t.py_create(dtype, logical=True))
     return ElementType(memory, held, dims, verbatim, leaves, pickled)
+
+
+def _flat(dtype: DType) -> tuple[DType, tuple[int, ...]]:
+    """What an array type consists of and all its axes: it may be an array of arrays."""
+    dims: tuple[int, ...] = ()
+    while dtype.subdtype:
+        dtype, more = dtype.subdtype
+        dims += more
+    return dtype, dims
+
+
+def _has_header(dtype: DType) -> bool:
+    """Whether `numpy.save` can describe it: fields that are not in the order of bytes it cannot."""
+    try:
+        return bool(dtype.descr)
+    except ValueError:
+        return False
 
 
 def _enumeration(stored: h5t.TypeID) -> object:

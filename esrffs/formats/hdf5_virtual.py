@@ -56,6 +56,14 @@ def _path(name: bytes, holder: OpenFile, files: Files) -> str:
         return expected(name, holder.path)
 
 
+def _forbidden(name: bytes, holder: OpenFile, files: Files) -> bool:
+    try:
+        find_file(name, holder.path, files.confine, by_library=True)
+    except (MissingError, ForbiddenError) as error:
+        return isinstance(error, ForbiddenError)
+    return False
+
+
 def virtual_layout(
     files: Files, found: Found, element: ElementType, shape: tuple[int, ...]
 ) -> Layout:
@@ -80,31 +88,36 @@ def _mapped(
     if mapping.open_ended or mapping.numbered:
         return None
     target = _box(mapping.virtual)
-    origin = _box(mapping.source)
-    if target is None or origin is None:
+    if target is None:
         return None
     (start, *low), (stop, *high) = target
     if any(low) or tuple(high) != shape[1:]:
         return None
-    first, frames, rest = _frames(origin, mapping.source.get_simple_extent_dims(), len(shape))
-    if rest != shape[1:] or frames != stop - start:
+    whole = mapping.source.get_select_type() == h5s.SEL_ALL  # its extent is not told
+    first = 0 if whole else _first(_box(mapping.source), mapping.source, (stop - start, *high))
+    if first is None:
         return None
     name, path = mapping.called(0)
+    if name != b"." and _forbidden(name, holder, files):
+        return None  # the reader says so when it is asked
     file = holder.path if name == b"." else _path(name, holder, files)
-    return Mapped(start, stop, file, path.decode("utf-8", "surrogateescape"), first)
+    return Mapped(start, stop, file, path.decode("utf-8", "surrogateescape"), first, whole)
 
 
-def _frames(
-    origin: tuple[tuple[int, ...], tuple[int, ...]], extent: tuple[int, ...], rank: int
-) -> tuple[int, int, tuple[int, ...] | None]:
-    """First frame, number of frames, and shape of a frame of a selection of whole frames."""
-    low, high = origin
-    if len(extent) == rank - 1:  # the source is one frame
-        whole = not any(low) and high == extent
-        return 0, 1, extent if whole else None
-    if len(extent) != rank or any(low[1:]) or high[1:] != extent[1:]:
-        return 0, 0, None
-    return low[0], high[0] - low[0], extent[1:]
+def _first(
+    origin: tuple[tuple[int, ...], tuple[int, ...]] | None,
+    source: h5s.SpaceID,
+    wanted: tuple[int, ...],
+) -> int | None:
+    """The first frame of a selection of whole frames that has the wanted shape."""
+    if origin is None:
+        return None
+    (low, high), extent = origin, tuple(source.get_simple_extent_dims())
+    if len(extent) == len(wanted) - 1:  # the source is one frame
+        return 0 if (0,) * len(low) == low and (1, *extent) == wanted and high == extent else None
+    if len(extent) != len(wanted) or any(low[1:]) or high[1:] != extent[1:]:
+        return None
+    return low[0] if (high[0] - low[0], *extent[1:]) == wanted else None
 
 
 def _box(space: h5s.SpaceID) -> tuple[tuple[int, ...], tuple[int, ...]] | None:

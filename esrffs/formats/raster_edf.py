@@ -23,6 +23,7 @@ from esrffs.errors import DamagedError, ForbiddenError, UnsupportedError
 from esrffs.formats.raster_frames import Array, Binary, Header, attentive, check_shape, open_binary
 from esrffs.model import Asked, Layout
 from esrffs.model import Frames as FramesLayout
+from esrffs.rights import may_follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ class EdfFrames:
             raise ForbiddenError(f"its data lie outside the source, in {real}")
         if not stat.S_ISREG(status.st_mode):
             raise ForbiddenError(f"{path} is not a regular file")
+        if self._confine is not None and not may_follow(self._path, path, confine):
+            raise ForbiddenError(f"not everybody who may read it may read {real}")
         return path
 
 

@@ -27,6 +27,7 @@ class TiffFrames(FabioFrames):
     def __init__(self, path: str, codec: str) -> None:
         pages = [] if _packed(path) else _sound_pages(path)
         super().__init__(path, codec)
+        self._tiff: Any = None
         self.headers = self.headers[:1]
         if len(pages) < 2:
             return
@@ -37,12 +38,18 @@ class TiffFrames(FabioFrames):
         if same < len(pages):
             self.end = f"page {same}: is of another size or type than page 0"
 
+    def close(self) -> None:
+        if self._tiff is not None:
+            self._tiff.close()
+        self._tiff = None
+
     def _decoded(self, index: int) -> Array:
         page: Array
         if self._library != "PIL":
-            with TiffIO(self._path, cache_length=0) as tiff:
-                page = tiff.getData(index)
-                return page
+            if self._tiff is None:  # which looks for all directories as it opens
+                self._tiff = TiffIO(self._path, cache_length=0)
+            page = self._tiff.getData(index)
+            return page
         from PIL import Image
 
         with Image.open(self._path) as image:

@@ -36,7 +36,8 @@ _OTHER = (".py", ".md", ".rst", ".sh", ".csv", ".html", ".json", ".toml", ".yml"
 _SCAN = re.compile(rb"#S[ \t]+\d+(\s|$)")
 _FILE = re.compile(rb"#F[ \t]+\S")
 _CONTROL = re.compile(
-    rb"#([CDELNQTMUV]([ \t]|$)|[OPGoj]\d+([ \t]|$)|@[A-Z]+)|#[JIR]\d*[ \t]", re.MULTILINE
+    rb"#([CDELNQTMV]([ \t]|$)|U[A-Z0-9]*([ \t]|$)|[OPGoj]\d+([ \t]|$)|@[A-Z]+)|#[JIR]\d*[ \t]",
+    re.MULTILINE,
 )
 _EPOCH = re.compile(rb"#E[ \t]+\d{5,}\s*$")
 _DATE = re.compile(rb"#D[ \t]+\w{3}[ \t]+\S+[ \t]")

@@ -15,6 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 _CHANNELS = 1 << 24  # no analyser has more; a typing error can
 _EXPONENT = bytes.maketrans(b"dD", b"ee")
+_LAST_LETTER = re.compile(rb"(\S) (\S)$")
 
 
 def _iso8601(date: str) -> str:
@@ -96,8 +97,9 @@ def labels(lines: Sequence[bytes]) -> list[bytes]:
 
 
 def motors(lines: Sequence[bytes], file_lines: Sequence[bytes]) -> list[bytes]:
+    """The motors; silx, whose names are the contract, has no blank before a last single letter."""
     found = _numbered(lines, b"O") or _numbered(file_lines, b"O")
-    return [motor for line in found for motor in _names(line)]
+    return [motor for line in found for motor in _names(_LAST_LETTER.sub(rb"\1\2", line))]
 
 
 def _names(line: bytes) -> list[bytes]:

@@ -3,14 +3,16 @@
 Decided here: which lines are scans, points and spectra.  Opening a file finds its scans; a survey
 goes once through the text of one scan; numbers are parsed when they are read.
 
-Only complete lines count: a file that is being written ends in half a number.  A point is a line
-of as many numbers as most lines of the scan have; silx too leaves out the others.  `SpecFile` of
+Only complete lines count: a file that is being written ends in half a number.  A last line without
+an end is complete when all its numbers are followed by a blank, or when nobody has written to the
+file for an hour.  A point is a line of as many numbers as most lines of the scan have; silx too leaves out the others.  `SpecFile` of
 silx is not used: it gives memory that nobody wrote where a line is short, 0 for nan, nothing beyond
 512 columns, and refuses what is not UTF-8; and it takes longer.
 """
 
 import os
 import re
+import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ from esrffs.formats.spec_headers import Floats, number, scan_number
 
 CHUNK = 1 << 20  # bytes of text looked at at a time
 _BLOCK = re.compile(rb"\n#([SF])(?!\S)([^\n]{0,60})")
+_COLUMNS = re.compile(rb"^#N +(\d+)", re.MULTILINE)
+_AT_REST = 3600  # seconds without a write: no point takes longer
 _OVERLAP = 64  # bytes: as much as `_BLOCK` can match
 
 
@@ -95,7 +99,8 @@ class SpecText:
         try:
             status = os.fstat(self._fd)
             self.mtime = status.st_mtime
-            self._end = self._complete(status.st_size)
+            at_rest = time.time() - self.mtime > _AT_REST
+            self._end = status.st_size if at_rest else self._complete(status.st_size)
             self.scans = tuple(self._scans())
         except BaseException:
             self.close()
@@ -120,6 +125,8 @@ class SpecText:
             for line in whole:
                 yield position, line.rstrip(b"\r")
                 position += len(line) + 1
+        if rest:
+            yield position, rest.rstrip(b"\r")
 
     def header(self, span: Span) -> tuple[bytes, ...]:
         return tuple(line for _, line in self.lines(span) if line.startswith(b"#"))
@@ -184,11 +191,13 @@ class SpecText:
 
     def _complete(self, size: int) -> int:
         """Where the last complete line ends."""
+        whole = size
         while size:
             start = max(0, size - CHUNK)
-            found = self._read(start, size - start).rfind(b"\n")
+            content = self._read(start, size - start)
+            found = content.rfind(b"\n")
             if found >= 0:
-                return start + found + 1
+                return whole if size == whole and _is_row(content, found) else start + found + 1
             size = start
         return 0
 
@@ -219,6 +228,14 @@ class SpecText:
                 yield Scan(f"{number_}.{seen[number_]}", Span(start, stop), file_header)
             else:
                 file_header = Span(start, stop)
+
+
+def _is_row(content: bytes, end: int) -> bool:
+    """Whether what follows the last line end at `end` is a point with all that `#N` promises."""
+    last, before = content[end + 1 :], content[: end + 1].rstrip()
+    if last[:1] in b"#@" or not last[-1:].isspace() or before.endswith(b"\\"):
+        return False
+    return _COLUMNS.findall(before)[-1:] == [b"%d" % len(last.split())]
 
 
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

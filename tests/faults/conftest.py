@@ -23,7 +23,7 @@ def faulty(
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A folder with ten sound files: `good0.h5` …, each with `x`, which only a reader can read."""
+    """A folder with ten sound files: `good0.h5` …, each with `x`, and `words` which only a reader can read."""
     folder = tmp_path / "source"
     folder.mkdir()
     for number in range(10):
@@ -32,7 +32,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def sound(path: Path, number: int = 0) -> None:
-    """Fill values and LZF keep the daemon from reading `x` without a reader."""
+    """Strings of variable length are what the daemon cannot read without a reader."""
     with h5py.File(path, "w") as file:
         file.create_dataset("x", data=np.arange(1000) + number, chunks=(100,), compression="lzf")
         file["y"] = np.full(10, number)

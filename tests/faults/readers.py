@@ -1,8 +1,8 @@
 """Readers that crash, hang and swell, put into esrffs' reader processes by the tests.
 
-The program has no hooks for tests.  `program` writes a script that is `esrffs` with this module
-among those that the fork server loads before it makes reader processes; loading it there puts
-`open_reader` aside.  The name of a file says what happens when it is read, its content is a small
+The program has no hooks for tests.  `program` writes a script that is `esrffs` with
+`tests.faults.installed` among the modules that the fork server loads before it makes reader
+processes; loading it there puts `open_reader` aside.  The name of a file says what happens when it is read, its content is a small
 HDF5 file.
 """
 
@@ -22,11 +22,10 @@ _SCRIPT = """\
 #!{python}
 import sys
 sys.path.insert(0, {root!r})
-from esrffs import workers
-workers._PRELOADED.append("tests.faults.readers")
-from esrffs.cli import main
 if __name__ == "__main__":
-    sys.exit(main())
+    from esrffs import cli, workers
+    workers._PRELOADED.append("tests.faults.installed")
+    sys.exit(cli.main())
 """
 
 
@@ -92,5 +91,6 @@ def _open(format_: formats.Format, path: str, confine: str | None) -> Reader:
     return _Faulty(reader, method, fault)  # type: ignore[return-value]  # by __getattr__
 
 
-if "multiprocessing.forkserver" in sys.modules and os.environ.get("PYTEST_VERSION") != os.getpid():
+def install() -> None:
+    """From now on; `tests.faults.installed` does it in the fork server."""
     formats.open_reader = _open

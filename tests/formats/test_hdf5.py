@@ -449,7 +449,7 @@ def test_virtual_datasets(opened) -> None:
     assert rows.tolist() == [[2, 3, 4], [12, 13, 14], [22, 23, 24]]
     assert (reader.read("/fixed", Box((4, 0), (5, 10))) == -1).all()  # nothing is mapped there
     for address, box in (("/fixed", Box((2, 0), (4, 1))), ("/nested", Box((0, 0), (2, 1)))):
-        with pytest.raises(MissingError, match=r"source3\.h5"):
+        with pytest.raises(DamagedError, match=r"source3\.h5"):
             reader.read(address, box)
     assert reader.read("/short", Box((3,), (10,))).tolist() == list(range(3, 10))
     with pytest.raises(DamagedError):

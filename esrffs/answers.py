@@ -1,0 +1,252 @@
+"""Data files and folders answer the questions of `esrffs.roles`.
+
+Decided here: how a path is followed to an array, links to other files included, and what its
+values, and an answer, depend on.
+"""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from esrffs.corrections import Located
+from esrffs.errors import (
+    BusyError,
+    EsrffsError,
+    ForbiddenError,
+    LoopError,
+    MissingError,
+    StaleError,
+)
+from esrffs.files import Shared
+from esrffs.model import Box, DatasetInfo, Generation, GroupInfo, LinkInfo, Member
+from esrffs.plans import Attributes, DataFile, plan
+from esrffs.roles import READ_LIMIT, Describe, Entry, List, Question, Read, ReadFile
+from esrffs.series import numbered
+from esrffs.sources import Source
+
+log = logging.getLogger(__name__)
+
+_IMAGE = "scan_0/instrument/detector_0/data"  # where silx, and so the raster reader, puts it
+_HOPS = 16  # links that lead to links: HDF5's own limit
+_PASSING = (StaleError, BusyError)  # no answers: to be asked again
+
+
+class Answers(Protocol):
+    """Answers the questions of `esrffs.roles`, and remembers where what it told of lies."""
+
+    async def answer(self, question: Question) -> object: ...
+
+    async def locate(self, path: str) -> Located: ...
+
+    def current(self) -> bool:
+        """Are the other files, which were followed to, what they were?"""
+
+
+class _Way:
+    """Follows paths in data files; every other file that it comes to is watched."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._watched: dict[str, Generation | None] = {}
+
+    def current(self) -> bool:
+        generation = self._shared.sources.folders.generation
+        return all(generation(path) == seen for path, seen in self._watched.items())
+
+    def watch(self, *paths: str) -> None:
+        for path in paths:
+            self._watched[path] = self._shared.sources.folders.generation(path)
+
+    async def located(self, source: Source, path: str) -> Located:
+        """The dataset at this path; MissingError, ForbiddenError, LoopError."""
+        source, info = await self.follow(source, "", _steps(path))
+        if not isinstance(info, DatasetInfo):
+            raise MissingError(f"{source.path}: {path} is no dataset")
+        self.watch(*info.depends)
+        return Located(source, info, state=self._shared.sources.state(info.depends))
+
+    async def members(self, source: Source, path: str) -> Mapping[str, Member]:
+        """What is in the group at this path, by the names in the file."""
+        source, group = await self.follow(source, "", _steps(path))
+        if not isinstance(group, GroupInfo):
+            raise MissingError(f"{source.path}: {path} is no group")
+        entries = (await plan(self._shared, source, group.address)).entries.values()
+        return {entry.name: entry for entry in entries if not isinstance(entry, Attributes)}
+
+    async def follow(
+        self, source: Source, address: str, steps: Sequence[str], hops: int = _HOPS
+    ) -> tuple[Source, Member]:
+        """The object at these steps from a group, and its file."""
+        found: Member = GroupInfo("", address)
+        for step in steps:
+            if not isinstance(found, GroupInfo):
+                raise MissingError(f"{source.path}: no {step!r} in {found.name}")
+            plan_ = await plan(self._shared, source, found.address)
+            member = plan_.entries.get(plan_.file_names.get(step, b""))
+            if member is None or isinstance(member, Attributes):
+                raise MissingError(f"{source.path}: no {step!r} in {found.address or '/'}")
+            if isinstance(member, LinkInfo):
+                source, member = await self._linked(source, found.address, member, hops - 1)
+            found = member
+        return source, found
+
+    async def _linked(
+        self, source: Source, group: str, link: LinkInfo, hops: int
+    ) -> tuple[Source, Member]:
+        if hops < 0:
+            raise LoopError(f"{source.path}: {link.name}: too many links on the way")
+        if link.forbidden:
+            raise ForbiddenError(f"{source.path}: {link.name}: leads out of the source")
+        if link.file is not None:
+            self.watch(link.file)
+            other = await DataFile(self._shared, link.file, "hdf5").source()
+            return await self.follow(other, "", _steps(link.path), hops)
+        start = "" if link.path.startswith("/") else group
+        return await self.follow(source, start, _steps(link.path), hops)
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in path.split("/") if step not in ("", ".")]
+
+
+class InFile:
+    """Answers from one HDF5 file, and those that it links to."""
+
+    def __init__(self, shared: Shared, source: Source) -> None:
+        self._source = source
+        self._way = _Way(shared)
+        self._located: dict[str, Located] = {}
+
+    def current(self) -> bool:
+        return self._way.current()
+
+    async def answer(self, question: Question) -> object:
+        """None where there is no such thing, or where it cannot be read."""
+        try:
+            match question:
+                case List(path):
+                    members = await self._way.members(self._source, path)
+                    return {name: e for name, one in members.items() if (e := _entry(one))}
+                case Describe(path):
+                    return _entry((await self.locate(path)).info)
+                case Read(path):
+                    return await _values(await self.locate(path))
+        except _PASSING:
+            raise
+        except EsrffsError as error:
+            log.debug("%s", error)
+        return None
+
+    async def locate(self, path: str) -> Located:
+        located = self._located.get(path)
+        if located is None:
+            located = self._located[path] = await self._way.located(self._source, path)
+        return located
+
+
+class InFolder:
+    """Answers from the files of a folder; `files` are its data files and series, by name."""
+
+    def __init__(self, shared: Shared, folder: str, files: Mapping[str, DataFile | None]) -> None:
+        self._folders = shared.sources.folders
+        self._folder = folder
+        self._files = files
+        self._way = _Way(shared)
+        self._located: dict[str, Located] = {}
+        self._members = {
+            os.path.basename(member): (name, index)
+            for name, file in files.items()
+            if file is not None
+            for index, member in enumerate(file.members)
+        }
+
+    def current(self) -> bool:
+        return self._way.current()
+
+    async def answer(self, question: Question) -> object:
+        try:
+            match question:
+                case List():
+                    return {name: _listed(file) for name, file in self._files.items()}
+                case Describe(path):
+                    return _entry((await self._at(path)).info, self._files.get(path))
+                case ReadFile(name):
+                    return self._content(name)
+        except _PASSING:
+            raise
+        except EsrffsError as error:
+            log.debug("%s", error)
+        return None
+
+    async def locate(self, path: str) -> Located:
+        """The array of a file, which may be one frame of a series that was described."""
+        series, index = self._members.get(path, ("", 0))
+        if path not in self._located and series in self._located:
+            whole = self._located[series]
+            return Located(whole.source, whole.info, index)
+        return await self._at(path)
+
+    async def _at(self, path: str) -> Located:
+        located = self._located.get(path)
+        if located is None:
+            located = self._located[path] = await self._found(path)
+        return located
+
+    async def _found(self, path: str) -> Located:
+        name, _, inner = path.partition("::")
+        file = self._files.get(name)
+        if file is None:
+            raise MissingError(f"{os.path.join(self._folder, name)}: is no data file")
+        source = await file.source()
+        if file.format == "hdf5":
+            return await self._way.located(source, inner)
+        info = await source.find(inner or _IMAGE)
+        if not isinstance(info, DatasetInfo):
+            raise MissingError(f"{file.path}: {inner} is no dataset")
+        return Located(source, info)
+
+    def _content(self, name: str) -> bytes | None:
+        descriptor = self._folders.open(os.path.join(self._folder, name))
+        try:
+            content = os.pread(descriptor, READ_LIMIT + 1, 0)
+        finally:
+            os.close(descriptor)
+        return content if len(content) <= READ_LIMIT else None
+
+
+async def _values(located: Located) -> np.ndarray[Any, Any] | None:
+    """All values of a small dataset; None where it is a large one."""
+    info = located.info
+    nbytes = info.dtype.itemsize * prod(info.shape)
+    if not 0 < nbytes <= READ_LIMIT:
+        return np.empty(info.shape, info.dtype) if nbytes == 0 else None
+    box = Box((0,) * len(info.shape), info.shape)
+    data = await located.source.read(info.address, box, nbytes)
+    return np.frombuffer(data, info.dtype).reshape(info.shape)
+
+
+def _listed(file: DataFile | None) -> Entry:
+    if file is None:
+        return Entry("other")
+    if file.members:
+        parts = (numbered(os.path.basename(member)) for member in file.members)
+        return Entry("series", numbers=tuple(int(part.digits) for part in parts if part))
+    return Entry("raster" if file.format == "raster" else "other")
+
+
+def _entry(member: Member, file: DataFile | None = None) -> Entry | None:
+    match member:
+        case GroupInfo():
+            return Entry("group")
+        case DatasetInfo(shape=shape, dtype=dtype):
+            if file is None:
+                return Entry("dataset", shape, dtype)
+            listed = _listed(file)
+            return Entry(listed.kind, shape, dtype, listed.numbers)
+        case LinkInfo():
+            return Entry("link")
+    return None
