@@ -7,6 +7,7 @@ says of the file.
 
 import logging
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -37,6 +38,7 @@ T = TypeVar("T")
 _REMEMBERED = 4096  # sources whose failures are known
 _DIED = 2  # times that a file is asked which crashes its reader
 _KILLED = 5  # … or whose reader is killed
+_MOMENT = 0.5  # seconds
 _ERRORS = 100  # error texts kept for one file
 
 
@@ -50,6 +52,8 @@ class Source:
         self.path = path  # for people: relative to the source folder
         self.status = status
         self.errors: dict[str, str] = {}  # by address
+        self.members: tuple[str, ...] = ()  # of a series, and …
+        self.seen = 0.0  # … when they were looked at
         self.digest = blake2b(repr(subject).encode(), digest_size=16).digest()
         self._workers = workers
         self._turns = trio.CapacityLimiter(workers.count)
@@ -157,7 +161,15 @@ class Sources:
         return self._remember(path, subject, status)
 
     async def series(self, path: str, members: tuple[str, ...]) -> Source:
-        """The series of these files, shown as `path`."""
+        """The series of these files, shown as `path`.
+
+        Thousands of files are not looked at for every question within a moment; a handle checks
+        each file that it reads all the same.
+        """
+        now = time.monotonic()
+        known = self._current.get(path)
+        if known is not None and known.members == members and now - known.seen < _MOMENT:
+            return known
         stats = [await self.folders.status(member) for member in members]
         subject = Subject(
             tuple(self.folders.absolute(member) for member in members),
@@ -166,7 +178,9 @@ class Sources:
             series=True,
             confine=self.folders.confine,
         )
-        return self._remember(path, subject, narrowest(stats))
+        source = self._remember(path, subject, narrowest(stats))
+        source.seen, source.members = now, members
+        return source
 
     def _remember(self, path: str, subject: Subject, status: os.stat_result) -> Source:
         known = self._current.get(path)

@@ -1,0 +1,129 @@
+"""One handle's view of a file: the bytes of the state that was opened, or StaleError."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from esrffs.errors import DamagedError, StaleError
+from esrffs.model import Generation
+from esrffs.opened import FileView
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(100_000))
+    return path
+
+
+def view(path: Path, *watched: int) -> FileView:
+    opened = FileView(os.open(path, os.O_RDONLY), Generation.of(os.stat(path)), "file")
+    opened.watch(watched)
+    return opened
+
+
+def read(opened: FileView, offset: int, count: int) -> bytes:
+    return bytes(trio.run(opened.read, offset, count))
+
+
+def test_any_range_of_a_file_at_rest(file: Path) -> None:
+    content = file.read_bytes()
+    opened = view(file)
+    for offset, count in ((0, 1), (0, 100_000), (99_999, 1), (5, 0), (1234, 50_000)):
+        assert read(opened, offset, count) == content[offset : offset + count]
+    opened.close()
+
+
+def test_past_the_end_is_an_error_that_says_where(file: Path) -> None:
+    opened = view(file)
+    with pytest.raises(DamagedError, match=r"file: ends at byte 100000, 1 bytes too early"):
+        read(opened, 99_990, 11)
+    assert len(trio.run(opened.read_upto, 99_990, 50)) == 10
+    opened.close()
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(os.urandom(1000))
+
+
+def rewrite_longer(path: Path) -> None:
+    path.write_bytes(os.urandom(200_000))
+
+
+def rewrite_same_size(path: Path) -> None:
+    path.write_bytes(os.urandom(100_000))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 50_000)
+
+
+@pytest.mark.parametrize("change", [rewrite_longer, rewrite_same_size, cut])
+def test_what_was_rewritten_is_stale(file: Path, change: Callable[[Path], None]) -> None:
+    opened = view(file, 0, 50_000, 99_000)
+    read(opened, 0, 10)
+    change(file)
+    for _ in range(2):
+        with pytest.raises(StaleError):
+            read(opened, 0, 10)
+    opened.close()
+
+
+def test_what_only_grew_keeps_serving(file: Path) -> None:
+    content = file.read_bytes()
+    opened = view(file, 0, 50_000, 99_936)
+    for _ in range(3):
+        grow(file)
+        assert read(opened, 0, 100_000) == content
+    rewrite_longer(file)
+    with pytest.raises(StaleError):
+        read(opened, 0, 10)
+    opened.close()
+
+
+def test_growth_of_what_is_not_watched_may_be_anything(file: Path) -> None:
+    opened = view(file)
+    grow(file)
+    with pytest.raises(StaleError):
+        read(opened, 0, 10)
+    opened.close()
+
+
+def test_replaced_by_another_file_the_old_one_is_read_on(file: Path) -> None:
+    content = file.read_bytes()
+    opened = view(file)
+    file.with_name("new").write_bytes(b"new")
+    os.replace(file.with_name("new"), file)
+    assert read(opened, 0, 100_000) == content  # though its ctime changed with its links
+    opened.close()
+
+
+def test_changed_between_listing_and_open(file: Path) -> None:
+    generation = Generation.of(os.stat(file))
+    grow(file)
+    with pytest.raises(StaleError, match="changed since it was listed"):
+        FileView(os.open(file, os.O_RDONLY), generation, "file")
+
+
+def test_a_descriptor_is_not_closed_under_its_reader(file: Path) -> None:
+    opened = view(file)
+    content = file.read_bytes()
+
+    async def main() -> None:
+        os.posix_fadvise(opened._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+        async def reader() -> None:
+            assert bytes(await opened.read(0, 100_000)) == content
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader)
+            await trio.lowlevel.checkpoint()
+            opened.close()
+
+    trio.run(main)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened._descriptor)
