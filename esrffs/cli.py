@@ -1,82 +1,95 @@
-"""The command line: arguments, log, mount and unmount.
+"""The command line: arguments, mount and unmount, what is printed.
 
-Decided here: what `esrffs` accepts, what it prints, and its exit status.  The only place that
-reads argv.  Nothing heavy is imported before it is known that something will be mounted.
+Decided here: what `esrffs` and `mount.esrffs` accept, what they print, and their exit status.  The
+only place that reads argv.  Nothing heavy is imported before it is known that something will be
+mounted.
 """
 
 import argparse
-import logging
-import logging.handlers
+import contextlib
+import ctypes
+import glob
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from importlib import metadata
+from typing import NoReturn
 
 from esrffs.errors import EsrffsError, UsageError
-from esrffs.options import Options, with_options
+from esrffs.options import SWITCHES, Options, with_options
 
-log = logging.getLogger("esrffs")
-
-_DESCRIPTION = """\
+DESCRIPTION = """\
 Show a folder of Spec, EDF (and other image) and HDF5 files as a read-only filesystem in which
-every data file is a directory of .npy arrays and JSON attributes.
+every data file is a directory of .npy arrays and JSON attributes.  Without a MOUNTPOINT the
+directory SOURCE.mnt is made, and removed again at unmount.
 """
 
-_EPILOG = """\
-each option can also be given as -o name or -o name=value, several joined by commas
+EXAMPLES = (
+    ("esrffs /data/visitor/ma1234 ~/mnt", "mount"),
+    ("ls ~/mnt/scan0001.h5/1.1", "look"),
+    ("esrffs --status ~/mnt", "how it goes"),
+    ("esrffs -u ~/mnt", "unmount"),
+)
 
-examples:
-  esrffs /data/visitor/ma1234 ~/mnt    mount
-  ls ~/mnt/scan0001.h5/1.1             look
-  esrffs -u ~/mnt                      unmount
-"""
+FORMS = (
+    "SOURCE [MOUNTPOINT] [options]",
+    "-u MOUNTPOINT…",
+    "--status MOUNTPOINT…",
+)
+
+_MOUNT_FAILED = 32  # mount(8) passes on what its helper returns: these are its own codes
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; `{self.prog} --help` lists what there is")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0: done, 1: failed, 2: called wrongly."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    """`esrffs`: 0: done, 1: failed, 2: called wrongly."""
+    return _status(lambda: _run(_parser().parse_intermixed_args(arguments)), failed=1, usage=2)
+
+
+def mount_helper(arguments: Sequence[str] | None = None) -> int:
+    """`mount.esrffs`, as mount(8) calls it: 0: done, 1: called wrongly, 32: not mounted."""
+    return _status(lambda: _help_mount(arguments), failed=_MOUNT_FAILED, usage=1)
+
+
+def _status(run: Callable[[], None], *, failed: int, usage: int) -> int:
     try:
-        if given.version:
-            print(_versions())
-        elif given.unmount:
-            _unmount(given.paths)
-        else:
-            _mount(given)
-    except UsageError as error:
-        parser.exit(2, f"esrffs: {error}\n")
+        run()
     except EsrffsError as error:
         print(f"esrffs: {error}", file=sys.stderr)
-        return 1
+        return usage if isinstance(error, UsageError) else failed
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    examples = "\n".join(f"  {command:<36} {what}" for command, what in EXAMPLES)
+    parser = _Parser(
         "esrffs",
-        usage="esrffs SOURCE MOUNTPOINT [options]\n       esrffs -u MOUNTPOINT…",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+        usage="\n       ".join(f"esrffs {form}" for form in FORMS),
+        description=DESCRIPTION,
+        epilog=f"each mount option can also be given as -o name or -o name=value\n\n{examples}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
     )
     parser.add_argument("paths", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("-u", "--unmount", action="store_true", help="unmount")
-    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
-    parser.add_argument("-d", "--debug", action="store_true", help="log more; implies -f")
-    parser.add_argument(
-        "-o", action="append", default=[], metavar="OPT[,OPT…]", help="mount options"
-    )
-    parser.add_argument("-V", "--version", action="store_true", help="print versions and exit")
+    for switch in SWITCHES:
+        names = [f"-{switch.letter}"] * bool(switch.letter) + [f"--{switch.name}"] * bool(
+            switch.name
+        )
+        if switch.value:
+            parser.add_argument(
+                *names, action="append", default=[], metavar=switch.value, help=switch.help
+            )
+        else:
+            parser.add_argument(*names, action="store_true", help=switch.help)
     table = parser.add_argument_group("mount options")
     for entry in fields(Options):
         name = "--" + entry.name.replace("_", "-")
-        default = (
-            ""
-            if entry.default is None or entry.default is False
-            else f" (default: {entry.default})"
-        )
-        text = entry.metadata["help"] + default
+        text = entry.metadata["help"] + default_text(entry.default)
         if entry.metadata["kind"]:
             table.add_argument(name, dest=entry.name, metavar=entry.metadata["kind"], help=text)
         else:
@@ -84,26 +97,48 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def default_text(default: object) -> str:
+    return "" if default is None or default is False else f" (default: {default})"
+
+
+def _run(given: argparse.Namespace) -> None:
+    if given.help:
+        print(_parser().format_help(), end="")
+    elif given.version:
+        print(_versions())
+    elif given.unmount:
+        from esrffs.mounting import unmount
+
+        _each(given.paths, "-u", unmount)
+    elif given.status:
+        from esrffs.mounting import status
+
+        _each(given.paths, "--status", lambda mountpoint: print(status(mountpoint)))
+    else:
+        _mount(given.paths, _options(given), foreground=given.foreground, debug=given.debug)
+
+
 def _options(given: argparse.Namespace) -> Options:
     options = with_options(Options(), given.o)
     texts = []
     for entry in fields(Options):
         value = getattr(given, entry.name)
-        if value:
-            escaped = str(value).replace("\\", "\\\\").replace(",", "\\,")
-            texts.append(entry.name if value is True else f"{entry.name}={escaped}")
+        if value is True:
+            texts.append(entry.name)
+        elif value not in (None, False):
+            escaped = value.replace("\\", "\\\\").replace(",", "\\,")
+            texts.append(f"{entry.name}={escaped}")
     return with_options(options, texts)
 
 
-def _unmount(mountpoints: Sequence[str]) -> None:
-    from esrffs.mounting import unmount
-
+def _each(mountpoints: Sequence[str], switch: str, do: Callable[[str], None]) -> None:
+    """Do it for all of them, whatever becomes of some."""
     if not mountpoints:
-        raise UsageError("-u needs a mount point")
+        raise UsageError(f"{switch} needs a mount point: `esrffs {switch} MOUNTPOINT`")
     failures: list[EsrffsError] = []
     for mountpoint in mountpoints:
         try:
-            unmount(mountpoint)
+            do(mountpoint)
         except EsrffsError as error:
             failures.append(error)
     for failure in failures[:-1]:
@@ -112,55 +147,65 @@ def _unmount(mountpoints: Sequence[str]) -> None:
         raise failures[-1]
 
 
-def _mount(given: argparse.Namespace) -> None:
-    if len(given.paths) != 2:
-        raise UsageError("needs a SOURCE and a MOUNTPOINT; `esrffs --help` tells more")
-    options = _options(given)
-    source, mountpoint = (os.path.realpath(path) for path in given.paths)
+def _help_mount(arguments: Sequence[str] | None) -> None:
+    parser = _Parser("mount.esrffs", allow_abbrev=False)
+    parser.add_argument("paths", nargs=2, metavar=("SOURCE", "MOUNTPOINT"))
+    parser.add_argument("-o", action="append", default=[], metavar="OPT[,OPT…]")
+    parser.add_argument("-f", action="store_true", help="only say whether the call is right")
+    for letter in "nsvwr":
+        parser.add_argument(f"-{letter}", action="store_true", help="taken without effect")
+    for letter in "tN":
+        parser.add_argument(f"-{letter}", help="taken without effect")
+    given = parser.parse_intermixed_args(arguments)
+    options = with_options(Options(), given.o)
+    if not given.f:
+        _mount(given.paths, options, foreground=False, debug=False)
+
+
+def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: bool) -> None:
+    if not 1 <= len(paths) <= 2:
+        raise UsageError("needs a SOURCE and perhaps a MOUNTPOINT; `esrffs --help` tells more")
+    source = os.path.realpath(paths[0])
     if not os.path.exists(source):
-        raise UsageError(f"{given.paths[0]}: there is no such file or folder")
-    from esrffs import daemon, mounting
+        raise UsageError(f"{paths[0]}: there is no such file or folder; look at its spelling")
+    from esrffs import daemon, logs, mounting
 
-    mounting.check(mountpoint, shared=options.shared)
+    made = len(paths) == 1
+    mountpoint = mounting.beside(paths[0]) if made else os.path.realpath(paths[1])
     log_file = os.path.abspath(options.log_file) if options.log_file else None
-    if given.foreground or given.debug:
-        _log(log_file, debug=given.debug, background=False)
-        daemon.run(source, mountpoint, options, lambda: None)
-        return
-    _log(log_file, debug=False, background=True)
-    daemon.in_background(lambda ready: daemon.run(source, mountpoint, options, ready), mountpoint)
+    foreground = foreground or debug
 
+    def serve(ready: Callable[[], None]) -> None:
+        with mounting.removed_after(mountpoint) if made else contextlib.nullcontext():
+            daemon.run(source, mountpoint, options, ready)
 
-class _OneLine(logging.Formatter):
-    """A record is one line, whatever is in the names of files: a log cannot be forged by them."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
-
-
-def _log(file: str | None, *, debug: bool, background: bool) -> None:
-    handler: logging.Handler
-    line = "%(levelname)s: %(message)s"
-    if file:
-        try:
-            handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise UsageError(f"log_file={file}: {error.strerror}") from error
-        line = "%(asctime)s %(levelname)s %(message)s"
-    elif background and os.path.exists("/dev/log"):
-        handler = logging.handlers.SysLogHandler("/dev/log")
-        line = f"esrffs[{os.getpid()}]: %(levelname)s %(message)s"
-    elif background:
-        handler = logging.NullHandler()
+    try:
+        mounting.check(mountpoint, source, shared=options.shared)
+        logs.start(log_file, debug=debug, background=not foreground)
+    except EsrffsError:
+        if made:
+            mounting.remove(mountpoint)
+        raise
+    if foreground:
+        serve(lambda: None)
     else:
-        handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine(line))
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if debug else logging.INFO)
+        daemon.in_background(serve, mountpoint)
+        _tell(mountpoint, made=made)
+
+
+def _tell(mountpoint: str, *, made: bool) -> None:
+    """A hint at a terminal; a program that let us choose the place is told which it is."""
+    if sys.stderr.isatty():
+        from shlex import quote
+
+        print(f"mounted on {mountpoint}; `esrffs -u {quote(mountpoint)}` unmounts", file=sys.stderr)
+    if made and not sys.stdout.isatty():
+        print(mountpoint)
 
 
 def _versions() -> str:
+    from importlib import metadata
+
     lines = [f"esrffs {metadata.version('esrffs')}"]
     lines += [f"{name} {metadata.version(name)}" for name in ("pyfuse3", "h5py", "silx", "fabio")]
     lines.insert(3, f"HDF5 {_hdf5_version()}")
@@ -168,7 +213,15 @@ def _versions() -> str:
 
 
 def _hdf5_version() -> str:
-    """As h5py's own library says; h5py is not imported for it unless there is no other way."""
+    """As h5py's own library says; h5py, which takes long, is imported only if it has none."""
+    from importlib.util import find_spec
+
+    spec = find_spec("h5py")
+    folder = os.path.dirname(spec.origin or "") if spec else ""
+    for library in glob.glob(os.path.join(f"{folder}.libs", "libhdf5-*.so*")):
+        numbers = [ctypes.c_uint() for _ in range(3)]
+        ctypes.CDLL(library).H5get_libversion(*map(ctypes.byref, numbers))
+        return ".".join(str(number.value) for number in numbers)
     import h5py
 
     return str(h5py.version.hdf5_version)

@@ -11,7 +11,7 @@ from functools import partial
 from hashlib import blake2b
 from importlib import metadata
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,16 @@ NAME = b"corrected"
 _ATTRIBUTES = b"attrs.json"
 _ENTRY_SIZE = 500  # bytes that an entry takes in memory, about
 
-Shown = Mapping[bytes, tuple[Output, bytes] | bytes]  # an output and its key, or made content
+
+class Dish(NamedTuple):
+    """An output; what its bytes depend on; the status that its file has."""
+
+    output: Output
+    key: bytes
+    status: os.stat_result
+
+
+Shown = Mapping[bytes, Dish | bytes]  # or the content of a file that esrffs made
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +67,17 @@ class CorrectedFile:
     """`corrected/<name>.npy`."""
 
     path: Path
-    key: bytes
     shared: Shared
     kitchen: Kitchen
-    output: Output
+    dish: Dish
+
+    @property
+    def key(self) -> bytes:
+        return self.dish.key
+
+    @property
+    def output(self) -> Output:
+        return self.dish.output
 
     def _header(self) -> bytes:
         return npy.header(self.output.shape, np.dtype(np.float32))
@@ -71,7 +87,7 @@ class CorrectedFile:
         return 4 * prod(self.output.shape)
 
     async def stat(self) -> Stat:
-        return Stat.file(self.kitchen.status, len(self._header()) + self._nbytes)
+        return Stat.file(self.dish.status, len(self._header()) + self._nbytes)
 
     async def open(self) -> Handle:
         header, nbytes = self._header(), self._nbytes
@@ -117,7 +133,7 @@ class CorrectedNode:
         kitchen, recipe = await self._kitchen()
 
         async def make() -> Shown:
-            return _shown(recipe, kitchen.keys)
+            return _shown(recipe, kitchen)
 
         return kitchen, await self.shared.cache.get((kitchen, "shown"), make, _size)
 
@@ -131,21 +147,20 @@ class CorrectedNode:
             raise MissingError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
         return self._node(kitchen, name, shown[name])
 
-    def _node(self, kitchen: Kitchen, name: bytes, item: tuple[Output, bytes] | bytes) -> Node:
+    def _node(self, kitchen: Kitchen, name: bytes, item: Dish | bytes) -> Node:
         path = (*self.path, name)
         if isinstance(item, bytes):
             return MadeFile(path, kitchen.status, item)
-        output, key = item
-        return CorrectedFile(path, key, self.shared, kitchen, output)
+        return CorrectedFile(path, self.shared, kitchen, item)
 
 
-def _shown(recipe: Recipe, keys: Iterable[bytes]) -> Shown:
+def _shown(recipe: Recipe, kitchen: Kitchen) -> Shown:
     """Everything in the directory, by file name."""
     wanted = [*(one.name for one in recipe.outputs), *(one.name for one in recipe.extras)]
     chosen = names.distinct((names.escape(name), b".npy") for name in wanted)
     outputs, extras = chosen[: len(recipe.outputs)], chosen[len(recipe.outputs) :]
-    shown: dict[bytes, tuple[Output, bytes] | bytes] = {}
-    shown |= dict(zip(outputs, zip(recipe.outputs, keys, strict=True), strict=True))
+    dishes = map(Dish, recipe.outputs, kitchen.keys, kitchen.statuses)
+    shown: dict[bytes, Dish | bytes] = dict(zip(outputs, dishes, strict=True))
     for name, extra in zip(extras, recipe.extras, strict=True):
         shown[name] = _saved(extra.values)
     stems = [os.fsdecode(name.removesuffix(b".npy")) for name in outputs]

@@ -27,8 +27,10 @@ from esrffs.files import Shared
 from esrffs.flatfield import Method
 from esrffs.folders import Folders
 from esrffs.mounting import set_read_ahead
-from esrffs.operations import Operations, Timeouts
+from esrffs.notify import notify, period
+from esrffs.operations import Operations
 from esrffs.options import Options
+from esrffs.shown import Shown
 from esrffs.sources import Sources
 from esrffs.workers import Limits, open_workers
 
@@ -48,7 +50,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
         shared = Shared(Sources(folders, workers), cache, background.start_soon, _roles(options))
         operations = Operations(
             await tree.root(shared),
-            Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout),
+            _shown(options),
             lambda: os.statvfs(folders.root),
             lambda: {
                 "version": metadata.version("esrffs"),
@@ -64,11 +66,14 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_end_on_signal, nursery.cancel_scope)
                 nursery.start_soon(_main, nursery.cancel_scope)
+                nursery.start_soon(_show_life)
                 await operations.started.wait()
                 set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
                 log.info("mounted %s on %s", source, mountpoint)
                 ready()
+                notify(f"READY=1\nSTATUS={source} on {mountpoint}")
         finally:
+            notify("STOPPING=1")
             background.cancel_scope.cancel()
             pyfuse3.close(unmount=True)
             log.info("unmounted %s", mountpoint)
@@ -79,9 +84,28 @@ def _roles(options: Options) -> roles.Options:
     return roles.Options(method, options.nan, options.norm is not None)
 
 
+def _shown(options: Options) -> Shown:
+    return Shown(
+        options.entry_timeout,
+        options.attr_timeout,
+        options.negative_timeout,
+        options.uid,
+        options.gid,
+        options.umask if options.fmask is None else options.fmask,
+        options.umask if options.dmask is None else options.dmask,
+    )
+
+
 async def _main(scope: trio.CancelScope) -> None:
     await pyfuse3.main(min_tasks=4)
     scope.cancel()  # unmounted from outside
+
+
+async def _show_life() -> None:
+    """For systemd's watchdog: the loop that answers requests is the loop that runs this."""
+    while True:
+        await trio.sleep(period())
+        notify("WATCHDOG=1")
 
 
 async def _end_on_signal(scope: trio.CancelScope) -> None:
@@ -109,6 +133,8 @@ def _fuse_options(source: str, options: Options) -> set[str]:
         chosen.add("allow_other")
     elif options.allow_root:
         chosen.add("allow_root")
+    if options.noexec:
+        chosen.add("noexec")
     if options.max_read:
         chosen.add(f"max_read={options.max_read}")
     return chosen

@@ -63,6 +63,14 @@ class NpyFile:
         return Stat.file(self.source.status, min(size, _OFF_T_MAX))
 
     async def open(self) -> Handle:
+        try:
+            return self._opened()
+        except EsrffsError as error:
+            if not isinstance(error, StaleError):
+                self.source.errors.setdefault(self.info.address, str(error))
+            raise
+
+    def _opened(self) -> Handle:
         header = self._header()
         if len(header) + self.nbytes > _OFF_T_MAX:
             raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")

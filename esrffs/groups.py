@@ -28,6 +28,7 @@ from esrffs.sources import Source
 
 _PATIENCE = 5  # tries to list a file that is being written
 _PAUSE = 0.05  # seconds between them, longer each time
+_AT_A_TIME = 500  # entries that are made without a look at other requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,11 @@ class GroupNode:
     async def children(self) -> Mapping[bytes, Node]:
         source, plan_ = await self._planned()
         above = self._below(source, plan_)
-        nodes = {
-            name: await self._node(source, above, name, entry)
-            for name, entry in plan_.entries.items()
-        }
+        nodes: dict[bytes, Node] = {}
+        for name, entry in plan_.entries.items():
+            nodes[name] = await self._node(source, above, name, entry)
+            if len(nodes) % _AT_A_TIME == 0:
+                await trio.lowlevel.checkpoint()  # others are served meanwhile
         if await kitchen.of_group(self.file.shared, source, self.address):
             node = self._corrected(plan_)
             nodes[node.path[-1]] = node
@@ -124,7 +126,8 @@ class GroupNode:
                 ask = source.attributes
                 return JsonFile(path, source, address, text, ask, self.file.shared.cache)
             case BrokenInfo():
-                return BrokenFile(path, source, DamagedError(f"{source.path}: {entry.reason}"))
+                error = ForbiddenError if entry.forbidden else DamagedError
+                return BrokenFile(path, source, error(f"{source.path}: {entry.reason}"))
         return self._object(self.file, source, above, path, entry)
 
     def _object(

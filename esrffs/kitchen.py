@@ -9,6 +9,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import NamedTuple
 
 import trio
 
@@ -16,6 +17,7 @@ from esrffs.answers import Answers, InFile, InFolder
 from esrffs.errors import StaleError
 from esrffs.files import Shared
 from esrffs.plans import DataFile
+from esrffs.rights import narrowest
 from esrffs.roles import Found, Part, Recipe, Refusal, Steps, in_file, in_folder
 from esrffs.roles_config import FILE
 from esrffs.sources import Source
@@ -38,13 +40,15 @@ def may_be(file_names: Iterable[str]) -> bool:
 class Kitchen:
     """A recipe with what it needs to be carried out; or why there is none.
 
-    `keys`: what the bytes of each output depend on, in their order.
+    `keys`: what the bytes of each output depend on, in their order; `statuses`: readable by whom
+    all that it is made of is.
     """
 
     found: Found
     answers: Answers
     status: os.stat_result
     keys: tuple[bytes, ...] = ()
+    statuses: tuple[os.stat_result, ...] = ()
     errors: dict[str, str] = field(default_factory=dict)  # of reading, by the name of the output
 
     @property
@@ -145,25 +149,35 @@ async def _first_turn() -> _Turn:
 async def _kitchen(found: Found, answers: Answers, status: os.stat_result) -> Kitchen:
     if not isinstance(found, Recipe):
         return Kitchen(found, answers, status)
-    corrections: dict[int, bytes] = {}  # many outputs share one
-    keys = []
+    known: dict[int, _Base] = {}  # many outputs share one correction
+    bases = []
     for output in found.outputs:
         correction = output.correction
-        if id(correction) not in corrections:
-            parts = correction.parts
-            corrections[id(correction)] = await _key(answers, repr(correction), parts)
+        if id(correction) not in known:
+            known[id(correction)] = await _base(answers, repr(correction), correction.parts)
         made = repr((output.name, output.shape, output.raw, output.currents))
-        key = await _key(answers, made, [stretch.part for stretch in output.raw])
-        keys.append(corrections[id(correction)] + key)
-    return Kitchen(found, answers, status, tuple(keys))
+        raw = await _base(answers, made, [stretch.part for stretch in output.raw])
+        bases.append((known[id(correction)], raw))
+    keys = tuple(one.key + two.key for one, two in bases)
+    statuses = tuple(narrowest((one.status, two.status)) for one, two in bases)
+    return Kitchen(found, answers, status, keys, statuses)
 
 
-async def _key(answers: Answers, made: str, parts: Iterable[Part]) -> bytes:
-    """Everything that bytes depend on: how they are made, and of what."""
+class _Base(NamedTuple):
+    """What bytes depend on: how they are made, and of what."""
+
+    key: bytes
+    status: os.stat_result
+
+
+async def _base(answers: Answers, made: str, parts: Iterable[Part]) -> _Base:
     key = blake2b(made.encode("utf-8", "surrogateescape"), digest_size=16)
-    for part in parts:
-        key.update((await answers.locate(part.path)).key)
-    return key.digest()
+    statuses: dict[bytes, os.stat_result] = {}
+    for path in dict.fromkeys(part.path for part in parts):
+        located = await answers.locate(path)
+        key.update(located.key)
+        statuses[located.source.digest] = located.source.status
+    return _Base(key.digest(), narrowest(statuses.values()))
 
 
 async def _driven(steps: Steps[Found], answers: Answers) -> Found:

@@ -211,6 +211,7 @@ class BrokenInfo:
 
     name: str
     reason: str
+    forbidden: bool = False  # it, or what it is made of, lies where this mount may not read
 
 
 Member = GroupInfo | DatasetInfo | TextInfo | LinkInfo | BrokenInfo

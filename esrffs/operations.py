@@ -23,6 +23,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 from esrffs.errors import EsrffsError
 from esrffs.inodes import Inodes
 from esrffs.nodes import Directory, File, Handle, Node, Path, Stat, Symlink
+from esrffs.shown import Shown
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +34,11 @@ _ERROR_XATTR = b"user.esrffs.error"
 _STATUS_XATTR = b"user.esrffs.status"  # of the root, not listed
 _XATTR_MAX = 60_000  # bytes: the kernel takes 64 KiB
 _BLOCK_SIZE = 128 << 10  # st_blksize: what cp and Python read at a time
+_LAST, _TOLD_OF_ONE = 10, 1000  # of the errors that the status tells: how many, characters of each
 _TOLD = 10_000  # texts that were logged already and are not logged again
 _ORDINARY = frozenset(  # answers, not failures: worth no line in the log
     {errno.ENOENT, errno.EROFS, errno.ENODATA, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """For how many seconds the kernel need not ask again."""
-
-    entry: float = 1.0
-    attr: float = 1.0
-    negative: float = 0.0
 
 
 @dataclass(slots=True)
@@ -94,13 +87,13 @@ class Operations(pyfuse3.Operations):
     def __init__(
         self,
         root: Node,
-        timeouts: Timeouts,
+        shown: Shown,
         statvfs: Callable[[], os.statvfs_result],
         status: Callable[[], dict[str, object]],
     ) -> None:
         super().__init__()
         self.inodes: Inodes[Node] = Inodes(root)
-        self._timeouts = timeouts
+        self._shown = shown
         self._statvfs = statvfs
         self._status = status
         self._handles: dict[int, Handle] = {}
@@ -146,18 +139,19 @@ class Operations(pyfuse3.Operations):
         try:
             node = await parent.child(name)
         except EsrffsError as error:
-            if error.code != errno.ENOENT or not self._timeouts.negative:
+            if error.code != errno.ENOENT or not self._shown.negative_timeout:
                 raise
             nothing = EntryAttributes()
             nothing.st_ino = 0
-            nothing.entry_timeout = self._timeouts.negative
+            nothing.entry_timeout = self._shown.negative_timeout
             return nothing
         status = await node.stat()
         number = self.inodes.number(node)
         self.inodes.refer(number, node)
         return self._attributes(number, status)
 
-    def _attributes(self, number: int, status: Stat) -> EntryAttributes:
+    def _attributes(self, number: int, real: Stat) -> EntryAttributes:
+        status = self._shown.status(real)
         entry = EntryAttributes()
         entry.st_ino = number
         entry.st_mode = status.mode
@@ -169,8 +163,8 @@ class Operations(pyfuse3.Operations):
         entry.st_ctime_ns = status.ctime_ns
         entry.st_blksize = _BLOCK_SIZE
         entry.st_blocks = -(-status.size // 512)
-        entry.entry_timeout = self._timeouts.entry
-        entry.attr_timeout = self._timeouts.attr
+        entry.entry_timeout = self._shown.entry_timeout
+        entry.attr_timeout = self._shown.attr_timeout
         return entry
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -198,18 +192,20 @@ class Operations(pyfuse3.Operations):
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         source = self._statvfs()
         data = pyfuse3.StatvfsData()
-        for name in ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_files", "f_ffree"):
+        for name in "f_bsize f_frsize f_blocks f_bfree f_files f_ffree f_namemax".split():
             setattr(data, name, getattr(source, name))
         data.f_bavail = data.f_favail = 0  # nothing can be written
-        data.f_namemax = source.f_namemax
         return data
 
     # Extended attributes
 
     @_answering
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        if not name.startswith(b"user."):  # `ls -l` asks twice for every file
+            raise FUSEError(pyfuse3.ENOATTR)
         if name == _STATUS_XATTR and inode == pyfuse3.ROOT_INODE:
-            own = {"inodes": len(self.inodes), "open_files": len(self._handles)}
+            errors = [text[:_TOLD_OF_ONE] for text in list(self._told)[-_LAST:]]
+            own = {"inodes": len(self.inodes), "open_files": len(self._handles), "errors": errors}
             return json.dumps({**self._status(), **own}).encode()
         trouble = self._node(inode).trouble() if name == _ERROR_XATTR else None
         if trouble is None:

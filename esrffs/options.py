@@ -1,9 +1,11 @@
 """What can be set, by `--long-name` or by `-o name`: one table for both.
 
 Decided here: the options, their defaults and units, and which options of mount(8) and libfuse are
-taken without effect.  Pure: nothing is read but the arguments given.
+taken without effect.  The command line, `--help`, the man pages, the completions and
+docs/options.md are all made of the two tables here.
 """
 
+import pwd
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -14,7 +16,7 @@ from esrffs.errors import UsageError
 # for a filesystem that only reads: accepted, so that a line copied from elsewhere works.
 _ACCEPTED = frozenset(
     """
-    defaults auto noauto user nouser users owner group _netdev nofail ro rw exec noexec suid nosuid
+    defaults auto noauto user nouser users owner group _netdev nofail ro rw exec suid nosuid
     dev nodev atime noatime relatime norelatime strictatime diratime nodiratime lazytime nolazytime
     sync async dirsync mand nomand iversion noiversion silent loud nonempty
     fsname subtype blkdev big_writes auto_unmount kernel_cache auto_cache noauto_cache
@@ -22,7 +24,7 @@ _ACCEPTED = frozenset(
     splice_move
     """.split()
 )
-_ACCEPTED_PREFIXES = ("x-", "X-", "comment=", "helper=", "uhelper=")
+_ACCEPTED_PREFIXES = ("x-", "X-", "comment=", "helper=", "uhelper=", "user=")
 
 
 def _number(low: float) -> Callable[[str], float]:
@@ -45,6 +47,31 @@ def _count(low: int) -> Callable[[str], int]:
     return convert
 
 
+def _mask(text: str) -> int:
+    value = int(text, 8)
+    if not 0 <= value <= 0o777:
+        raise ValueError
+    return value
+
+
+def _user(text: str) -> int:
+    """A number, or the name of a user."""
+    return _count(0)(text) if text.isdecimal() else _looked_up(lambda: pwd.getpwnam(text).pw_uid)
+
+
+def _group(text: str) -> int:
+    import grp  # for this option alone
+
+    return _count(0)(text) if text.isdecimal() else _looked_up(lambda: grp.getgrnam(text).gr_gid)
+
+
+def _looked_up(look_up: Callable[[], int]) -> int:
+    try:
+        return look_up()
+    except KeyError as error:
+        raise ValueError from error
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def convert(text: str) -> str:
         if text not in words:
@@ -62,6 +89,27 @@ def _option(
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """An argument of the command that is no option of a mount."""
+
+    letter: str  # "" where there is only the long name
+    name: str
+    help: str
+    value: str = ""
+
+
+SWITCHES = (
+    Switch("u", "unmount", "unmount each MOUNTPOINT, be its daemon dead or alive"),
+    Switch("", "status", "print as JSON what each MOUNTPOINT tells of itself"),
+    Switch("f", "foreground", "stay in the foreground, the log on the terminal; Ctrl-C unmounts"),
+    Switch("d", "debug", "log more; implies -f"),
+    Switch("o", "", "mount options, joined by commas", "OPT[,OPT…]"),
+    Switch("V", "version", "print versions and exit"),
+    Switch("h", "help", "print this help and exit"),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """All that can be set for a mount."""
 
@@ -70,6 +118,14 @@ class Options:
     default_permissions: bool = _option(
         False, "let the kernel check owners and modes (always so with allow_other, allow_root)"
     )
+    noexec: bool = _option(False, "let no program in the mount be run")
+    uid: int | None = _option(None, "show this user as the owner of everything", "USER", _user)
+    gid: int | None = _option(None, "show this group as that of everything", "GROUP", _group)
+    umask: int | None = _option(
+        None, "show modes as r-xr-xr-x and r--r--r-- less these octal bits", "MASK", _mask
+    )
+    fmask: int | None = _option(None, "the same, of files alone", "MASK", _mask)
+    dmask: int | None = _option(None, "the same, of directories alone", "MASK", _mask)
     cache_size: int = _option(512, "memory for what was decoded", "MIB", _count(1))
     workers: int = _option(2, "reader processes", "N", _count(1))
     time_limit: float = _option(30.0, "longest that a reader may take", "SECONDS", _number(0.1))

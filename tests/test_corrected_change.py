@@ -413,3 +413,22 @@ def test_listing_reads_no_image(mount: MountFactory, source: Path) -> None:
     assert set(os.listdir(mounted / "scan.h5/corrected")) == {"data.npy", "attrs.json"}
     assert (mounted / "corrected/raw.npy").stat().st_size == 128 + 4 * 1500 * 1500
     assert bytes_read(mounted) - before < 1 << 20
+
+
+def test_who_may_not_read_all_may_not_read_the_result(mount: MountFactory, source: Path) -> None:
+    for name, mode in (("dark", 0o644), ("flat", 0o640), ("open", 0o644), ("closed", 0o600)):
+        edf(source / f"{name}.edf", counts(name))
+        (source / f"{name}.edf").chmod(mode)
+    scan(source / "scan.h5")
+    (source / "scan.h5").chmod(0o440)
+    mounted = mount(source)
+    for path, mode in (
+        ("corrected/open.npy", 0o440),
+        ("corrected/closed.npy", 0o400),
+        ("scan.h5/corrected/data.npy", 0o440),
+        ("scan.h5/corrected/attrs.json", 0o440),
+        ("scan.h5/corrected", 0o550),
+    ):
+        assert (mounted / path).stat().st_mode & 0o777 == mode
+    newest = max((source / f"{name}.edf").stat().st_mtime_ns for name in ("open", "dark", "flat"))
+    assert (mounted / "corrected/open.npy").stat().st_mtime_ns == newest

@@ -158,8 +158,9 @@ def test_a_killed_worker_goes_unnoticed(mount: MountFactory, source: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        ([], 2, "needs a SOURCE and a MOUNTPOINT"),
-        (["only"], 2, "needs a SOURCE and a MOUNTPOINT"),
+        ([], 2, "needs a SOURCE and perhaps a MOUNTPOINT"),
+        (["only"], 2, "no such file or folder"),
+        (["{source}", "{mnt}", "third"], 2, "needs a SOURCE and perhaps a MOUNTPOINT"),
         (["{source}/none", "{mnt}"], 2, "no such file or folder"),
         (["{source}", "{mnt}/none"], 1, "no such directory; make it"),
         (["{source}", "{source}/data.h5"], 1, "is not a directory"),

@@ -412,6 +412,19 @@ def test_names(mount: MountFactory, source: Path) -> None:
         assert int(np.load(file)) == 6
 
 
+def test_sizes_beyond_all_measure(mount: MountFactory, source: Path) -> None:
+    with h5py.File(source / "huge.h5", "w") as file:
+        file.create_dataset("bytes", (1 << 60,), "u1", chunks=(1 << 20,))
+        file.create_dataset("doubles", (1 << 60,), "f8", chunks=(1 << 20,))
+    mounted = mount(source)
+    mounted.expect(r"/doubles: exceeds 2\^63 bytes")
+    assert (mounted / "huge.h5/bytes.npy").stat().st_size == (1 << 60) + 128
+    with open(mounted / "huge.h5/bytes.npy", "rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 5, 1 << 59) == bytes(5)
+    assert error_of(os.open, mounted / "huge.h5/doubles.npy", os.O_RDONLY) == errno.EFBIG
+    assert b"2^63" in os.getxattr(mounted / "huge.h5/doubles.npy", "user.esrffs.error")
+
+
 def test_the_mount_point_may_lie_in_the_source(source: Path, tmp_path: Path) -> None:
     inside = source / "mnt"
     mounted = Mounted(source, inside, tmp_path / "log")

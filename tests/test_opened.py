@@ -109,20 +109,23 @@ def test_changed_between_listing_and_open(file: Path) -> None:
         FileView(os.open(file, os.O_RDONLY), generation, "file")
 
 
-def test_a_descriptor_is_not_closed_under_its_reader(file: Path) -> None:
+def test_a_descriptor_is_not_closed_under_its_reader(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = view(file)
     content = file.read_bytes()
+    monkeypatch.setattr(opened, "_read_cached", lambda buffer, offset: 0)  # so a thread must
 
     async def main() -> None:
-        os.posix_fadvise(opened._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-
         async def reader() -> None:
             assert bytes(await opened.read(0, 100_000)) == content
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reader)
-            await trio.lowlevel.checkpoint()
+            while not opened._readers:
+                await trio.lowlevel.checkpoint()
             opened.close()
+            os.fstat(opened._descriptor)
 
     trio.run(main)
     with pytest.raises(OSError, match="Bad file descriptor"):

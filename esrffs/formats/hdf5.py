@@ -99,7 +99,7 @@ class Hdf5Reader:
                 value = group.object.links.get_val(name)
                 return self._link(group, shown, type_, value, kinds)
         except EsrffsError as error:
-            return BrokenInfo(shown, str(error))
+            return BrokenInfo(shown, str(error), isinstance(error, ForbiddenError))
 
     def _link(self, group: Found, name: str, type_: int, value: object, kinds: _Kinds) -> LinkInfo:
         if value not in kinds:

@@ -7,11 +7,12 @@ lies past the end of a file.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from esrffs.errors import DamagedError, UnsupportedError
-from esrffs.formats.hdf5_library import h5, h5d, h5p, h5z, partial_chunks_unfiltered
+from esrffs.formats.hdf5_library import h5, h5d, h5p, h5s, h5z, partial_chunks_unfiltered
 from esrffs.formats.hdf5_links import OpenFile
 from esrffs.formats.hdf5_types import Array, ElementType
 from esrffs.model import Asked, Box, Chunked, ChunkIndex, Extent, Layout
@@ -32,7 +33,19 @@ def layout(
     plist = dataset.get_create_plist()
     if plist.get_layout() != h5d.CHUNKED or not shape:
         return Asked()
-    return _chunked(plist, element, shape, file)
+    told = _chunked(plist, element, shape, file)
+    return replace(told, indexed=False) if told.indexed and _misplaced(dataset) else told
+
+
+def _misplaced(dataset: h5d.DatasetID) -> bool:
+    """Whether libhdf5 may tell wrong places for the chunks, although it reads them right.
+
+    So it does (2.0 at least) where they are indexed by an extensible array, which turns the one
+    unlimited axis to the front: it forgets to turn it back.
+    """
+    limits = dataset.get_space().get_simple_extent_dims(True)
+    unlimited = [axis for axis, limit in enumerate(limits) if limit == h5s.UNLIMITED]
+    return len(unlimited) == 1 and unlimited != [0]
 
 
 def _chunked(
@@ -115,7 +128,8 @@ def _walked(dataset: h5d.DatasetID, shape: Sequence[int], chunk: Sequence[int]) 
         number = sum(
             at // k * step for at, (step, k) in zip(stored.chunk_offset, axes, strict=True)
         )
-        if left < 0 or not 0 <= number < total:
+        outside = any(at >= n for at, n in zip(stored.chunk_offset, shape, strict=True))
+        if left < 0 or outside or not 0 <= number < total:
             return True  # a damaged tree: what is missing then shows in the sum of sizes
         index.offsets[number] = stored.byte_offset
         index.sizes[number] = stored.size
@@ -137,6 +151,8 @@ def check_within(dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box, file: Op
             raise DamagedError(f"truncated: its values go on past the file's {size} bytes")
     elif plist.get_layout() == h5d.CHUNKED:
         chunk = plist.get_chunk()
+        if _misplaced(dataset):
+            raise DamagedError("truncated: which of its chunks are lost cannot be told")
         lost = past_the_end(_walked(dataset, shape, chunk), size).reshape(_grid(shape, chunk))
         touched = zip(box.start, box.stop, chunk, strict=True)
         if lost[tuple(slice(a // k, -(-b // k)) for a, b, k in touched)].any():

@@ -11,13 +11,18 @@ from contextlib import contextmanager
 
 # An acquisition that opens the file for writing must not fail because it is mounted here.
 os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
-# What a file's sources are is said by the file, not by the environment of whoever mounts it.
-for _prefix in ("HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"):
-    os.environ.pop(_prefix, None)
+# What a file's sources are is said by the file, not by the environment of whoever mounts it; …
+for _name in (
+    *("HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"),
+    *("HDF5_DRIVER", "HDF5_DRIVER_CONFIG", "HDF5_VOL_CONNECTOR", "HDF5_PLUGIN_PATH"),
+):
+    os.environ.pop(_name, None)
+# … and no file makes the library load code from anywhere: all filters are hdf5plugin's.
+os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
 import h5py  # noqa: E402
 import hdf5plugin  # noqa: E402, F401  (its import is what registers its filters)
-from h5py import h5, h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5r, h5s, h5t, h5z  # noqa: E402
+from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t, h5z  # noqa: E402
 
 from esrffs.errors import (  # noqa: E402
     DamagedError,
@@ -52,11 +57,15 @@ def ours(what: str) -> Iterator[None]:
         raise DamagedError(f"{what}: {text}") from error
 
 
-def open_file(path: str, degree: int = h5f.CLOSE_STRONG) -> h5f.FileID:
-    """Open without a lock; a file that a SWMR writer has, or had when it died, as its reader."""
+def open_file(path: str) -> h5f.FileID:
+    """Open without a lock; a file that a SWMR writer has, or had when it died, as its reader.
+
+    Weakly, as libhdf5 opens the sources of virtual datasets: of one file, which may be open as a
+    reader's own and as another's source, it takes no other way beside the first.
+    """
     name = os.fsencode(path)
     access = h5p.create(h5p.FILE_ACCESS)
-    access.set_fclose_degree(degree)
+    access.set_fclose_degree(h5f.CLOSE_WEAK)
     access.set_file_locking(False, True)
     with ours("cannot be opened as HDF5"):
         try:
@@ -78,11 +87,15 @@ def _open_unfinished(name: bytes, access: h5p.PropFAID) -> h5f.FileID:
 
 
 def close_file(file: h5f.FileID) -> None:
-    """Close a file and whatever is open in it, however weakly it was opened."""
+    """Close a file and whatever is open in it by this way, not by another reader's.
+
+    Objects that somebody still holds (the traceback of an error, say) go too: they would keep a
+    weakly opened file open, and HDF5 then refuses to open it otherwise.
+    """
     if file.valid:
-        for opened in h5f.get_obj_ids(file, h5f.OBJ_ALL & ~h5f.OBJ_FILE):
-            opened.close()
-        file.close()
+        for opened in (*h5f.get_obj_ids(file, h5f.OBJ_ALL & ~h5f.OBJ_FILE | h5f.OBJ_LOCAL), file):
+            while opened.valid:
+                h5i.dec_ref(opened)
 
 
 def partial_chunks_unfiltered(plist: h5p.PropDCID) -> bool:

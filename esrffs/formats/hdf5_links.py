@@ -54,8 +54,7 @@ class OpenFile:
 
 
 def _open(path: str, brand: int = 0) -> OpenFile:
-    """Files of a virtual dataset are opened weakly by libhdf5, which must find them so."""
-    file = open_file(path, h5f.CLOSE_WEAK if brand else h5f.CLOSE_STRONG)
+    file = open_file(path)
     with ours("the root group"):
         return OpenFile(
             path, file, h5g.open(file, b"/"), References(file), os.stat(path).st_size, brand

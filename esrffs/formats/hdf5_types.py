@@ -90,7 +90,8 @@ def _known(stored: h5t.TypeID) -> ElementType:
     if held.names:
         _saved(held, dict.fromkeys(leaves, 1), bool(leaves))
         repr(held).encode()  # a name that is not UTF-8 could not stand in the header
-    verbatim = not held.hasobject and stored in (memory, h5t.py_create(dtype, logical=True))
+    same = stored in (memory, h5t.py_create(dtype, logical=True))
+    verbatim = same and not held.hasobject and not _has_gaps(held)
     return ElementType(memory, held, dims, verbatim, leaves, pickled)
 
 
@@ -109,6 +110,14 @@ def _has_header(dtype: DType) -> bool:
         return bool(dtype.descr)
     except ValueError:
         return False
+
+
+def _has_gaps(dtype: DType) -> bool:
+    """Whether there are bytes between fields: those in the file are anything, h5py makes them 0."""
+    base = dtype.subdtype[0] if dtype.subdtype else dtype
+    fields = [base[name] for name in base.names or ()]
+    whole = not fields or sum(field.itemsize for field in fields) == base.itemsize
+    return not whole or any(map(_has_gaps, fields))
 
 
 def _enumeration(stored: h5t.TypeID) -> object:

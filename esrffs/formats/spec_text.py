@@ -3,16 +3,15 @@
 Decided here: which lines are scans, points and spectra.  Opening a file finds its scans; a survey
 goes once through the text of one scan; numbers are parsed when they are read.
 
-Only complete lines count: a file that is being written ends in half a number.  A last line without
-an end is complete when all its numbers are followed by a blank, or when nobody has written to the
-file for an hour.  A point is a line of as many numbers as most lines of the scan have; silx too leaves out the others.  `SpecFile` of
-silx is not used: it gives memory that nobody wrote where a line is short, 0 for nan, nothing beyond
-512 columns, and refuses what is not UTF-8; and it takes longer.
+Only complete lines count: a file that is being written ends in half a number.  A last point without
+a line end is complete when a blank follows all its numbers.  A point is a line of as many numbers
+as most lines of the scan have; silx too leaves out the others, here they are counted.  `SpecFile`
+of silx is not used: it gives memory that nobody wrote where a line is short, 0 for nan, nothing
+beyond 512 columns, and refuses what is not UTF-8; and it takes longer.
 """
 
 import os
 import re
-import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +27,6 @@ from esrffs.formats.spec_headers import Floats, number, scan_number
 CHUNK = 1 << 20  # bytes of text looked at at a time
 _BLOCK = re.compile(rb"\n#([SF])(?!\S)([^\n]{0,60})")
 _COLUMNS = re.compile(rb"^#N +(\d+)", re.MULTILINE)
-_AT_REST = 3600  # seconds without a write: no point takes longer
 _OVERLAP = 64  # bytes: as much as `_BLOCK` can match
 
 
@@ -70,6 +68,7 @@ class Survey:
     points: npt.NDArray[np.int64]  # (number of points, 2)
     spectra: npt.NDArray[np.int64]  # (number of spectra, 2)
     before: npt.NDArray[np.int64]  # how many spectra come before each point
+    left_out: int  # lines of numbers that are no points, since there are more or fewer numbers
 
     def analysers(self, told: int) -> int | None:
         """How many spectra belong to a point; None where that cannot be said.
@@ -99,8 +98,7 @@ class SpecText:
         try:
             status = os.fstat(self._fd)
             self.mtime = status.st_mtime
-            at_rest = time.time() - self.mtime > _AT_REST
-            self._end = status.st_size if at_rest else self._complete(status.st_size)
+            self._end = self._complete(status.st_size)
             self.scans = tuple(self._scans())
         except BaseException:
             self.close()
@@ -161,6 +159,7 @@ class SpecText:
             _spans(points)[regular],
             _spans(spectra),
             np.array(before, np.int64)[regular],
+            int(np.count_nonzero(~regular)),
         )
 
     def column(self, points: npt.NDArray[np.int64], column: int) -> Floats:

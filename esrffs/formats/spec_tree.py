@@ -102,11 +102,17 @@ class _ScanTree:
             _constant("title", headers.title(self._lines)),
             _constant("start_time", headers.start_time(self._lines, self._file_lines)),
             Group("instrument", tuple(self._instrument()), _nx("NXinstrument")),
-            Group("measurement", (*measurement, *self._mca_links()), _nx("NXcollection")),
+            Group("measurement", (*measurement, *self._mca_links()), self._collection()),
         ]
         if sample := tuple(self._sample()):
             members.append(Group("sample", sample, _nx("NXsample")))
         return Group(self._scan.name, tuple(members), _nx("NXentry"))
+
+    def _collection(self) -> dict[str, str]:
+        """What silx does not say: that lines of the scan are missing from its columns."""
+        count, columns = self._survey.left_out, self._survey.columns
+        told = {"left_out": f"{count} lines that do not hold {columns} numbers"} if count else {}
+        return _nx("NXcollection") | told
 
     def _instrument(self) -> Iterator[Node]:
         told = (

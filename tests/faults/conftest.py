@@ -23,7 +23,7 @@ def faulty(
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A folder with ten sound files: `good0.h5` …, each with `x`, and `words` which only a reader can read."""
+    """A folder with ten sound files: `good0.h5` …, made by `sound`."""
     folder = tmp_path / "source"
     folder.mkdir()
     for number in range(10):

@@ -2,8 +2,8 @@
 
 The program has no hooks for tests.  `program` writes a script that is `esrffs` with
 `tests.faults.installed` among the modules that the fork server loads before it makes reader
-processes; loading it there puts `open_reader` aside.  The name of a file says what happens when it is read, its content is a small
-HDF5 file.
+processes; loading it there puts `open_reader` aside.  The name of a file says what happens when it
+is read; its content is a small HDF5 file.
 """
 
 import ctypes

@@ -1,6 +1,7 @@
 """The HDF5 reader against h5py, on files of every sort, sound and damaged."""
 
 import io
+import itertools
 import json
 import math
 import os
@@ -694,3 +695,108 @@ def test_a_virtual_dataset_mapped_as_a_whole(tmp_path: Path) -> None:
 def test_errors_name_the_object(opened) -> None:
     with pytest.raises(EsrffsError, match="/no such"):
         opened("empty.h5").find("/no such")
+
+
+# ---- datatypes that numpy writes no header for as they are
+
+
+def test_fields_out_of_order_are_packed(tmp_path: Path) -> None:
+    where = {"names": ["a", "b"], "formats": ["<i4", ("<f8", (2,))], "offsets": [20, 0]}
+    stored = np.dtype({**where, "itemsize": 32})
+    values = np.zeros(3, stored)
+    values["a"], values["b"] = [1, 2, 3], np.arange(6.0).reshape(3, 2)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["table"] = values
+        file["tables"] = np.zeros(2, np.dtype((stored, (3,))))
+        file["tables"][1] = values
+    reader = Hdf5Reader(str(tmp_path / "x.h5"), None)
+    table, tables = get(reader, "table"), get(reader, "tables")
+    assert table.dtype == np.dtype([("a", "<i4"), ("b", "<f8", (2,))])
+    assert tables.dtype == table.dtype and tables.shape == (2, 3)
+    assert table["a"].tolist() == tables[1]["a"].tolist() == [1, 2, 3]
+    assert table["b"].tolist() == tables[1]["b"].tolist() == [[0, 1], [2, 3], [4, 5]]
+    np.save(io.BytesIO(), table, allow_pickle=False)
+
+
+def test_arrays_of_arrays(tmp_path: Path) -> None:
+    inner = h5py.h5t.array_create(h5py.h5t.STD_I16BE, (2, 3))
+    values = np.arange(48, dtype=">i2").reshape(2, 4, 2, 3)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        space = h5py.h5s.create_simple((2,))
+        nested = h5py.h5t.array_create(inner, (4,))
+        dataset = h5py.h5d.create(file.id, b"x", nested, space)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values, mtype=nested)
+    reader = Hdf5Reader(str(tmp_path / "x.h5"), None)
+    found = get(reader, "x")
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found, values)
+    part = reader.read("/x", Box((1, 1, 0, 1), (2, 3, 2, 3)))
+    np.testing.assert_array_equal(part, values[1:2, 1:3, :, 1:3])
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+@pytest.mark.parametrize("shape", [(4, 6), (3, 5, 4)])
+def test_chunks_lie_where_it_is_told_whatever_may_grow(
+    tmp_path: Path, version: str, shape: tuple[int, ...]
+) -> None:
+    """libhdf5 tells wrong places of chunks where an axis that is not the first is unlimited."""
+    values = np.arange(math.prod(shape), dtype="<i4").reshape(shape)
+    chunk = (2,) * len(shape)
+    path = tmp_path / "x.h5"
+    limits = list(itertools.product(*((n, n + 9, None) for n in shape)))
+    with h5py.File(path, "w", libver=(version, "latest")) as file:
+        for limit in limits:
+            file.create_dataset(str(limit), data=values, chunks=chunk, maxshape=limit)
+    content, reader, indexed = path.read_bytes(), Hdf5Reader(str(path), None), 0
+    for limit in limits:
+        info = reader.find(str(limit))
+        assert isinstance(info, DatasetInfo) and isinstance(info.layout, Chunked)
+        np.testing.assert_array_equal(get(reader, str(limit)), values)
+        if not info.layout.indexed:
+            continue
+        indexed += 1
+        grid = np.ndindex(*(-(-n // 2) for n in shape))
+        for corner, offset in zip(grid, reader.chunk_index(info.address).offsets, strict=True):
+            part = values[tuple(slice(2 * i, 2 * i + 2) for i in corner)]
+            found = np.frombuffer(content, "<i4", 2 ** len(shape), offset).reshape(chunk)
+            np.testing.assert_array_equal(found[tuple(map(slice, part.shape))], part)
+    assert indexed > len(limits) // 2
+
+
+@pytest.mark.parametrize("chunks", [None, (2,)])
+def test_bytes_between_fields_are_not_taken_from_the_file(
+    tmp_path: Path, chunks: tuple[int, ...] | None
+) -> None:
+    inner = np.dtype({"names": ["x"], "formats": ["<i2"], "offsets": [1], "itemsize": 4})
+    gaps = np.dtype({"names": ["a", "b"], "formats": ["i1", inner], "offsets": [0, 3]})
+    content = np.frombuffer(bytes(range(1, 22)), gaps)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        stored = h5py.h5t.py_create(gaps)
+        plist = h5p.create(h5p.DATASET_CREATE)
+        if chunks:
+            plist.set_chunk(chunks)
+        dataset = h5py.h5d.create(file.id, b"x", stored, h5py.h5s.create_simple((3,)), plist)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, content, mtype=stored)
+    with h5py.File(tmp_path / "x.h5") as file:
+        expected = file["x"][()]
+    reader = Hdf5Reader(str(tmp_path / "x.h5"), None)
+    info = reader.find("x")
+    assert isinstance(info, DatasetInfo)
+    assert isinstance(info.layout, Asked) or not getattr(info.layout, "indexed", True)
+    assert get(reader, "x").tobytes() == expected.tobytes()
+
+
+def test_a_linked_file_is_closed_whoever_holds_its_objects(tmp_path: Path) -> None:
+    """HDF5 refuses to open a file one way while it is open in another."""
+    with h5py.File(tmp_path / "target.h5", "w") as file:
+        file["d"], file["up"] = 1, h5py.ExternalLink("source.h5", "/nowhere")
+    with h5py.File(tmp_path / "source.h5", "w") as file:
+        file["good"], file["bad"] = (h5py.ExternalLink("target.h5", f"/{n}") for n in ("d", "none"))
+        file["round"] = h5py.ExternalLink("target.h5", "/up")
+    source = Hdf5Reader(str(tmp_path / "source.h5"), None)
+    source.listing("")
+    with pytest.raises(MissingError) as held:  # with its traceback, and what is on the stack there
+        source.find("bad")
+    target = Hdf5Reader(str(tmp_path / "target.h5"), None)
+    assert get(target, "d") == get(source, "good") == 1
+    assert held

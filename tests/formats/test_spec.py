@@ -1,6 +1,7 @@
 """Spec files, against silx (the oracle of names and values) and against the text itself."""
 
 import io
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -310,6 +311,34 @@ def test_latin_1_spoils_nothing(tmp_path: Path) -> None:
     assert values(reader, "1.1/measurement/b") == [2]
 
 
+def test_lines_that_are_no_points_are_counted(tmp_path: Path) -> None:
+    reader = opened(tmp_path, scan(b"#L a  b", b"1 2", b"3", b"4 5 6", b"7 8"))
+    assert values(reader, "1.1/measurement/a").tolist() == [1, 7]
+    told = json.loads(reader.attributes(reader.find("1.1/measurement").address))
+    assert told == {"NX_class": "NXcollection", "left_out": "2 lines that do not hold 2 numbers"}
+
+
+ROW = b"#F x\n\n" + scan(b"#N 2", b"#L a  b", b"1 2")
+
+
+@pytest.mark.parametrize("last", [b"3 4 ", b" 3 4\t", b"3 4  \r"])
+def test_a_last_point_that_lacks_its_line_end_only(tmp_path: Path, last: bytes) -> None:
+    assert values(opened(tmp_path, ROW + last), "1.1/measurement/b").tolist() == [2, 4]
+    assert same_as_silx(tmp_path / "x.dat")
+
+
+@pytest.mark.parametrize("last", [b"3 4", b"3 ", b"3 4 5 ", b"#N 2 ", b"@A 3 4 "])
+def test_a_last_line_that_may_go_on_does_not_count(tmp_path: Path, last: bytes) -> None:
+    assert values(opened(tmp_path, ROW + last), "1.1/measurement/b").tolist() == [2]
+
+
+@pytest.mark.parametrize("end", [b"KB IC Y", b"A B", b"Th X ", b"Th Xy"])
+def test_motors_that_end_in_a_single_letter(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "x.dat"
+    path.write_bytes(b"#F x\n#O0 Two Theta  " + end + b"\n#O1 A X  chi\n\n" + scan(b"#P0 1 2 3 4"))
+    assert same_as_silx(path)
+
+
 def test_line_ends_of_windows(tmp_path: Path) -> None:
     reader = opened(tmp_path, TWO_ANALYSERS.replace(b"\n", b"\r\n"))
     assert names(reader, "1.1/measurement")[:3] == ["th", "a%b", "Epoch"]
@@ -584,6 +613,8 @@ SPEC = {
     "long header, no #F": HEAD.split(b"\n", 1)[1] + b"#O2 a  b\n" * 500,
     "Latin-1": b"#F \xe9\n#E 909799770\n" + scan(b"#L \xe9", b"1"),
     "Windows": (HEAD + scan(b"#L a", b"1")).replace(b"\n", b"\r\n"),
+    "DABAX": b"#F f0.dat\n#UT Scattering factors\n#UIDL f0\n#UD\n\n#S  1  H\n#N 1\n#L f0\n 1.5\n",
+    "numbered comments": b"#F a.dat\n#U00\n#U01 From a table\n\n#S 1 K\n#N 1\n#L Z\n1\n",
     "cut in the first scan": (HEAD + scan(b"#L a", b"1"))[:-12],
 }
 OTHER = {

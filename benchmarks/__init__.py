@@ -1,0 +1,1 @@
+"""esrffs against what people use today: `make bench`."""

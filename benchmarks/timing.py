@@ -1,0 +1,105 @@
+"""Who is timed when.
+
+Decided here: everything that is compared is measured in turn, in one run, so that what else the
+machine does meets all alike; every first read is of a fresh mount; medians are taken of all rounds.
+"""
+
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import Mount, mounted, own_cpu
+from benchmarks.rows import Row, Work
+
+READ_AHEADS = {"ordinary": 128, "root": 1024}  # KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Seconds by the clock, and of processors (of all who took part)."""
+
+    wall: float
+    cpu: float
+
+
+Key = tuple[str, str, str]  # row, who, which time: ("gzip", "ordinary" or a rival, "first")
+Times = dict[Key, list[Taken]]
+
+
+def _timed(work: Work, at: Path, cpu: Callable[[], float], *, prepared: bool) -> tuple[Taken, Any]:
+    go = work(at) if prepared else partial(work, at)
+    gc.collect()
+    before, start = cpu(), time.perf_counter()
+    result = go()
+    wall = time.perf_counter() - start
+    return Taken(wall, cpu() - before), result
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return bool(one == other)
+
+
+class Clock:
+    """Runs rows and keeps what they took."""
+
+    def __init__(self, source: Path, scratch: Path, told: Callable[[str], None]) -> None:
+        self.times: Times = defaultdict(list)
+        self.peaks: dict[str, list[float]] = defaultdict(list)  # MiB, by name of a group
+        self._source = source
+        self._scratch = scratch
+        self._told = told
+
+    def round(self, name: str, rows: Sequence[Row]) -> None:
+        """All rows once, in a fresh mount of each kind."""
+        with (
+            mounted(
+                self._source, self._scratch / "a", f"read_ahead={READ_AHEADS['ordinary']}"
+            ) as a,
+            mounted(self._source, self._scratch / "b", f"read_ahead={READ_AHEADS['root']}") as b,
+        ):
+            for row in rows:
+                self._told(f"{name}: {row.name}")
+                self._row(row, {"ordinary": a, "root": b})
+            self.peaks[name].append(max(a.peak(), b.peak()))
+
+    def _row(self, row: Row, mounts: Mapping[str, Mount]) -> None:
+        for rival in row.rivals:
+            taken, expected = _timed(rival.work, self._source, own_cpu, prepared=row.prepared)
+            self.times[row.name, rival.name, "first"].append(taken)
+        for kind, mount in mounts.items():
+            self._ours(row, kind, mount, expected)
+
+    def _ours(self, row: Row, kind: str, mount: Mount, expected: Any) -> None:
+        def cpu() -> float:
+            return own_cpu() + mount.cpu()
+
+        taken, result = _timed(row.ours, mount.path, cpu, prepared=row.prepared)
+        if row.alike and not _same(result, expected):
+            raise AssertionError(f"{row.name}: not what {row.rivals[-1].name} reads")
+        self.times[row.name, kind, "first"].append(taken)
+        if row.again is not None:
+            del result
+            taken, _ = _timed(row.again.work, self._source, own_cpu, prepared=False)
+            self.times[row.name, row.again.name, "again"].append(taken)
+            taken, _ = _timed(row.ours, mount.path, cpu, prepared=False)
+            self.times[row.name, kind, "again"].append(taken)
+
+
+def middle(taken: Sequence[Taken]) -> Taken:
+    return Taken(median(t.wall for t in taken), median(t.cpu for t in taken))
+
+
+def least(taken: Sequence[Taken]) -> Taken:
+    return Taken(min(t.wall for t in taken), min(t.cpu for t in taken))

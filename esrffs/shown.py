@@ -1,0 +1,40 @@
+"""What the mount's options change in the status of every node, and how long it may be believed.
+
+Decided here: `uid gid umask fmask dmask entry_timeout attr_timeout negative_timeout`.  Rights are
+changed only as they are shown: what the daemon itself may read is what its user may.
+"""
+
+import stat
+from dataclasses import dataclass, replace
+
+from esrffs.nodes import Stat
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Timeouts in seconds; None: as in the source.  `fmask` and `dmask` are octal bits to clear."""
+
+    entry_timeout: float = 1.0
+    attr_timeout: float = 1.0
+    negative_timeout: float = 0.0
+    uid: int | None = None
+    gid: int | None = None
+    fmask: int | None = None
+    dmask: int | None = None
+
+    def status(self, status: Stat) -> Stat:
+        """As the user will see it."""
+        return replace(
+            status,
+            mode=self._mode(status.mode),
+            uid=status.uid if self.uid is None else self.uid,
+            gid=status.gid if self.gid is None else self.gid,
+        )
+
+    def _mode(self, mode: int) -> int:
+        """Masks replace the source's bits, as they do in vfat(5); programs stay executable."""
+        if stat.S_ISDIR(mode) and self.dmask is not None:
+            return stat.S_IFDIR | 0o555 & ~self.dmask
+        if stat.S_ISREG(mode) and self.fmask is not None:
+            return stat.S_IFREG | (0o444 | mode & 0o111) & ~self.fmask
+        return mode

@@ -1,0 +1,218 @@
+"""corrections: any bytes of any output are those of the whole-array formula; no mount, no files."""
+
+from dataclasses import dataclass
+from itertools import accumulate
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from esrffs import corrections
+from esrffs.cache import Cache
+from esrffs.corrections import Corrected, Supplies, corrected_array
+from esrffs.roles import Correction, Flat, Output, Part, Reduced, Stretch
+from tests.test_corrected_scans import f32
+from tests.test_flatfield import DTYPES, same, whole
+
+
+@dataclass
+class ArrayFrames:
+    array: np.ndarray
+    reads: list[int]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    async def read(self, first: int, last: int) -> np.ndarray:
+        await trio.lowlevel.checkpoint()
+        self.reads.append(last - first)
+        return self.array.reshape(-1)[first:last]
+
+
+class FakeSupplies(Supplies):
+    """Arrays in memory by path."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], pixels: int, cache: int = 1 << 20) -> None:
+        async def locate(path: str) -> object:
+            return SimpleNamespace(key=path.encode())
+
+        shared = SimpleNamespace(cache=Cache(cache), ahead=lambda *_: None)
+        super().__init__(shared, locate, pixels)  # type: ignore[arg-type]  # all that it uses
+        self.reads: list[int] = []
+        self._fake = {path: ArrayFrames(array, self.reads) for path, array in arrays.items()}
+
+    async def frames(self, path: str) -> ArrayFrames:  # type: ignore[override]
+        return self._fake[path]
+
+    def hold(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def reduce(frames: Reduced, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    runs = [f32(arrays[part.path][part.first : part.last]) for part in frames.parts]
+    run = np.concatenate(runs)
+    one = np.mean(run, axis=0) if frames.reduction == "mean" else np.median(run, axis=0)
+    return one if frames.divisor == 1 else one / np.float32(frames.divisor)
+
+
+@st.composite
+def outputs(draw):
+    shape = draw(st.tuples(st.integers(1, 4), st.integers(2, 5)))
+    arrays: dict[str, np.ndarray] = {}
+
+    def part(most: int) -> Part:
+        path = f"array {len(arrays)}"
+        dtype = draw(st.sampled_from(DTYPES))
+        arrays[path] = draw(hnp.arrays(dtype, (draw(st.integers(1, most)), *shape)))
+        first = draw(st.integers(0, len(arrays[path]) - 1))
+        return Part(path, first, draw(st.integers(first + 1, len(arrays[path]))))
+
+    def reduced() -> Reduced:
+        parts = tuple(part(4) for _ in range(draw(st.integers(1, 2))))
+        reduction = draw(st.sampled_from(["mean", "median"]))
+        return Reduced(parts, reduction, draw(st.sampled_from([1, 1, 20])))
+
+    numbers = st.integers(-(10**15), 10**15) | st.integers(-3, 12) | st.floats(-3, 12)
+    at = draw(st.lists(numbers.map(float), min_size=1, max_size=4, unique=True).map(sorted))
+    method = draw(st.sampled_from(["linear", "nearest", "first"]))
+    nan = draw(st.none() | st.just(1.0))
+    flats = tuple(Flat(abscissa, reduced()) for abscissa in at)
+    correction = Correction(reduced(), flats, method, nan)
+    raw = [
+        Stretch(part(3), float(draw(st.integers(-2, 9)))) for _ in range(draw(st.integers(1, 3)))
+    ]
+    frames = sum(stretch.part.last - stretch.part.first for stretch in raw)
+    return Output("x", (frames, *shape), tuple(raw), correction), arrays
+
+
+def expected(output: Output, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    flats = [reduce(flat.frames, arrays) for flat in output.correction.flats]
+    dark = reduce(output.correction.dark, arrays)
+    at = [flat.abscissa for flat in output.correction.flats]
+    made = []
+    for stretch in output.raw:
+        raw = arrays[stretch.part.path][stretch.part.first : stretch.part.last]
+        where = [stretch.abscissa + k for k in range(len(raw))]
+        method, nan = output.correction.method, output.correction.nan
+        made.append(whole(raw, where, dark, flats, at, method, nan))
+    return np.concatenate(made)
+
+
+@settings(deadline=None, max_examples=150)
+@given(outputs(), st.data())
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the oracle
+def test_any_bytes_of_any_output(drawn, data) -> None:
+    output, arrays = drawn
+    with np.errstate(all="ignore"):
+        array = expected(output, arrays)
+    first, last = sorted(data.draw(st.tuples(*[st.integers(0, array.size)] * 2)))
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, array.nbytes)] * 2)))
+    supplies = FakeSupplies(arrays, array[0].size)
+
+    async def read() -> tuple[bytes, bytes, bytes]:
+        run = bytes(await Corrected(output, supplies).run(first, last)) if first < last else b""
+        made = corrected_array(output, supplies, b"key")
+        part = bytes(await made.read(start, stop)) if start < stop else b""
+        return run, part, bytes(await made.read(0, array.nbytes))
+
+    at_once = corrections._AT_ONCE
+    corrections._AT_ONCE = data.draw(st.sampled_from([1, 50, at_once]))  # bands of the median
+    try:
+        run, part, everything = trio.run(read)
+    finally:
+        corrections._AT_ONCE = at_once
+    assert same(np.frombuffer(run, "f4"), array.reshape(-1)[first:last])
+    assert same(np.frombuffer(everything, "f4"), array.reshape(-1))
+    assert part == everything[start:stop]
+
+
+def scan(frames: int, pixels: int) -> tuple[Output, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: rng.integers(0, 999, (count, 1, pixels)).astype("u2")
+        for name, count in (("raw", frames), ("dark", 5), ("one", 6), ("two", 7))
+    }
+    flats = tuple(
+        Flat(at, Reduced((Part(name, 0, len(arrays[name])),), "median"))
+        for at, name in ((0.0, "one"), (frames - 1.0, "two"))
+    )
+    correction = Correction(Reduced((Part("dark", 0, 5),), "mean"), flats)
+    raw = (Stretch(Part("raw", 0, frames), 0.0),)
+    return Output("x", (frames, 1, pixels), raw, correction), arrays
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_read_costs_what_is_under_it_and_flats_once() -> None:
+    output, arrays = scan(40, 1 << 20)
+    supplies = FakeSupplies(arrays, 1 << 20, cache=64 << 20)
+
+    async def read() -> None:
+        array = corrected_array(output, supplies, b"key")
+        await array.read(21 << 22, (21 << 22) + 100)
+        assert sum(supplies.reads) == (1 + 5 + 6 + 7) << 20
+        supplies.reads.clear()
+        await array.read((30 << 22) + 5, (30 << 22) + 7)
+        assert sum(supplies.reads) == 1 << 20
+        supplies.reads.clear()
+        await array.read((30 << 22) + 5, (30 << 22) + 7)
+        assert not supplies.reads
+
+    trio.run(read)
+
+
+def test_readers_at_once_share_the_work() -> None:
+    output, arrays = scan(4, 1 << 20)
+    supplies = FakeSupplies(arrays, 1 << 20, cache=64 << 20)
+    with np.errstate(all="ignore"):
+        array = expected(output, arrays)
+    contents = []
+
+    async def read(made) -> None:
+        contents.append(bytes(await made.read(0, array.nbytes)))
+
+    async def main() -> None:
+        made = corrected_array(output, supplies, b"key")
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(read, made)
+
+    trio.run(main)
+    assert sum(supplies.reads) == (4 + 5 + 6 + 7) << 20
+    assert all(same(np.frombuffer(c, "f4"), array.reshape(-1)) for c in contents)
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+def test_who_gives_up_spoils_nothing(moment: int) -> None:
+    """A reader is cancelled at its n-th pause; the next one gets the right bytes."""
+    output, arrays = scan(2, 1000)
+    supplies = FakeSupplies(arrays, 1000)
+    with np.errstate(all="ignore"):
+        array = expected(output, arrays)
+    pauses = accumulate(iter(lambda: 1, 0))
+
+    async def main() -> bytes:
+        made = corrected_array(output, supplies, b"key")
+        with trio.CancelScope() as scope:
+            frames = supplies._fake["one"], supplies._fake["dark"], supplies._fake["raw"]
+            for one in frames:
+                original = one.read
+
+                async def read(first, last, original=original):
+                    if next(pauses) == moment:
+                        scope.cancel()
+                    return await original(first, last)
+
+                one.read = read
+            await made.read(0, array.nbytes)
+        return bytes(await made.read(0, array.nbytes))
+
+    content = trio.run(main)
+    assert same(np.frombuffer(content, "f4"), array.reshape(-1))

@@ -1,0 +1,628 @@
+"""Attacks on a mount: each is refused with the right errno, and shows nothing of the secret.
+
+`shared_mount` is the mount that a root daemon makes for everybody.  A test that swaps things while
+they are read shows the guard that has no race; one that calls `sandbox` or `Folders` directly
+shows one guard alone, so that it fails when that one is taken out, whatever stands behind it.
+"""
+
+import errno
+import json
+import os
+import pwd
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from esrffs import rights, sandbox
+from esrffs.errors import EsrffsError, ForbiddenError
+from esrffs.folders import Folders
+from tests.conftest import Mounted, MountFactory
+from tests.test_daemon import as_nobody, esrffs
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+landlock = pytest.mark.skipif(sandbox.landlock_version() < 3, reason="no Landlock in this kernel")
+
+SECRET = b"the secret".ljust(512, b"!")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that everyone may enter, unlike pytest's own."""
+    path = Path(f"/tmp/esrffs-security-{os.getpid()}")
+    path.mkdir(mode=0o755)
+    path.chmod(0o755)
+    yield path
+    subprocess.run(["umount", "-l", path / "mnt"], check=False, stderr=subprocess.DEVNULL)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def source(place: Path) -> Path:
+    """`source/data.h5` with the numbers 0 … 9, and outside of it `secret.raw` and `secret.h5`."""
+    folder = place / "source"
+    folder.mkdir()
+    with h5py.File(folder / "data.h5", "w") as file:
+        file["x"] = np.arange(10)
+    with h5py.File(place / "secret.h5", "w") as file:
+        file["x"] = np.frombuffer(SECRET, "u1")
+        file["words"] = np.array([SECRET.decode()], dtype=h5py.string_dtype())
+    (place / "secret.raw").write_bytes(SECRET)
+    (place / "mnt").mkdir()
+    return folder
+
+
+@pytest.fixture
+def shared_mount(place: Path, source: Path, mount: MountFactory) -> Callable[..., Mounted]:
+    """Mounts the source for everybody at `place/mnt`."""
+
+    def mounted(*options: str) -> Mounted:
+        made = Mounted(source, place / "mnt", place / "log", "-o", "allow_other", *options)
+        mounts.append(made)
+        return made
+
+    mounts: list[Mounted] = []
+    yield mounted  # type: ignore[misc]
+    for made in mounts:
+        made.unmount()
+
+
+def code_of(path: Path) -> int:
+    """The errno of reading this, file or directory; 0: none."""
+    try:
+        if path.is_dir():
+            os.listdir(path)
+        else:
+            path.read_bytes()
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+def everything(path: Path) -> bytes:
+    """All that can be had below a directory: names, link texts, contents, extended attributes."""
+    found = []
+    for folder, names, files in os.walk(path):
+        for name in [*names, *files]:
+            one = Path(folder, name)
+            found.append(os.fsencode(name))
+            try:
+                found += [
+                    os.getxattr(one, name, follow_symlinks=False) for name in os.listxattr(one)
+                ]
+                found.append(os.fsencode(os.readlink(one)) if one.is_symlink() else b"")
+                if stat.S_ISREG(one.stat().st_mode):
+                    found.append(one.read_bytes())
+            except OSError:
+                continue
+    return b"\n".join(found)
+
+
+# Out of the source
+
+
+def attacks(folder: Path, secret: str, raw: str) -> list[str]:
+    """Fill `attack.h5` with all ways to name other files; returns the files to be read."""
+    with h5py.File(folder / "attack.h5", "w") as file:
+        file["external"] = h5py.ExternalLink(secret, "/x")
+        file["group"] = h5py.ExternalLink(secret, "/")
+        file["soft"] = h5py.SoftLink("/external")
+        layout = h5py.VirtualLayout((512,), "u1")
+        layout[:] = h5py.VirtualSource(secret, "x", (512,))
+        file.create_virtual_dataset("virtual", layout)
+        part = h5py.VirtualLayout((512,), "u1")
+        part[:256] = h5py.VirtualSource(secret, "x", (512,))[:256]
+        file.create_virtual_dataset("part", part)
+        frames = h5py.VirtualLayout((4, 128), "u1")
+        frames[:] = h5py.VirtualSource(secret, "x", (4, 128))
+        file.create_virtual_dataset("frames", frames)
+        words = h5py.VirtualLayout((1,), h5py.string_dtype())
+        words[:] = h5py.VirtualSource(secret, "words", (1,))
+        file.create_virtual_dataset("strings", words)
+        file.create_dataset("raw", (512,), "u1", external=[(raw, 0, 512)])
+    with h5py.File(folder / "second.h5", "w") as file:  # one step further
+        layout = h5py.VirtualLayout((512,), "u1")
+        layout[:] = h5py.VirtualSource("attack.h5", "virtual", (512,))
+        file.create_virtual_dataset("chained", layout)
+        file["far"] = h5py.ExternalLink("attack.h5", "/external")
+    (folder / "attack.edf").write_text(
+        "{\nEDF_DataFormatVersion = 2.40 ;\nEDF_DataBlockID = 0.Image.Psd ;\n"
+        f"EDF_BinaryFileName = {raw} ;\nEDF_BinaryFilePosition = 0 ;\nEDF_BinaryFileSize = 512 ;\n"
+        "Dim_1 = 512 ;\nDim_2 = 1 ;\nDataType = UnsignedByte ;\nSize = 512 ;\n"
+        "ByteOrder = LowByteFirst ;\n}\n".ljust(1024)
+    )
+    names = ("virtual.npy", "part.npy", "frames.npy", "strings", "raw.npy")
+    return [*(f"attack.h5/{name}" for name in names), "second.h5/chained.npy"]
+
+
+@pytest.mark.parametrize("way", ["relative", "absolute", "symlink", "folder"])
+def test_nothing_in_a_file_leads_out(
+    source: Path, place: Path, shared_mount: Callable[..., Mounted], way: str
+) -> None:
+    before = {"relative": "../", "absolute": f"{place}/", "symlink": "", "folder": "up/"}[way]
+    if way == "symlink":
+        (source / "secret.h5").symlink_to("../secret.h5")
+        (source / "secret.raw").symlink_to("../secret.raw")
+    if way == "folder":
+        (source / "up").symlink_to("..")
+    targets = attacks(source, f"{before}secret.h5", f"{before}secret.raw")
+    mounted = shared_mount()
+    mounted.expect("EACCES")
+    for target in targets:
+        assert code_of(mounted / target) == errno.EACCES, target
+    assert SECRET[:10] not in everything(mounted.path / "attack.h5")
+    assert SECRET[:10] not in everything(mounted.path / "attack.edf")
+    assert SECRET[:10] not in everything(mounted.path / "second.h5")
+    assert np.load(mounted / "data.h5/x.npy").tolist() == list(range(10))
+
+
+def test_the_same_ways_lead_where_they_may(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    shutil.copy(source.parent / "secret.h5", source / "open.h5")
+    shutil.copy(source.parent / "secret.raw", source / "open.raw")
+    targets = [
+        target.replace("strings", "strings.npy")
+        for target in attacks(source, "open.h5", "open.raw")
+    ]
+    targets.remove("attack.h5/frames.npy")  # whose source has another shape
+    mounted = shared_mount()
+    for target in targets:
+        assert code_of(mounted / target) == 0, target
+
+
+def test_symlinks_of_a_shared_source_stay_links(
+    source: Path, place: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    (source / "out.raw").symlink_to(place / "secret.raw")
+    (source / "out").symlink_to(place)
+    (source / "etc").symlink_to("/etc")
+    mounted = shared_mount()
+    for name in ("out.raw", "out", "etc"):
+        assert (mounted / name).is_symlink(), "the kernel, not the daemon, follows it"
+    for path in ("..", "x/../../secret.raw", "data.h5/../../secret.raw", "data.h5/%2E%2E"):
+        assert code_of(mounted.path / "y" / path) == errno.ENOENT
+
+
+# Others' files in the source: a daemon of root must not read them for a stranger
+
+
+@as_root
+def test_what_a_stranger_may_not_read_he_may_not_read_by_reference(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    (source / "mine").mkdir()
+    (source / "private").mkdir(mode=0o700)
+    shutil.copy(source.parent / "secret.h5", source / "mine/hidden.h5")
+    shutil.copy(source.parent / "secret.raw", source / "mine/hidden.raw")
+    for name in ("hidden.h5", "hidden.raw"):
+        (source / "mine" / name).chmod(0o600)
+    shutil.copy(source.parent / "secret.h5", source / "private/open.h5")
+    shutil.copy(source.parent / "secret.raw", source / "private/open.raw")
+    strange = pwd.getpwnam("nobody")
+    targets = []
+    for number, (h5, raw) in enumerate(
+        [("../mine/hidden.h5", "../mine/hidden.raw"), ("../private/open.h5", "../private/open.raw")]
+    ):
+        folder = source / f"stranger{number}"
+        folder.mkdir()
+        targets += [f"{folder.name}/{name}" for name in attacks(folder, h5, raw)]
+        for path in folder.iterdir():
+            os.chown(path, strange.pw_uid, strange.pw_gid)
+    mounted = shared_mount()
+    mounted.expect("EACCES")
+    for target in targets:
+        done = as_nobody("cat", mounted / target)
+        assert "Permission denied" in done.stderr, target
+        assert SECRET.decode()[:10] not in done.stdout
+    for folder in ("stranger0", "stranger1"):
+        assert SECRET[:10] not in everything(mounted / folder / "attack.edf")
+
+
+@as_root
+def test_a_series_is_as_private_as_its_most_private_member(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    for number in range(3):
+        header = (
+            "{\nHeaderID = EH:000001:000000:000000 ;\nImage = 1 ;\nByteOrder = LowByteFirst ;\n"
+        )
+        header += "DataType = UnsignedByte ;\nDim_1 = 16 ;\nDim_2 = 32 ;\nSize = 512 ;\n"
+        path = source / f"a_{number:04}.edf"
+        path.write_bytes((header.ljust(1022) + "}\n").encode() + SECRET)
+        path.chmod(0o644 if number else 0o600)
+    mounted = shared_mount()
+    shown = "scan_0/instrument/detector_0/data.npy"
+    assert as_nobody("cat", mounted / "a_0001.edf" / shown).returncode == 0
+    for name in ("a_0000.edf", "a_####.edf"):
+        refused = as_nobody("cat", mounted / name / shown)
+        assert "Permission denied" in refused.stderr, name
+    assert np.load(mounted / "a_####.edf" / shown).shape == (3, 32, 16)
+
+
+def status(mode: int, uid: int = 1, gid: int = 1, mtime: int = 0) -> os.stat_result:
+    ten = (stat.S_IFREG | mode, 1, 1, 1, uid, gid, 0, mtime, mtime, mtime)
+    return os.stat_result(ten, {"st_mtime_ns": mtime * 10**9})
+
+
+@pytest.mark.parametrize(
+    ("holder", "other", "may"),
+    [
+        (status(0o600), status(0o600), True),
+        (status(0o644), status(0o600), False),
+        (status(0o600), status(0o644), True),
+        (status(0o640), status(0o640, gid=2), False),
+        (status(0o600), status(0o600, uid=2), False),
+        (status(0o644), status(0o644, uid=2, gid=2), True),
+        (status(0o644), status(0o604, uid=2), False),
+        (status(0o440), status(0o460), True),
+    ],
+)
+def test_who_may_read_one_may_read_the_other(
+    holder: os.stat_result, other: os.stat_result, may: bool
+) -> None:
+    assert rights.covers(holder, other) is may
+
+
+def test_the_narrowest_mode() -> None:
+    def mode(*statuses: os.stat_result) -> str:
+        return oct(stat.S_IMODE(rights.narrowest(statuses).st_mode))
+
+    assert mode(status(0o644)) == "0o644"
+    assert mode(status(0o644), status(0o640)) == "0o640"
+    assert mode(status(0o644, mtime=1), status(0o640, gid=2)) == "0o600"
+    assert mode(status(0o644, mtime=1), status(0o644, uid=2, gid=2)) == "0o444"
+    assert mode(status(0o600, mtime=1), status(0o600, uid=2)) == "0o0"
+
+
+# Races between check and use
+
+
+def swapping(path: Path, one: str, other: str, end: threading.Event) -> threading.Thread:
+    """A thread that makes `path` a link to one, then to the other, and so on."""
+
+    def swap() -> None:
+        turn = 0
+        spare = path.with_name(path.name + ".new")
+        while not end.is_set():
+            turn += 1
+            spare.symlink_to((one, other)[turn % 2])
+            os.replace(spare, path)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    return thread
+
+
+def test_a_link_swapped_while_a_file_is_opened(source: Path, place: Path) -> None:
+    (source / "open.raw").write_bytes(b"open")
+    (source / "swapped").symlink_to("open.raw")
+    folders = Folders(str(source), confined=True)
+    end = threading.Event()
+    thread = swapping(source / "swapped", "open.raw", "../secret.raw", end)
+    seen = {b"open": 0, b"refused": 0}
+    try:
+        for _ in range(2000):
+            try:
+                descriptor = folders.open("swapped")
+            except ForbiddenError:
+                seen[b"refused"] += 1
+            else:
+                seen[os.pread(descriptor, 100, 0)] += 1
+                os.close(descriptor)
+    finally:
+        end.set()
+        thread.join()
+    assert min(seen.values()) > 0, "both were met"
+
+
+def test_a_folder_swapped_for_a_link_while_it_is_listed(source: Path, place: Path) -> None:
+    (source / "plain").mkdir()
+    (source / "plain/own").touch()
+    (place / "outside").mkdir()
+    (place / "outside/foreign").touch()
+    (source / "swapped").symlink_to("plain")
+    folders = Folders(str(source), confined=True)
+    end = threading.Event()
+    thread = swapping(source / "swapped", "plain", "../outside", end)
+    found = {"own": 0}
+    refused = 0
+    try:
+        for _ in range(2000):
+            try:
+                for entry in folders._scan("swapped"):
+                    found[entry.name] += 1
+            except EsrffsError:
+                refused += 1
+    finally:
+        end.set()
+        thread.join()
+    assert found["own"] > 0
+    assert refused > 0
+
+
+def test_a_link_swapped_under_a_reader(
+    source: Path, place: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    """libhdf5 opens by name: what check and open disagree about, Landlock decides."""
+    if sandbox.landlock_version() == 0:
+        pytest.skip("no Landlock in this kernel")
+    with h5py.File(source / "innocent.h5", "w") as file:
+        file["x"] = np.zeros(512, "u1")
+        file["words"] = np.array(["nothing"], dtype=h5py.string_dtype())
+    (source / "innocent.raw").write_bytes(bytes(512))
+    (source / "swapped.h5").symlink_to("innocent.h5")
+    (source / "swapped.raw").symlink_to("innocent.raw")
+    targets = attacks(source, "swapped.h5", "swapped.raw")
+    mounted = shared_mount("-o", "attr_timeout=0,entry_timeout=0")
+    mounted.expect("attack", "second")
+    end = threading.Event()
+    threads = [
+        swapping(source / "swapped.h5", "innocent.h5", "../secret.h5", end),
+        swapping(source / "swapped.raw", "innocent.raw", "../secret.raw", end),
+    ]
+    seen = set()
+    stop = time.monotonic() + 8
+    tries = 0
+    try:
+        while tries < 2000 and time.monotonic() < stop:
+            for target in targets:
+                tries += 1
+                os.utime(source / target.partition("/")[0])  # so that nothing is remembered
+                try:
+                    content = (mounted / target).read_bytes()
+                except OSError as error:
+                    seen.add(error.errno)
+                else:
+                    assert SECRET[:10] not in content
+                    seen.add(0)
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
+    assert {0, errno.EACCES} <= seen
+
+
+# What a reader process may do, whatever it is made to try
+
+
+def confined(body: str, folder: Path | None) -> str:
+    """What a process prints that entered the sandbox and then runs this."""
+    program = textwrap.dedent(
+        f"""
+        import os, socket
+        from esrffs import sandbox
+        sandbox.enter(512 << 20, {str(folder) if folder else None!r})
+        def tried(function, *arguments):
+            try:
+                function(*arguments)
+            except OSError as error:
+                print(error.errno)
+            else:
+                print(0)
+        """
+    ) + textwrap.dedent(body)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@landlock
+def test_a_confined_reader_reads_beneath_the_source_only(source: Path, place: Path) -> None:
+    told = confined(
+        f"""
+        for path in ("/etc/shadow", "/etc/passwd", "{place}/secret.raw", "/proc/1/environ"):
+            tried(open, path, "rb")
+        tried(os.listdir, "{place}")
+        tried(open, "{source}/../secret.raw")
+        tried(open, "{source}/data.h5", "rb")
+        tried(os.listdir, "{source}")
+        import decimal, wave, lzma, h5py  # libraries are still found
+        """,
+        source,
+    )
+    assert told.split() == [str(errno.EACCES)] * 6 + ["0", "0"]
+
+
+@landlock
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_reader_changes_nothing(source: Path, shared: bool) -> None:
+    told = confined(
+        f"""
+        tried(open, "{source}/data.h5", "r+b")
+        tried(open, "{source}/new", "wb")
+        tried(os.truncate, "{source}/data.h5", 0)
+        tried(os.unlink, "{source}/data.h5")
+        tried(os.mkdir, "{source}/new")
+        tried(os.rmdir, "{source}")
+        tried(os.symlink, "x", "{source}/new")
+        tried(os.mkfifo, "{source}/new")
+        tried(open, "/tmp/esrffs-was-here", "wb")
+        tried(os.execv, "/bin/true", ["true"])
+        tried(open, "/dev/null", "wb")
+        """,
+        source if shared else None,
+    )
+    assert told.split() == [str(errno.EACCES)] * 10 + ["0"]
+
+
+@landlock
+def test_a_reader_reaches_no_network_and_signals_nobody(source: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        told = confined(
+            f"""
+            tried(socket.create_connection, ("127.0.0.1", {port}), 2)
+            tried(os.kill, {os.getpid()}, 0)
+            """,
+            source,
+        ).split()
+    if sandbox.landlock_version() >= 4 or os.geteuid() == 0:
+        assert told[0] in {str(errno.EACCES), str(errno.ENETUNREACH), str(errno.EPERM)}
+    if sandbox.landlock_version() >= 6:
+        assert told[1] == str(errno.EPERM)
+
+
+def test_a_reader_gains_no_rights_and_keeps_one(source: Path) -> None:
+    told = confined("print(open('/proc/self/status').read())", source)
+    fields = dict(line.split(":\t", 1) for line in told.splitlines() if ":\t" in line)
+    assert fields["NoNewPrivs"] == "1"
+    for name in ("CapPrm", "CapEff"):
+        assert int(fields[name], 16) & ~(1 << 2) == 0, "CAP_DAC_READ_SEARCH at the most"
+    assert int(fields["CapInh"], 16) == int(fields["CapAmb"], 16) == 0
+
+
+def test_the_readers_of_a_mount_are_confined(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    from tests.faults.test_readers import workers
+
+    mounted = shared_mount()
+    found = workers(mounted)
+    assert found
+    for pid in found:
+        fields = dict(
+            line.split(":\t", 1)
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+            if ":\t" in line
+        )
+        assert fields["NoNewPrivs"] == "1"
+        assert int(fields["CapEff"], 16) & ~(1 << 2) == 0
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+
+
+def test_a_source_that_was_put_back_is_read_again(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    """The sandbox of a reader knows the source by its inode, which is another one then."""
+    with h5py.File(source / "words.h5", "w") as file:
+        file["w"] = np.array(["a", "b"], dtype=h5py.string_dtype())
+    mounted = shared_mount("-o", "attr_timeout=0,entry_timeout=0")
+    assert np.load(mounted / "words.h5/w.npy").tolist() == ["a", "b"]
+    away = source.with_name("away")
+    source.rename(away)
+    mounted.expect("words.h5")
+    assert code_of(mounted / "words.h5/w.npy") != 0
+    shutil.copytree(away, source)
+    assert np.load(mounted / "words.h5/w.npy").tolist() == ["a", "b"]
+
+
+# What stands in files and in the environment
+
+
+def test_control_characters_do_no_harm(source: Path, mount: MountFactory) -> None:
+    evil = "a\nERROR forged\x1b[2J\x07\u202e"
+    with h5py.File(source / "evil.h5", "w") as file:
+        file[evil] = 1
+        file[evil].attrs[evil] = evil
+        file.attrs["bytes"] = np.bytes_(b"\x00\x1b\xff" * 3)
+    (source / f"{evil}.h5").write_bytes((source / "evil.h5").read_bytes()[:600])
+    mounted = mount(source)
+    texts = [path.read_text() for path in (mounted / "evil.h5").glob("*.json")]
+    assert len(texts) == 2
+    for text in texts:
+        assert isinstance(json.loads(text), dict)
+        assert not any(c < " " and c != "\n" for c in text), "escaped in JSON"
+    assert evil in [key for text in texts for key in json.loads(text)]
+    with pytest.raises(OSError):
+        os.listdir(mounted / f"{evil}.h5")
+    mounted.expect("forged")
+    log = mounted.log.read_text()
+    assert not any(c != "\n" and not c.isprintable() for c in log)
+    assert not any(line.startswith("ERROR") for line in log.splitlines())
+
+
+def test_plugins_and_prefixes_of_the_environment_are_not_used(
+    source: Path, place: Path, mount: MountFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins = place / "plugins"
+    plugins.mkdir()
+    trace = place / "was-loaded"
+    code = """
+        int creat(const char *, int);
+        __attribute__((constructor)) void loaded(void) { creat("%s", 0644); }
+    """
+    (place / "p.c").write_text(code % trace)
+    compiler = shutil.which("cc") or pytest.skip("no C compiler")
+    library = plugins / "libevil.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, place / "p.c"], check=True)
+    with h5py.File(source / "filtered.h5", "w") as file:
+        file.create_dataset("x", data=np.arange(100), chunks=(10,), compression="gzip")
+    content = bytearray((source / "filtered.h5").read_bytes())
+    where = content.find(b"deflate\0")
+    if where > 0:  # an unknown filter, so that the library goes and looks for a plugin
+        content[where - 8 : where - 6] = (30_001).to_bytes(2, "little")
+    (source / "filtered.h5").write_bytes(content)
+    for name in ("HDF5_PLUGIN_PATH", "HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"):
+        monkeypatch.setenv(name, str(plugins))
+    mounted = mount(source)
+    mounted.expect("filtered")
+    code_of(mounted / "filtered.h5/x.npy")
+    assert not trace.exists(), "code from HDF5_PLUGIN_PATH ran"
+
+
+# Users
+
+
+@as_root
+def test_another_user_in_a_private_mount(source: Path, place: Path) -> None:
+    assert esrffs(source, place / "mnt").returncode == 0
+    for command in ("ls", "cat"):
+        assert "Permission denied" in as_nobody(command, place / "mnt/data.h5").stderr
+    assert "Permission denied" in as_nobody("ls", "-d", place / "mnt/.").stderr
+    assert esrffs("-u", place / "mnt").returncode == 0
+
+
+def as_user(path: Path, uid: int, gid: int, *groups: int) -> bool:
+    """May a user with these ids read it?"""
+    done = subprocess.run(
+        ["cat", path],
+        capture_output=True,
+        timeout=20,
+        check=False,
+        user=uid,
+        group=gid,
+        extra_groups=groups,
+        cwd="/",
+    )
+    return done.returncode == 0
+
+
+@as_root
+def test_owner_group_and_supplementary_groups(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    path = source / "grouped.h5"
+    shutil.copy(source / "data.h5", path)
+    os.chown(path, 4001, 5001)
+    mounted = shared_mount("-o", "attr_timeout=0,entry_timeout=0")
+    shown = mounted / "grouped.h5/x.npy"
+    for mode, owner, group, other in [
+        (0o400, True, False, False),
+        (0o440, True, True, False),
+        (0o040, False, True, False),
+        (0o044, False, True, True),
+        (0o404, True, False, True),
+        (0o000, False, False, False),
+    ]:
+        path.chmod(mode)
+        assert as_user(shown, 4001, 1) is owner, oct(mode)
+        assert as_user(shown, 4002, 5001) is group, oct(mode)
+        assert as_user(shown, 4002, 1, 5001) is group, f"{mode:o}, by a supplementary group"
+        assert as_user(shown, 4002, 1, 5002) is other, oct(mode)
+    folder = source / "closed"
+    folder.mkdir(mode=0o700)
+    shutil.copy(source / "data.h5", folder)
+    assert not as_user(mounted / "closed/data.h5/x.npy", 4002, 1)
