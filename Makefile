@@ -2,11 +2,20 @@
 BIN := .venv/bin
 ARGS :=
 
-.PHONY: help setup demo lint test clean
+PREFIX := /usr/local
+LIB := $(PREFIX)/lib/esrffs
+SHARE := $(PREFIX)/share
+PYTHON := python3
+# mount(8) looks for its helpers in /sbin and nowhere else
+SBIN := $(if $(filter /usr /usr/local,$(PREFIX)),/usr/sbin,$(PREFIX)/sbin)
+UNITS := $(PREFIX)/lib/systemd
+SHOWN := $(PREFIX)
+
+.PHONY: help setup demo lint test docs dist deb install uninstall install-program install-files clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 11
 
 setup:  ## system packages (apt-get) and .venv with esrffs in it
 	@.ci/setup
@@ -21,6 +30,47 @@ lint: setup  ## ruff and mypy
 
 test: lint  ## lint, then all tests (ARGS="-k names" chooses some)
 	$(BIN)/pytest $(ARGS)
+
+docs: setup  ## the pages of docs/ as a website in build/site
+	$(BIN)/pip install --quiet '.[docs]'
+	$(BIN)/mkdocs build --quiet --strict
+
+dist: setup  ## wheel and sdist in dist/, each installed into an empty environment, mounted and read
+	$(BIN)/pip install --quiet build twine
+	packaging/dist.sh $(BIN)/python
+
+deb: setup  ## a Debian package in dist/, for the Debian that this is
+	packaging/deb.sh $(BIN)/python
+
+install: install-program install-files  ## esrffs, helper, units, manual pages, completions (PREFIX=/usr/local)
+
+install-program:
+	$(PYTHON) -m venv $(LIB)
+	$(LIB)/bin/pip install --quiet .
+
+install-files:
+	install -d $(PREFIX)/bin $(SBIN) $(UNITS)/system $(UNITS)/user $(PREFIX)/lib/tmpfiles.d \
+		$(SHARE)/man/man1 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions \
+		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	ln -sfn $(LIB)/bin/esrffs $(PREFIX)/bin/esrffs
+	ln -sfn $(LIB)/bin/mount.esrffs $(SBIN)/mount.esrffs
+	sed 's|/usr/bin/esrffs|$(SHOWN)/bin/esrffs|' systemd/esrffs@.service >$(UNITS)/system/esrffs@.service
+	sed 's|/usr/bin/esrffs|$(SHOWN)/bin/esrffs|' systemd/user/esrffs@.service >$(UNITS)/user/esrffs@.service
+	install -m 644 systemd/esrffs.tmpfiles.conf $(PREFIX)/lib/tmpfiles.d/esrffs.conf
+	install -m 644 man/esrffs.1 $(SHARE)/man/man1
+	install -m 644 man/mount.esrffs.8 $(SHARE)/man/man8
+	install -m 644 completions/esrffs.bash $(SHARE)/bash-completion/completions/esrffs
+	install -m 644 completions/_esrffs $(SHARE)/zsh/site-functions
+	install -m 644 completions/esrffs.fish $(SHARE)/fish/vendor_completions.d
+
+uninstall:  ## take away what `install` put there (with the same PREFIX)
+	rm -rf $(LIB)
+	rm -f $(PREFIX)/bin/esrffs $(SBIN)/mount.esrffs \
+		$(UNITS)/system/esrffs@.service $(UNITS)/user/esrffs@.service \
+		$(PREFIX)/lib/tmpfiles.d/esrffs.conf \
+		$(SHARE)/man/man1/esrffs.1 $(SHARE)/man/man8/mount.esrffs.8 \
+		$(SHARE)/bash-completion/completions/esrffs $(SHARE)/zsh/site-functions/_esrffs \
+		$(SHARE)/fish/vendor_completions.d/esrffs.fish
 
 clean:  ## take away .venv and everything else that was made here
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -51,13 +51,13 @@ def main() -> None:
         program = shutil.which("h5ls") is not None
         clock = Clock(source, scratch, _told)
         groups = {
-            "stacks": lambda k: rows.stacks(),
+            "stacks": lambda _: rows.stacks(),
             "frames": lambda k: rows.frames(frames, 5 + 7 * k),
-            "readers": lambda k: rows.side_by_side(),
-            "corrected": lambda k: rows.corrected(),
-            "listings": lambda k: rows.listings(program=program),
-            "formats": lambda k: rows.other_formats(),
-            "small": lambda k: rows.small_files(),
+            "readers": lambda _: rows.side_by_side(),
+            "corrected": lambda _: rows.corrected(),
+            "listings": lambda _: rows.listings(program=program),
+            "formats": lambda _: rows.other_formats(),
+            "small": lambda _: rows.small_files(),
         }
         chosen = [n for n in groups if not arguments.only or n in arguments.only.split(",")]
         started, load = time.monotonic(), []

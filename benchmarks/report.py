@@ -13,7 +13,7 @@ from benchmarks.timing import READ_AHEADS, Times, least, middle
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One comparison; `wall`, `cpu` and `best` are ratios by kind of mount, `cpu` of processor time.
+    """One comparison; `wall`, `cpu` (processor time) and `best` are ratios by kind of mount.
 
     `seconds`: the rival's median, then ours.
     """

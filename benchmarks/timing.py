@@ -44,8 +44,6 @@ def _timed(work: Work, at: Path, cpu: Callable[[], float], *, prepared: bool) ->
 
 
 def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and np.array_equal(one, other)
     return bool(one == other)

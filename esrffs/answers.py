@@ -6,7 +6,9 @@ values, and an answer, depend on.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any, Protocol
 
@@ -31,6 +33,7 @@ from esrffs.sources import Source
 log = logging.getLogger(__name__)
 
 _IMAGE = "scan_0/instrument/detector_0/data"  # where silx, and so the raster reader, puts it
+_TICK = 100_000_000  # ns: longer than that of the clock that stamps files
 _HOPS = 16  # links that lead to links: HDF5's own limit
 _PASSING = (StaleError, BusyError)  # no answers: to be asked again
 
@@ -44,6 +47,12 @@ class Answers(Protocol):
 
     def current(self) -> bool:
         """Are the other files, which were followed to, what they were?"""
+
+    def mark(self) -> Generation | None:
+        """Of the folder, if it is worth remembering: new files change it.  None for a data file."""
+
+    def same(self, paths: Iterable[str], /) -> bool:
+        """Are the files under these paths, and the texts that were read, what they were?"""
 
 
 class _Way:
@@ -124,6 +133,12 @@ class InFile:
     def current(self) -> bool:
         return self._way.current()
 
+    def mark(self) -> Generation | None:
+        return None  # to look at the file itself costs no more
+
+    def same(self, _paths: Iterable[str], /) -> bool:
+        return False
+
     async def answer(self, question: Question) -> object:
         """None where there is no such thing, or where it cannot be read."""
         try:
@@ -157,6 +172,7 @@ class InFolder:
         self._files = files
         self._way = _Way(shared)
         self._located: dict[str, Located] = {}
+        self._texts: dict[str, Generation | None] = {}
         self._members = {
             os.path.basename(member): (name, index)
             for name, file in files.items()
@@ -166,6 +182,27 @@ class InFolder:
 
     def current(self) -> bool:
         return self._way.current()
+
+    def mark(self) -> Generation | None:
+        mark = self._folders.generation(self._folder)
+        if mark is None or time.time_ns() - mark.mtime_ns < _TICK:
+            return None  # what comes next may come within the same tick of the clock
+        return mark
+
+    def same(self, paths: Iterable[str]) -> bool:
+        generation = self._folders.generation
+        texts = all(generation(name) == seen for name, seen in self._texts.items())
+        return texts and self.current() and all(map(self._same, paths))
+
+    def _same(self, path: str) -> bool:
+        name, index = self._members.get(path, (path, 0))
+        located = self._located.get(path)
+        if located is None and name in self._located:
+            located = replace(self._located[name], index=index)
+        if located is None:
+            return False
+        file, seen = located.file
+        return self._folders.generation(file) == seen
 
     async def answer(self, question: Question) -> object:
         try:
@@ -210,7 +247,9 @@ class InFolder:
         return Located(source, info)
 
     def _content(self, name: str) -> bytes | None:
-        descriptor = self._folders.open(os.path.join(self._folder, name))
+        path = os.path.join(self._folder, name)
+        self._texts[path] = self._folders.generation(path)
+        descriptor = self._folders.open(path)
         try:
             content = os.pread(descriptor, READ_LIMIT + 1, 0)
         finally:

@@ -26,6 +26,7 @@ Ahead = Callable[[Callable[[int], Awaitable[None]], int], None]  # starts a task
 
 AHEAD = 4  # blocks, and …
 AHEAD_BYTES = 32 << 20  # … bytes that are made before they are asked for, at the most
+COUNTED = 16  # blocks whose bytes are counted for a handle
 
 
 class Array(Protocol):
@@ -110,18 +111,27 @@ class BlockArray:
         self._make = make
         self._cache = cache
         self._ahead = ahead
-        self._last = -2  # the block that was read last
+        self._last = -2  # the block that was read last, but for what was asked out of turn
         self._depth = 0  # how many blocks ahead are worth making
+        self._begun = False  # was the last block reached by reading on?
+        self._asked: dict[int, int] = {}  # bytes of the blocks that are in use: asked for, …
+        self._given: dict[int, int] = {}  # … and given
 
     async def read(self, start: int, stop: int) -> Buffer:
         parts = []
+        for following in range(self._blocks.number(start) + 1, self._blocks.number(stop - 1) + 1):
+            self._start(following)
         while start < stop:
             number = self._blocks.number(start)
             first, last = self._blocks.extent(number)
-            self._look_ahead(number)
+            end = min(stop, last)
+            _count(self._asked, number, end - start)
+            self._look_ahead(number, last - first)
             block = await self._block(number)
-            parts.append(block[start - first : min(stop, last) - first])
-            start = last
+            parts.append(block[start - first : end - first])
+            if _count(self._given, number, end - start) >= last - first:
+                self._cache.forget((*self._key, number))  # the kernel has it; make room
+            start = end
         return joined(parts)
 
     async def _block(self, number: int) -> memoryview:
@@ -131,19 +141,34 @@ class BlockArray:
         finally:
             self._held.close()
 
-    def _look_ahead(self, number: int) -> None:
+    def _look_ahead(self, number: int, size: int) -> None:
+        """Start what a sequential reader will ask for.
+
+        For one frame the kernel asks a little of its neighbours too: a run begins only where a
+        block was read, and an eighth of the one after it.
+        """
         if number == self._last:
-            return
-        self._depth = min(self._depth + 1, AHEAD) if number == self._last + 1 else 0
-        self._last = number
+            if self._depth or not self._begun or self._asked[number] <= size // 8:
+                return
+            self._depth = 1
+        elif number == self._last - 1:
+            return  # requests overtake each other
+        else:
+            read_on = number == self._last + 1 and self._asked.get(self._last, 0) > size // 2
+            self._last, self._begun = number, read_on or number == 0
+            self._depth = min(self._depth + 1, AHEAD) if self._depth and read_on else 0
         for following in range(number + 1, number + 1 + self._depth):
             first, last = self._blocks.extent(following)
             if first >= self._blocks.nbytes or (following - number) * (last - first) > AHEAD_BYTES:
                 break
-            key = (*self._key, following)
-            if not self._cache.making(key) and not self._cache.holds(key):
-                self._held.hold()
-                self._ahead(self._block_ahead, following)
+            self._start(following)
+
+    def _start(self, number: int) -> None:
+        """Make this block in the background, unless it is there."""
+        key = (*self._key, number)
+        if not self._cache.making(key) and not self._cache.holds(key):
+            self._held.hold()
+            self._ahead(self._block_ahead, number)
 
     async def _block_ahead(self, number: int) -> None:
         try:
@@ -152,6 +177,13 @@ class BlockArray:
             pass  # whoever asks for it will hear
         finally:
             self._held.close()
+
+
+def _count(counts: dict[int, int], number: int, size: int) -> int:
+    counts[number] = total = counts.pop(number, 0) + size
+    if len(counts) > COUNTED:
+        del counts[next(iter(counts))]
+    return total
 
 
 OpenPart = Callable[[Opened, DatasetInfo, Mapped], Awaitable[Array | None]]
@@ -277,4 +309,4 @@ def joined(parts: Sequence[Buffer]) -> Buffer:
 def _spread(offset: int, nbytes: int) -> tuple[int, ...]:
     """Places in a run of bytes whose samples tell one state of it from another."""
     last = max(nbytes - SAMPLE, 0)
-    return tuple(offset + last * i // 8 for i in range(9))
+    return tuple(dict.fromkeys(offset + last * i // 8 for i in range(9)))

@@ -5,6 +5,7 @@ asker waits for the first.  The key of a thing is everything that it depends on,
 ever invalidated.
 """
 
+import ctypes
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -13,6 +14,21 @@ from typing import Any, TypeVar
 import trio
 
 T = TypeVar("T")
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Let malloc use again what was freed, rather than give it back and ask for it anew.
+
+    The kernel clears each page that it hands out, which for a chunk takes as long as LZ4.  One
+    arena for all threads: what one of them frees serves the next.  Without glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # larger ones still come and go: glibc's own limit
+        mallopt(_M_TRIM_THRESHOLD, 128 << 20)
+        mallopt(_M_ARENA_MAX, 1)
 
 
 @dataclass(slots=True)
@@ -53,6 +69,12 @@ class Cache:
     def making(self, key: Hashable) -> bool:
         """Is somebody at work on this value?"""
         return key in self._making
+
+    def forget(self, key: Hashable) -> None:
+        """Let go of the value, if it is there: nobody will ask for it soon."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.size -= entry[1]
 
     async def get(
         self, key: Hashable, make: Callable[[], Awaitable[T]], size: Callable[[T], int]

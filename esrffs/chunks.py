@@ -16,7 +16,7 @@ import numpy.typing as npt
 import trio
 
 from esrffs import codecs
-from esrffs.cache import Cache
+from esrffs.cache import Cache, keep_freed_memory
 from esrffs.errors import DamagedError, StaleError, UnsupportedError
 from esrffs.model import Box, Chunked, ChunkIndex, DatasetInfo
 from esrffs.opened import FileView, Opened
@@ -34,6 +34,7 @@ def threads() -> trio.CapacityLimiter:
     try:
         return _limiter.get()
     except LookupError:
+        keep_freed_memory()
         _limiter.set(trio.CapacityLimiter(_THREADS))
         return _limiter.get()
 

@@ -21,6 +21,7 @@ from esrffs.corrections import Supplies, corrected_array, paths_of, pixels_of
 from esrffs.errors import MissingError
 from esrffs.files import ArrayHandle, Shared, TextHandle
 from esrffs.kitchen import Kitchen
+from esrffs.model import Generation
 from esrffs.nodes import Handle, Node, Path, Stat
 from esrffs.roles import Output, Recipe, provenance
 
@@ -93,7 +94,7 @@ class CorrectedFile:
         header, nbytes = self._header(), self._nbytes
         supplies = Supplies(self.shared, self.kitchen.answers.locate, pixels_of(self.output))
         try:
-            await supplies.check(paths_of(self.output))
+            await supplies.check(self.output)
             array = corrected_array(self.output, supplies, self.key) if nbytes else None
         except BaseException:
             supplies.close()
@@ -142,7 +143,15 @@ class CorrectedNode:
         return {name: self._node(kitchen, name, item) for name, item in shown.items()}
 
     async def child(self, name: bytes) -> Node:
+        """A folder of thousands of images is not looked through for each of them."""
+        key = self.path, "last"
+        memory = await self.shared.cache.get(key, _nothing, lambda _: _ENTRY_SIZE)
+        last = memory.last
+        if last is not None and last.serves(name):
+            return self._node(last.kitchen, name, last.shown[name])
+        mark = None if last is None else last.kitchen.answers.mark()  # before it is looked at
         kitchen, shown = await self._shown()
+        memory.last = _Last(kitchen, shown, mark)
         if name not in shown:
             raise MissingError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
         return self._node(kitchen, name, shown[name])
@@ -152,6 +161,35 @@ class CorrectedNode:
         if isinstance(item, bytes):
             return MadeFile(path, kitchen.status, item)
         return CorrectedFile(path, self.shared, kitchen, item)
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """What was found last in a folder, and the state of the folder just before."""
+
+    kitchen: Kitchen
+    shown: Shown
+    mark: Generation | None
+
+    def serves(self, name: bytes) -> bool:
+        """Is this file what it was then?"""
+        dish = self.shown.get(name)
+        answers = self.kitchen.answers
+        return (
+            self.mark is not None
+            and isinstance(dish, Dish)
+            and answers.mark() == self.mark
+            and answers.same(paths_of(dish.output))
+        )
+
+
+@dataclass(slots=True)
+class _Memory:
+    last: _Last | None = None
+
+
+async def _nothing() -> _Memory:
+    return _Memory()
 
 
 def _shown(recipe: Recipe, kitchen: Kitchen) -> Shown:

@@ -33,7 +33,7 @@ from esrffs.flatfield import (
     divided,
     median,
 )
-from esrffs.model import DatasetInfo
+from esrffs.model import DatasetInfo, Generation
 from esrffs.opened import Opened
 from esrffs.roles import Output, Part, Reduced
 from esrffs.sources import Source
@@ -57,11 +57,17 @@ class Located:
     state: bytes = b""
 
     @property
-    def key(self) -> bytes:
-        """What the values depend on; of a series only the file of this frame."""
+    def file(self) -> tuple[str, Generation]:
+        """The file that holds it, of a series the one of this frame."""
         subject = self.source.subject
-        if subject.series:
-            return repr((subject.paths[self.index], subject.generations[self.index])).encode()
+        at = self.index if subject.series else 0
+        return subject.paths[at], subject.generations[at]
+
+    @property
+    def key(self) -> bytes:
+        """What the values depend on."""
+        if self.source.subject.series:
+            return repr(self.file).encode()
         return (
             self.source.digest + self.state + self.info.address.encode("utf-8", "surrogateescape")
         )
@@ -108,10 +114,19 @@ class Supplies:
                 opened.close()
             self._opened.clear()
 
-    async def check(self, paths: Sequence[str]) -> None:
-        """StaleError unless all sources are what they were when the roles were found."""
-        for path in paths:
-            await self.frames(path)
+    async def check(self, output: Output) -> None:
+        """StaleError unless all sources are what they were when the roles were found.
+
+        Raw files are opened; dark and flats, which may be many, when they are to be reduced.
+        """
+        generation = self.shared.sources.folders.generation
+        for part in output.correction.parts:
+            located = await self._locate(part.path)
+            path, seen = located.file
+            if generation(path) != seen:
+                raise StaleError(f"{path}: changed since it was listed")
+        for stretch in output.raw:
+            await self.frames(stretch.part.path)
 
     async def frames(self, path: str) -> Frames:
         frames = self._frames.get(path)

@@ -6,7 +6,6 @@ this runs in `esrffs.workers`' processes, where a crash, an endless loop or a me
 one process.
 """
 
-import fcntl
 import logging
 import os
 import resource
@@ -49,7 +48,6 @@ class Subject:
 class Parcel:
     """Shared memory of a worker: it holds an answer until the worker is asked the next thing.
 
-    The worker cannot make it smaller any more (a mapping of it would end who reads it by SIGBUS).
     A worker may open nothing of the daemon's, so that the daemon has to open what is the worker's.
     """
 
@@ -158,13 +156,12 @@ def read(subject: Subject, address: str, box: Box, nbytes: int) -> Parcel:
     array: np.ndarray[Any, np.dtype[Any]] = call(subject, "read", address, box)
     if array.nbytes != nbytes:
         raise DamagedError(f"gave {array.nbytes} bytes instead of {nbytes}")
-    descriptor = os.memfd_create("esrffs", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    descriptor = os.memfd_create("esrffs", os.MFD_CLOEXEC)
     _state.parcel = descriptor
     view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     written = 0
     while written < nbytes:
         written += os.pwrite(descriptor, view[written:], written)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     return Parcel(os.getpid(), descriptor, os.fstat(descriptor).st_ino, _heavy())
 
 

@@ -161,8 +161,8 @@ def _recipe(
 
     done: set[str] = set()
     for name in sorted(name for name in names if members[name].kind == "series"):
-        numbers = members[name].numbers
         one = yield from describe(name, members[name])
+        numbers = members[name].numbers[: one.frames if one else 0]  # it ends at another shape
         if fits(one, name, len(numbers)):
             files = {member(name, value): float(value) for value in numbers}
             done.update(files)

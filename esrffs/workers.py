@@ -8,7 +8,6 @@ import contextlib
 import functools
 import logging
 import math
-import mmap
 import multiprocessing
 import os
 import pickle
@@ -17,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+import numpy as np
 import trio
 import trio_parallel
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LONG = 0.1  # seconds after which nobody waits for a call any more
-_TRIES = 5  # to have as many processes as there are to be
+_TRIES = 20  # to have as many processes as there are to be
 _FURTHER = 8  # processes that may take the place of those that are long at something
 _PRELOADED = [
     "esrffs.hosting",
@@ -65,6 +65,7 @@ class Workers:
         self._all = trio.CapacityLimiter(limits.count)
         self._bulk = trio.CapacityLimiter(max(1, limits.count - 1))
         self._unlimited = trio.CapacityLimiter(math.inf)
+        self._levelling = False
         self.lost = 0
 
     def __repr__(self) -> str:
@@ -117,28 +118,39 @@ class Workers:
         try:
             if parcel.weary:
                 self._nursery.start_soon(self._dismiss)
-            return memoryview(mmap.mmap(descriptor, nbytes, prot=mmap.PROT_READ))
+            return _content(descriptor, nbytes)
         finally:
             os.close(descriptor)
 
     def _mourn(self) -> None:
         self.lost += 1
-        self._nursery.start_soon(self._refill)
+        self._nursery.start_soon(self._level)
 
     async def _dismiss(self) -> None:
         """End the worker that answered last: it is the first to be asked again."""
         with contextlib.suppress(BusyError, DeadlineError, WorkerError):
             await self.run(hosting.leave)
 
-    async def _refill(self) -> None:
-        """Put a new worker in the place of one that died, before it is missed."""
-        for _ in range(_TRIES):
-            now = self._context.statistics()
-            if now.idle_workers + now.running_workers >= self._limits.count:
-                return
-            async with trio.open_nursery() as nursery:
-                for _ in range(now.idle_workers + 1):  # all that are idle, and one more
-                    nursery.start_soon(self._ready)
+    async def _level(self) -> None:
+        """Have as many processes as there are to be: new ones for the dead, leave for the surplus."""
+        if self._levelling:
+            return
+        self._levelling = True
+        try:
+            for _ in range(_TRIES):
+                await trio.sleep(_LONG)  # those that are told to leave take a moment
+                now = self._context.statistics()
+                there = now.idle_workers + now.running_workers
+                if there < self._limits.count:
+                    async with trio.open_nursery() as nursery:
+                        for _ in range(now.idle_workers + 1):  # all that are idle, and one more
+                            nursery.start_soon(self._ready)
+                elif there > self._limits.count and now.idle_workers:
+                    await self._dismiss()
+                else:
+                    return
+        finally:
+            self._levelling = False
 
     async def _ready(self) -> None:
         with contextlib.suppress(trio_parallel.BrokenWorkerError):
@@ -181,9 +193,7 @@ class Workers:
             await done.wait()
         finally:
             limiter.total_tokens -= 1
-            now = self._context.statistics()
-            if now.idle_workers + now.running_workers > self._limits.count:
-                self._nursery.start_soon(self._dismiss)
+            self._nursery.start_soon(self._level)
 
 
 @contextlib.asynccontextmanager
@@ -216,6 +226,18 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
             raise MountError(f"the reader processes do not start: {why!r}") from None
         yield workers
         background.cancel_scope.cancel()
+
+
+def _content(descriptor: int, nbytes: int) -> memoryview:
+    """Copied: a mapping would keep a descriptor of its own for as long as it is remembered."""
+    buffer = np.empty(nbytes, np.uint8).data
+    have = 0
+    while have < nbytes:
+        got = os.preadv(descriptor, [buffer[have:]], have)
+        if not got:
+            raise WorkerError("the reader process gave less than it said")
+        have += got
+    return buffer
 
 
 def _death(error: trio_parallel.BrokenWorkerError) -> WorkerError:

@@ -432,3 +432,37 @@ def test_who_may_not_read_all_may_not_read_the_result(mount: MountFactory, sourc
         assert (mounted / path).stat().st_mode & 0o777 == mode
     newest = max((source / f"{name}.edf").stat().st_mtime_ns for name in ("open", "dark", "flat"))
     assert (mounted / "corrected/open.npy").stat().st_mtime_ns == newest
+
+
+def test_a_folder_that_was_quiet_for_a_while(mount: MountFactory, source: Path) -> None:
+    """What was found in it is believed again and again, but not after any change."""
+    for name, image in (("dark", DARK), ("flat_0", FLATS[0]), ("x_4", RAW[0]), ("y_4", RAW[1])):
+        edf(source / f"{name}.edf", image)
+    mounted = mount(source, "-o", "attr_timeout=0,entry_timeout=0")
+    shown = mounted / "corrected/x_4.npy"
+
+    def check(raw: np.ndarray, dark: np.ndarray, *flats: np.ndarray) -> None:
+        expected = formula(raw, dark, flats, (0.0, 8.0)[: len(flats)], 4)
+        assert identical(shown.read_bytes(), expected)
+        settle()
+        for _ in range(3):
+            assert identical(shown.read_bytes(), expected)
+
+    check(RAW[0], DARK, FLATS[0])
+    edf(source / "flat_8.edf", FLATS[1])
+    check(RAW[0], DARK, *FLATS)
+    edf(source / "dark.edf", RAW[5])
+    check(RAW[0], RAW[5], *FLATS)
+    edf(source / "x_4.edf", RAW[2])
+    check(RAW[2], RAW[5], *FLATS)
+    (source / "flat_8.edf").unlink()
+    check(RAW[2], RAW[5], FLATS[0])
+    toml = source / ".esrffs.toml"
+    toml.write_text('[[corrected]]\nraw = "x_4.edf"\nflat = "y_4.edf"\ndark = "dark.edf"\n')
+    check(RAW[2], RAW[5], RAW[1])
+    toml.write_text('[[corrected]]\nraw = "x_4.edf"\nflat = "flat_0.edf"\ndark = "dark.edf"\n')
+    check(RAW[2], RAW[5], FLATS[0])
+    toml.unlink()
+    (source / "flat_0.edf").unlink()
+    assert error_of(os.stat, shown) == errno.ENOENT
+    mounted.expect("no corrected/")

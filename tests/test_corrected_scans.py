@@ -259,6 +259,17 @@ def images(folder: Path) -> Expected:
     return expected
 
 
+def ended(folder: Path) -> Expected:
+    """A series ends where an image has another shape; those after it stand alone."""
+    edf(folder / "dark.edf", counts("dark"))
+    edf(folder / "flat.edf", counts("flat"))
+    stack = np.stack([counts(k) for k in range(5)])
+    for k, frame in enumerate(stack):
+        edf(folder / f"x{k}.edf", frame if k != 3 else frame[1:])
+    made = formula(stack, counts("dark"), [counts("flat")])
+    return {"corrected/x#.npy": made[:3]} | {f"corrected/x{k}.npy": made[k] for k in (0, 1, 2, 4)}
+
+
 def multiframe(folder: Path) -> Expected:
     """All of a role in one file each; raw big-endian floats."""
     raw, flats, darks = counts("mf", 4).astype("<i4"), counts("mff", 5), counts("mfd", 2)
@@ -394,6 +405,6 @@ def large(folder: Path) -> Expected:
 
 
 SCANS: tuple[Callable[[Path], Expected], ...] = (
-    training, stacks, layouts, nxtomo, bliss, images, multiframe, id19, id19_reduced, configured,
-    clashes, folder_clash, large,
+    training, stacks, layouts, nxtomo, bliss, images, ended, multiframe, id19,
+    id19_reduced, configured, clashes, folder_clash, large,
 )  # fmt: skip

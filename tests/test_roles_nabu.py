@@ -1,10 +1,13 @@
 """The same scans through tomoscan and nabu, where they are installed."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 
 from esrffs.roles import Options
+from tests.test_corrected_scans import formula, mean, median
 from tests.test_roles_kitchen import all_cooked, file_recipe, folder_recipe, loading
 
 pytest.importorskip("nabu")
@@ -31,7 +34,8 @@ def scan(request, tmp_path):
     detector.image_key_control = [ImageKey(int(key)) for key in keys]
     nx.sample.rotation_angle = _degrees(np.linspace(0, 180, len(keys)))
     nx.control.data = _ampere(np.linspace(0.2, 0.19, len(keys)))
-    path = str(tmp_path / "scan.nx")
+    (tmp_path / "source").mkdir()
+    path = str(tmp_path / "source" / "scan.nx")
     nx.save(path, data_path="entry")
     return path, data
 
@@ -69,6 +73,23 @@ def test_nabu(scan, method):
     with h5py.File(path) as file:
         made = all_cooked(file_recipe(file, "entry", Options(method)), loading(file))["data"]
     np.testing.assert_array_max_ulp(made, nabus(path, data, interpolation=method), 2)
+
+
+def test_nabu_through_a_mount(scan, mount):
+    """nabu to 2 ulp, the contract's formula to the bit."""
+    path, data = scan
+    mounted = mount(Path(path).parent)
+    made = np.load(mounted / "scan.nx/entry/corrected/data.npy")
+    np.testing.assert_array_max_ulp(made, nabus(path, data), 2)
+    index = np.flatnonzero(np.array(KEYS) == 0)
+    flats = [median(data[a:b]) for a, b in ((3, 7), (11, 14), (17, 19))]
+    np.testing.assert_array_equal(
+        made, formula(data[index], mean(data[:3]), flats, (3, 11, 17), index)
+    )
+    angles = np.linspace(0, 180, len(KEYS))[index]
+    np.testing.assert_allclose(
+        np.load(mounted / "scan.nx/entry/corrected/rotation_angle.npy"), angles
+    )
 
 
 def test_nabu_with_machine_current(scan):

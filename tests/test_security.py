@@ -111,6 +111,14 @@ def everything(path: Path) -> bytes:
 # Out of the source
 
 
+def edf(**more: object) -> bytes:
+    """The header of an image of 512 bytes."""
+    known = {"HeaderID": "EH:000001:000000:000000", "Image": 1, "ByteOrder": "LowByteFirst"}
+    known |= {"DataType": "UnsignedByte", "Dim_1": 16, "Dim_2": 32, "Size": 512, **more}
+    text = "{\n" + "".join(f"{key} = {value} ;\n" for key, value in known.items())
+    return (text.ljust(1022) + "}\n").encode()
+
+
 def attacks(folder: Path, secret: str, raw: str) -> list[str]:
     """Fill `attack.h5` with all ways to name other files; returns the files to be read."""
     with h5py.File(folder / "attack.h5", "w") as file:
@@ -135,11 +143,8 @@ def attacks(folder: Path, secret: str, raw: str) -> list[str]:
         layout[:] = h5py.VirtualSource("attack.h5", "virtual", (512,))
         file.create_virtual_dataset("chained", layout)
         file["far"] = h5py.ExternalLink("attack.h5", "/external")
-    (folder / "attack.edf").write_text(
-        "{\nEDF_DataFormatVersion = 2.40 ;\nEDF_DataBlockID = 0.Image.Psd ;\n"
-        f"EDF_BinaryFileName = {raw} ;\nEDF_BinaryFilePosition = 0 ;\nEDF_BinaryFileSize = 512 ;\n"
-        "Dim_1 = 512 ;\nDim_2 = 1 ;\nDataType = UnsignedByte ;\nSize = 512 ;\n"
-        "ByteOrder = LowByteFirst ;\n}\n".ljust(1024)
+    (folder / "attack.edf").write_bytes(
+        edf(EDF_BinaryFileName=raw, EDF_BinaryFilePosition=0, EDF_BinaryFileSize=512)
     )
     names = ("virtual.npy", "part.npy", "frames.npy", "strings", "raw.npy")
     return [*(f"attack.h5/{name}" for name in names), "second.h5/chained.npy"]
@@ -157,7 +162,7 @@ def test_nothing_in_a_file_leads_out(
         (source / "up").symlink_to("..")
     targets = attacks(source, f"{before}secret.h5", f"{before}secret.raw")
     mounted = shared_mount()
-    mounted.expect("EACCES")
+    mounted.expect("EACCES", r"attack\.edf")
     for target in targets:
         assert code_of(mounted / target) == errno.EACCES, target
     assert SECRET[:10] not in everything(mounted.path / "attack.h5")
@@ -220,7 +225,7 @@ def test_what_a_stranger_may_not_read_he_may_not_read_by_reference(
         for path in folder.iterdir():
             os.chown(path, strange.pw_uid, strange.pw_gid)
     mounted = shared_mount()
-    mounted.expect("EACCES")
+    mounted.expect("EACCES", r"attack\.edf")
     for target in targets:
         done = as_nobody("cat", mounted / target)
         assert "Permission denied" in done.stderr, target
@@ -234,12 +239,8 @@ def test_a_series_is_as_private_as_its_most_private_member(
     source: Path, shared_mount: Callable[..., Mounted]
 ) -> None:
     for number in range(3):
-        header = (
-            "{\nHeaderID = EH:000001:000000:000000 ;\nImage = 1 ;\nByteOrder = LowByteFirst ;\n"
-        )
-        header += "DataType = UnsignedByte ;\nDim_1 = 16 ;\nDim_2 = 32 ;\nSize = 512 ;\n"
         path = source / f"a_{number:04}.edf"
-        path.write_bytes((header.ljust(1022) + "}\n").encode() + SECRET)
+        path.write_bytes(edf() + SECRET)
         path.chmod(0o644 if number else 0o600)
     mounted = shared_mount()
     shown = "scan_0/instrument/detector_0/data.npy"

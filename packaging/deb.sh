@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# A Debian package with all Python libraries in it: packaging/deb.sh PYTHON, into dist/.
+# For the Debian that it is built on: pyfuse3 is compiled for its Python and its libfuse3.
+set -euo pipefail
+python=$(realpath -s "$1")
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+root=$work/root
+library=/usr/lib/esrffs
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+minor=$("$python" -c 'import sys; print(sys.version_info[1])')
+architecture=$(dpkg --print-architecture)
+
+"$python" -m pip install --quiet --no-compile --target "$root$library" .
+rm -rf "$root$library/bin" # programs of the libraries
+# with the modules compiled, so that nothing is written below /usr when they are imported
+"$python" -m compileall -q -s "$root" -p / "$root$library" || true # some libraries bring templates
+
+launcher() { # a program that finds the libraries and runs a function of esrffs.cli
+    cat <<PY
+#!/usr/bin/python3 -sP
+import sys
+
+sys.path.insert(0, "$library")
+
+if __name__ == "__main__":
+    from esrffs.cli import $1
+
+    sys.exit($1())
+PY
+}
+make --no-print-directory --silent install-files PREFIX="$root/usr" SBIN="$root/usr/sbin" \
+    LIB="$library" SHOWN=/usr
+rm "$root/usr/bin/esrffs" "$root/usr/sbin/mount.esrffs"
+launcher main >"$root/usr/bin/esrffs"
+launcher mount_helper >"$root/usr/sbin/mount.esrffs"
+chmod 755 "$root/usr/bin/esrffs" "$root/usr/sbin/mount.esrffs"
+gzip -n9 "$root"/usr/share/man/man?/*
+install -Dm 644 LICENSE "$root/usr/share/doc/esrffs/copyright"
+
+mkdir "$root/DEBIAN"
+cat >"$root/DEBIAN/control" <<CONTROL
+Package: esrffs
+Version: $version
+Architecture: $architecture
+Maintainer: esrffs <esrffs@localhost>
+Section: science
+Priority: optional
+Installed-Size: $(du -sk "$root" | cut -f1)
+Depends: python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), fuse3, libfuse3-3, libstdc++6
+Description: Spec, EDF and HDF5 files as directories of arrays
+ Mounts a folder of beamline data read-only: every HDF5, Spec or EDF file is a
+ directory, every dataset in it an .npy file, all attributes JSON.
+CONTROL
+cat >"$root/DEBIAN/postrm" <<'POSTRM'
+#!/bin/sh
+set -e
+if [ "$1" = purge ]; then
+    rmdir /etc/esrffs /run/esrffs 2>/dev/null || true
+fi
+POSTRM
+chmod 755 "$root/DEBIAN/postrm"
+
+mkdir -p dist
+dpkg-deb --root-owner-group --build "$root" "dist/esrffs_${version}_$architecture.deb" >/dev/null
+echo "dist/esrffs_${version}_$architecture.deb"

@@ -1,0 +1,156 @@
+"""The pages of docs/ that show commands: each is run as it is printed there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ESRFFS, FUSE, is_mounted
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run(*words: object, cwd: Path, **variables: str) -> str:
+    """What a program says, on stdout or stderr, with this environment on the PATH."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env={**os.environ, "PATH": path, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.stdout.replace("\xa0", " ")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder with `experiment` in it; what is mounted there goes in the end."""
+    made = run("python3", ROOT / "demo" / "make_experiment.py", "experiment", cwd=tmp_path)
+    assert made == ""
+    yield tmp_path
+    for path in tmp_path.iterdir():
+        if is_mounted(path):
+            subprocess.run(["umount", "-l", path], check=False)
+
+
+@pytest.fixture
+def mounted(place: Path) -> Path:
+    (place / "mnt").mkdir()
+    assert run(ESRFFS, "experiment", "mnt", cwd=place) == ""
+    return place
+
+
+def at_a_terminal(command: str, cwd: Path) -> str:
+    return run("script", "-qec", command, "/dev/null", cwd=cwd).replace("\r\n", "\n")
+
+
+def test_five_minutes(place: Path) -> None:
+    commands = [c for block in blocks("tutorial.md", "console") for c in block.split("$ ")[1:]]
+    assert len(commands) > 12
+    for command in commands:
+        typed, _, answer = command.partition("\n")
+        told = at_a_terminal if typed == "esrffs experiment" else run_shell
+        assert told(typed, place).replace(str(place), "/tmp/try") == answer, typed
+    assert not (place / "experiment.mnt").exists()
+
+
+def run_shell(command: str, cwd: Path) -> str:
+    return run("bash", "-c", command, cwd=cwd)
+
+
+@pytest.mark.parametrize("program", blocks("use-from.md", "python"), ids=["numpy"])
+def test_python(program: str, mounted: Path) -> None:
+    expected = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")[20].mean()
+    assert run("python3", "-c", program, cwd=mounted) == f"{expected!s} deg\n"
+
+
+def test_shell(mounted: Path) -> None:
+    [script] = blocks("use-from.md", "sh")
+    lines = run("bash", "-ec", script + "echo end", cwd=mounted).splitlines()
+    assert lines[-1] == "end"
+    assert lines[3] == "deg"
+    diode = np.load(mounted / "mnt/alignment.dat/2.1/measurement/diode.npy")
+    assert [float(word) for line in lines[4:-1] for word in line.split()] == diode[:4].tolist()
+    assert np.load(mounted / "scan2/measurement/diode.npy").tolist() == diode.tolist()
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_c(mounted: Path) -> None:
+    [program] = blocks("use-from.md", "c")
+    (mounted / "sum.c").write_text(program)
+    assert run("cc", "-Wall", "-Wextra", "-Werror", "-o", "sum", "sum.c", cwd=mounted) == ""
+    name = "mnt/alignment.dat/2.1/measurement/diode.npy"
+    assert float(run("./sum", name, cwd=mounted)) == pytest.approx(np.load(mounted / name).sum())
+
+
+def test_a_job_of_slurm(place: Path) -> None:
+    """The scripts of the page, with folders and a program of ours."""
+    (place / "analysis.py").write_text("import os, sys; print(len(os.listdir(sys.argv[1])))")
+    job, prolog, epilog = blocks("cluster.md", "sh")[:3]
+    job = job.replace("/data/visitor/ma1234", str(place / "experiment"))
+    assert run("bash", "-ec", job, cwd=place, TMPDIR=str(place)) == "4\n"
+    for script in (prolog, epilog):
+        here = script.replace("/run/esrffs", str(place / "jobs")).replace(
+            "/data/visitor", "experiment"
+        )
+        assert run("bash", "-ec", here, cwd=place, SLURM_JOB_ID="17") == ""
+        assert is_mounted(place / "jobs/17") == (script is prolog)
+    assert os.listdir(place / "jobs") == []
+
+
+def test_dask_with_two_worker_processes(mounted: Path) -> None:
+    pytest.importorskip("dask.distributed", reason="dask.distributed is not installed")
+    command = blocks("cluster.md", "sh")[3].replace("examples/", f"{ROOT}/examples/")
+    assert run_shell(command, mounted) == "60 frames by 2 workers\n"
+    stack = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")
+    expected = [np.nanmean(frame, dtype=np.float64) for frame in stack]
+    assert np.load(mounted / "means.npy").tolist() == expected
+    program = blocks("cluster.md", "python")[0] + "print(mean.mean())"
+    assert float(run("python3", "-c", program, cwd=mounted)) == pytest.approx(stack.mean(), 1e-5)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mount(8) needs root")
+def test_mount_by_hand_and_by_fstab(place: Path) -> None:
+    """In a view of the files of its own, where the helper is installed and the folders exist."""
+    by_hand = blocks("fstab.md", "sh")[0]
+    lines = "\n".join(blocks("fstab.md", "fstab"))
+    for name in ("data", "mnt", "sbin"):
+        (place / name).mkdir()
+    for name in ("visitor", "inhouse", "archive"):
+        (place / "data" / name).symlink_to(place / "experiment")
+        (place / "mnt" / name).mkdir()
+    (place / "sbin/mount.esrffs").symlink_to(ESRFFS.with_name("mount.esrffs"))
+
+    def here(text: str) -> str:
+        return text.replace("/data/", f"{place}/data/").replace("/mnt/", f"{place}/mnt/")
+
+    (place / "fstab").write_text(here(lines))
+    script = f"""set -e
+        export PATH=/usr/bin:/bin:{ESRFFS.parent}
+        mount --bind {place}/sbin /usr/sbin
+        mount --bind {place}/fstab /etc/fstab
+        {here(by_hand)}
+        for name in visitor inhouse archive; do
+            mount {place}/mnt/$name && ls {place}/mnt/$name/tomo.h5 && umount {place}/mnt/$name
+        done
+    """
+    assert run("unshare", "--mount", "bash", "-c", script, cwd=place).split() == (
+        ["attrs.json", "entry"] * 3
+    )
