@@ -132,7 +132,7 @@ class Workers:
             await self.run(hosting.leave)
 
     async def _level(self) -> None:
-        """Have as many processes as there are to be: new ones for the dead, leave for the surplus."""
+        """Have as many processes as there are to be: for the dead, new ones; the surplus leaves."""
         if self._levelling:
             return
         self._levelling = True
