@@ -1,8 +1,7 @@
 """Arrays whose bytes can be had: `await read(start, stop)`.
 
-Decided here: how the C-ordered data of an array are put together from what lies where: verbatim
-extents, frames, blocks that a reader gives.  Everything is runs of bytes of the array's data;
-only a block knows that it is also a box.
+Decided here: how the C-ordered data of an array are put together from what lies where, and what is
+made before it is asked for.  Everything is runs of bytes; only a block knows that it is also a box.
 """
 
 from bisect import bisect_right
@@ -18,7 +17,7 @@ from esrffs.cache import Cache
 from esrffs.chunks import Chunks
 from esrffs.errors import EsrffsError
 from esrffs.model import Box, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
-from esrffs.opened import OPEN_PARTS, SAMPLE, Opened
+from esrffs.opened import OPEN_PARTS, SAMPLE, Opened, spread
 from esrffs.rights import covers
 
 Buffer = bytes | bytearray | memoryview
@@ -42,7 +41,7 @@ class ExtentArray:
     def __init__(self, opened: Opened, extent: Extent, nbytes: int) -> None:
         self._opened = opened
         self._offset = extent.offset
-        opened.view().watch(_spread(extent.offset, nbytes))
+        opened.view().watch(spread(extent.offset, nbytes))
 
     async def read(self, start: int, stop: int) -> Buffer:
         return await self._opened.view().read(self._offset + start, stop - start)
@@ -58,7 +57,7 @@ class FramesArray:
         self._frame = frame  # bytes
         if not frames.files:
             opened.view().watch(
-                offset for i in (0, -1) for offset in _spread(int(frames.offsets[i]), frame)
+                offset for i in (0, -1) for offset in spread(int(frames.offsets[i]), frame)
             )
 
     async def read(self, start: int, stop: int) -> Buffer:
@@ -93,7 +92,7 @@ class Held(Protocol):
 class BlockArray:
     """Data that are made block by block, and remembered.
 
-    Who reads one block after the other finds the next ones made, or in the making.
+    Who reads one block after the other finds the next ones made.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class BlockArray:
         self._last = -2  # the block that was read last, but for what was asked out of turn
         self._depth = 0  # how many blocks ahead are worth making
         self._begun = False  # was the last block reached by reading on?
-        self._asked: dict[int, int] = {}  # bytes of the blocks that are in use: asked for, …
+        self._asked: dict[int, int] = {}  # bytes, by block: asked for, …
         self._given: dict[int, int] = {}  # … and given
 
     async def read(self, start: int, stop: int) -> Buffer:
@@ -125,13 +124,17 @@ class BlockArray:
             number = self._blocks.number(start)
             first, last = self._blocks.extent(number)
             end = min(stop, last)
-            _count(self._asked, number, end - start)
+            self._asked[number] = self._asked.pop(number, 0) + end - start
             self._look_ahead(number, last - first)
             block = await self._block(number)
             parts.append(block[start - first : end - first])
-            if _count(self._given, number, end - start) >= last - first:
-                self._cache.forget((*self._key, number))  # the kernel has it; make room
+            self._given[number] = self._given.pop(number, 0) + end - start
+            if self._given[number] >= last - first:  # the kernel has it: make room
+                self._cache.forget((*self._key, number))
             start = end
+        for counts in (self._asked, self._given):
+            while len(counts) > COUNTED:
+                del counts[next(iter(counts))]
         return joined(parts)
 
     async def _block(self, number: int) -> memoryview:
@@ -142,11 +145,7 @@ class BlockArray:
             self._held.close()
 
     def _look_ahead(self, number: int, size: int) -> None:
-        """Start what a sequential reader will ask for.
-
-        For one frame the kernel asks a little of its neighbours too: a run begins only where a
-        block was read, and an eighth of the one after it.
-        """
+        """Start what comes next; the neighbours' edges around a single frame are no run."""
         if number == self._last:
             if self._depth or not self._begun or self._asked[number] <= size // 8:
                 return
@@ -177,13 +176,6 @@ class BlockArray:
             pass  # whoever asks for it will hear
         finally:
             self._held.close()
-
-
-def _count(counts: dict[int, int], number: int, size: int) -> int:
-    counts[number] = total = counts.pop(number, 0) + size
-    if len(counts) > COUNTED:
-        del counts[next(iter(counts))]
-    return total
 
 
 OpenPart = Callable[[Opened, DatasetInfo, Mapped], Awaitable[Array | None]]
@@ -297,16 +289,10 @@ def _asking(opened: Opened, info: DatasetInfo) -> Callable[[Box], Awaitable[memo
     subject = opened.source.subject
     if subject.format != "hdf5" and not subject.series:
         size = opened.source.status.st_size  # these formats are only ever appended to
-        opened.view().watch((*_spread(0, size), size - SAMPLE))
+        opened.view().watch((*spread(0, size), size - SAMPLE))
     return lambda box: opened.ask(info.address, box, info.dtype.itemsize * prod(box.shape))
 
 
 def joined(parts: Sequence[Buffer]) -> Buffer:
     """One buffer, without a copy where there is only one part."""
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _spread(offset: int, nbytes: int) -> tuple[int, ...]:
-    """Places in a run of bytes whose samples tell one state of it from another."""
-    last = max(nbytes - SAMPLE, 0)
-    return tuple(dict.fromkeys(offset + last * i // 8 for i in range(9)))

@@ -17,7 +17,7 @@ import trio
 
 from esrffs import codecs
 from esrffs.cache import Cache, keep_freed_memory
-from esrffs.errors import DamagedError, StaleError, UnsupportedError
+from esrffs.errors import DamagedError, EsrffsError, StaleError, UnsupportedError
 from esrffs.model import Box, Chunked, ChunkIndex, DatasetInfo
 from esrffs.opened import FileView, Opened
 
@@ -116,11 +116,7 @@ class Chunks:
             )
         else:
             array: npt.NDArray[Any] = np.empty(box.shape, self._info.dtype)
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
-                for part in range(min(_THREADS, len(places))):
-                    fill = partial(self._fill, view, index, array, places[part::_THREADS])
-                    run = partial(trio.to_thread.run_sync, limiter=threads())
-                    nursery.start_soon(run, fill)
+            await self._filled(view, index, array, places)
             block = array.reshape(-1).view(np.uint8).data
         if (
             view.verify() != self._generation
@@ -128,6 +124,29 @@ class Chunks:
         ):
             raise StaleError(f"{self._opened.source.path}: {self._info.address} grew in place")
         return block
+
+    async def _filled(
+        self,
+        view: FileView,
+        index: ChunkIndex,
+        array: npt.NDArray[Any],
+        places: Sequence[_Place],
+    ) -> None:
+        """These chunks into their places, on all threads."""
+        failures: list[EsrffsError] = []
+
+        async def fill(part: int) -> None:
+            work = partial(self._fill, view, index, array, places[part::_THREADS])
+            try:
+                await trio.to_thread.run_sync(work, limiter=threads())
+            except EsrffsError as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for part in range(min(_THREADS, len(places))):
+                nursery.start_soon(fill, part)
+        if failures:
+            raise failures[0]
 
     def _fill(
         self,

@@ -23,6 +23,12 @@ _PATIENCE = 5  # tries of a reader at a file that is being written
 _PAUSE = 0.05  # seconds between them, longer each time
 
 
+def spread(offset: int, nbytes: int) -> tuple[int, ...]:
+    """Places in a run of bytes whose samples tell one state of it from another."""
+    last = max(nbytes - SAMPLE, 0)
+    return tuple(dict.fromkeys(offset + last * i // 8 for i in range(9)))
+
+
 class FileView:
     """The bytes of one file, by descriptor: closed with `close`."""
 

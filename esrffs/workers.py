@@ -206,16 +206,8 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
     if lacking is not None:
         log.info("readers are not fully confined: %s", lacking)
     multiprocessing.set_forkserver_preload(_PRELOADED)
-    async with (
-        trio_parallel.open_worker_context(
-            idle_timeout=math.inf,
-            init=functools.partial(hosting.enter, limits.memory, confine),
-            retire=hosting.weary,
-            grace_period=0.5,
-            worker_type=trio_parallel.WorkerType.FORKSERVER,
-        ) as context,
-        trio.open_nursery() as background,
-    ):
+    init = functools.partial(hosting.enter, limits.memory, confine)
+    async with _open_context(init) as context, trio.open_nursery() as background:
         workers = Workers(context, limits, background)
         try:
             async with trio.open_nursery() as nursery:
@@ -226,6 +218,21 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
             raise MountError(f"the reader processes do not start: {why!r}") from None
         yield workers
         background.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _open_context(init: Callable[[], None]) -> AsyncIterator[trio_parallel.WorkerContext]:
+    try:
+        async with trio_parallel.open_worker_context(
+            idle_timeout=math.inf,
+            init=init,
+            retire=hosting.weary,
+            grace_period=0.5,
+            worker_type=trio_parallel.WorkerType.FORKSERVER,
+        ) as context:
+            yield context
+    except trio_parallel.BrokenWorkerError as error:
+        log.debug("at the end: %s", error)  # a worker that was killed before does not matter now
 
 
 def _content(descriptor: int, nbytes: int) -> memoryview:

@@ -5,20 +5,20 @@ set -euo pipefail
 package=$(realpath "$1")
 work=$(mktemp -d)
 end() {
-    umount -ql "$work/root/tmp/source.mnt" "$work/root/dev/fuse" "$work/root/proc" || true
+    umount -ql "$work/system/tmp/source.mnt" "$work/system/dev/fuse" "$work/system/proc" || true
     rm -rf --one-file-system -- "$work"
 }
 trap end EXIT
-debootstrap --variant=minbase bookworm "$work/root" ${2:+"$2"} >"$work/log" || { tail "$work/log"; exit 1; }
-cp "$package" "$work/root/tmp/esrffs.deb"
+debootstrap --variant=minbase bookworm "$work/system" ${2:+"$2"} >"$work/log" || { tail "$work/log"; exit 1; }
+cp "$package" "$work/system/tmp/esrffs.deb"
 for list in /etc/apt/sources.list /etc/apt/apt.conf.d /etc/resolv.conf; do
-    [ ! -e $list ] || [ -n "${2:-}" ] || cp -rL $list "$work/root$(dirname $list)/"
+    [ ! -e $list ] || [ -n "${2:-}" ] || cp -rL $list "$work/system$(dirname $list)/"
 done
-mount -t proc proc "$work/root/proc"
-touch "$work/root/dev/fuse"
-mount --bind /dev/fuse "$work/root/dev/fuse"
-inside() { chroot "$work/root" env -i PATH=/usr/sbin:/usr/bin DEBIAN_FRONTEND=noninteractive "$@"; }
-files() { (cd "$work/root" && find usr etc lib ! -name '*.pyc' | sort); }
+mount -t proc proc "$work/system/proc"
+touch "$work/system/dev/fuse"
+mount --bind /dev/fuse "$work/system/dev/fuse"
+inside() { chroot "$work/system" env -i PATH=/usr/sbin:/usr/bin DEBIAN_FRONTEND=noninteractive "$@"; }
+files() { (cd "$work/system" && find usr etc lib ! -name '*.pyc' | sort); }
 
 inside apt-get -qq update
 inside apt-get -qq -y install fuse3 mount libstdc++6 python3 >/dev/null 2>&1

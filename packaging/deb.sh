@@ -64,5 +64,5 @@ POSTRM
 chmod 755 "$root/DEBIAN/postrm"
 
 mkdir -p dist
-dpkg-deb --root-owner-group --build "$root" "dist/esrffs_${version}_$architecture.deb" >/dev/null
+dpkg-deb --root-owner-group -Zgzip --build "$root" "dist/esrffs_${version}_$architecture.deb" >/dev/null
 echo "dist/esrffs_${version}_$architecture.deb"

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 
 
 def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL
+    )
 
 
 def run(*words: object, cwd: Path, **variables: str) -> str:
