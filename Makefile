@@ -1,6 +1,8 @@
 # `make help` tells what there is.
 BIN := .venv/bin
 ARGS :=
+MINUTES := 30
+COUNT := 1000
 
 PREFIX := /usr/local
 LIB := $(PREFIX)/lib/esrffs
@@ -11,7 +13,7 @@ SBIN := $(if $(filter /usr /usr/local,$(PREFIX)),/usr/sbin,$(PREFIX)/sbin)
 UNITS := $(PREFIX)/lib/systemd
 SHOWN := $(PREFIX)
 
-.PHONY: help setup demo lint test docs dist deb install uninstall install-program install-files clean
+.PHONY: help setup demo lint test bench soak fuzz docs dist deb install uninstall install-program install-files clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -30,6 +32,16 @@ lint: setup  ## ruff and mypy
 
 test: lint  ## lint, then all tests (ARGS="-k names" chooses some)
 	$(BIN)/pytest $(ARGS)
+
+bench: setup  ## measure against h5py, silx, fabio, numpy (ARGS=--quick: two minutes)
+	$(BIN)/pip install --quiet '.[bench]'
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: setup  ## readers, a writer, killers and a corrupter at once, all bytes compared (MINUTES=30)
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+
+fuzz: setup  ## mutated files against the readers (COUNT=1000 of each format)
+	$(BIN)/python -m tests.faults.fuzz --count $(COUNT)
 
 docs: setup  ## the pages of docs/ as a website in build/site
 	$(BIN)/pip install --quiet '.[docs]'

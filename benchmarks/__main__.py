@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -42,6 +43,7 @@ def _material(keep: Path | None, scratch: Path, *, quick: bool) -> tuple[Path, i
 
 def main() -> None:
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is mounted is unmounted
     rounds = arguments.rounds or (3 if arguments.quick else 5)
     with tempfile.TemporaryDirectory(prefix="esrffs-bench-") as name:
         scratch = Path(name)

@@ -5,34 +5,20 @@ made before it is asked for.  Everything is runs of bytes; only a block knows th
 """
 
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from math import prod
-from typing import Protocol
 
 import numpy as np
 
-from esrffs.blocks import Blocks, cut
+from esrffs.blocks import cut
+from esrffs.blockwise import Ahead, Array, BlockArray, Buffer, joined
 from esrffs.cache import Cache
 from esrffs.chunks import Chunks
 from esrffs.errors import EsrffsError
 from esrffs.model import Box, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
 from esrffs.opened import OPEN_PARTS, SAMPLE, Opened, spread
 from esrffs.rights import covers
-
-Buffer = bytes | bytearray | memoryview
-Ahead = Callable[[Callable[[int], Awaitable[None]], int], None]  # starts a task
-
-AHEAD = 4  # blocks, and …
-AHEAD_BYTES = 32 << 20  # … bytes that are made before they are asked for, at the most
-COUNTED = 16  # blocks whose bytes are counted for a handle
-
-
-class Array(Protocol):
-    """The data of an array in C order."""
-
-    async def read(self, start: int, stop: int) -> Buffer:
-        """Bytes `start` up to `stop` of the data, 0 ≤ start < stop ≤ nbytes."""
 
 
 class ExtentArray:
@@ -79,103 +65,6 @@ class FramesArray:
         stored = await view.read(offset + first, last - first)
         items = np.frombuffer(stored, np.uint8).reshape(-1, self._itemsize)
         return memoryview(items[:, ::-1].tobytes())[start - first : stop - first]
-
-
-class Held(Protocol):
-    """What blocks are made from: kept open until it was closed once more than it was held."""
-
-    def hold(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class BlockArray:
-    """Data that are made block by block, and remembered.
-
-    Who reads one block after the other finds the next ones made.
-    """
-
-    def __init__(
-        self,
-        held: Held,
-        key: tuple[object, ...],
-        blocks: Blocks,
-        make: Callable[[int], Awaitable[memoryview]],
-        cache: Cache,
-        ahead: Ahead,
-    ) -> None:
-        self._held = held
-        self._key = key
-        self._blocks = blocks
-        self._make = make
-        self._cache = cache
-        self._ahead = ahead
-        self._last = -2  # the block that was read last, but for what was asked out of turn
-        self._depth = 0  # how many blocks ahead are worth making
-        self._begun = False  # was the last block reached by reading on?
-        self._asked: dict[int, int] = {}  # bytes, by block: asked for, …
-        self._given: dict[int, int] = {}  # … and given
-
-    async def read(self, start: int, stop: int) -> Buffer:
-        parts = []
-        for following in range(self._blocks.number(start) + 1, self._blocks.number(stop - 1) + 1):
-            self._start(following)
-        while start < stop:
-            number = self._blocks.number(start)
-            first, last = self._blocks.extent(number)
-            end = min(stop, last)
-            self._asked[number] = self._asked.pop(number, 0) + end - start
-            self._look_ahead(number, last - first)
-            block = await self._block(number)
-            parts.append(block[start - first : end - first])
-            self._given[number] = self._given.pop(number, 0) + end - start
-            if self._given[number] >= last - first:  # the kernel has it: make room
-                self._cache.forget((*self._key, number))
-            start = end
-        for counts in (self._asked, self._given):
-            while len(counts) > COUNTED:
-                del counts[next(iter(counts))]
-        return joined(parts)
-
-    async def _block(self, number: int) -> memoryview:
-        self._held.hold()
-        try:
-            return await self._cache.get((*self._key, number), lambda: self._make(number), len)
-        finally:
-            self._held.close()
-
-    def _look_ahead(self, number: int, size: int) -> None:
-        """Start what comes next; the neighbours' edges around a single frame are no run."""
-        if number == self._last:
-            if self._depth or not self._begun or self._asked[number] <= size // 8:
-                return
-            self._depth = 1
-        elif number == self._last - 1:
-            return  # requests overtake each other
-        else:
-            read_on = number == self._last + 1 and self._asked.get(self._last, 0) > size // 2
-            self._last, self._begun = number, read_on or number == 0
-            self._depth = min(self._depth + 1, AHEAD) if self._depth and read_on else 0
-        for following in range(number + 1, number + 1 + self._depth):
-            first, last = self._blocks.extent(following)
-            if first >= self._blocks.nbytes or (following - number) * (last - first) > AHEAD_BYTES:
-                break
-            self._start(following)
-
-    def _start(self, number: int) -> None:
-        """Make this block in the background, unless it is there."""
-        key = (*self._key, number)
-        if not self._cache.making(key) and not self._cache.holds(key):
-            self._held.hold()
-            self._ahead(self._block_ahead, number)
-
-    async def _block_ahead(self, number: int) -> None:
-        try:
-            await self._block(number)
-        except EsrffsError:
-            pass  # whoever asks for it will hear
-        finally:
-            self._held.close()
 
 
 OpenPart = Callable[[Opened, DatasetInfo, Mapped], Awaitable[Array | None]]
@@ -291,8 +180,3 @@ def _asking(opened: Opened, info: DatasetInfo) -> Callable[[Box], Awaitable[memo
         size = opened.source.status.st_size  # these formats are only ever appended to
         opened.view().watch((*spread(0, size), size - SAMPLE))
     return lambda box: opened.ask(info.address, box, info.dtype.itemsize * prod(box.shape))
-
-
-def joined(parts: Sequence[Buffer]) -> Buffer:
-    """One buffer, without a copy where there is only one part."""
-    return parts[0] if len(parts) == 1 else b"".join(parts)

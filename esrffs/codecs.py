@@ -21,11 +21,6 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-try:
-    from dectris.compression import decompress as _dectris  # twice as fast as hdf5plugin's
-except ImportError:
-    _dectris = None
-
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
 
 Filters = tuple[tuple[int, tuple[int, ...]], ...]
@@ -189,9 +184,6 @@ def _bitshuffle(raw: memoryview, client: Client, size: int) -> Buffer:
         needed = 12 + sum(4 + len(part) for part in _blocks(raw, blocks)) + count % 8 * itemsize
     if len(raw) < needed:
         raise ValueError(f"{len(raw)} bytes where {needed} belong")
-    if client[4:5] == (2,) and _dectris is not None:
-        done: Buffer = _dectris(raw, "bslz4", elem_size=itemsize)
-        return done
     source, target = np.frombuffer(raw, np.uint8), np.empty(size, np.uint8)
     code = function(source.ctypes.data + start, target.ctypes.data, count, itemsize, block)
     if code < 0:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
-from esrffs.arrays import Array, BlockArray, open_array
+from esrffs.arrays import open_array
 from esrffs.blocks import cut
+from esrffs.blockwise import Array, BlockArray
 from esrffs.chunks import threads
 from esrffs.errors import StaleError
 from esrffs.files import Shared

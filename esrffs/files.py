@@ -10,7 +10,8 @@ from functools import partial
 from math import prod
 
 from esrffs import npy
-from esrffs.arrays import Ahead, Array, Buffer, Held, joined, open_array
+from esrffs.arrays import open_array
+from esrffs.blockwise import Ahead, Array, Buffer, Held, joined
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MissingError, StaleError, TooLargeError
 from esrffs.folders import Folders

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from esrffs.arrays import Buffer
+from esrffs.blockwise import Buffer
 from esrffs.errors import EsrffsError
 from esrffs.sources import Source
 
