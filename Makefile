@@ -33,7 +33,7 @@ lint: setup  ## ruff and mypy
 test: lint  ## lint, then all tests (ARGS="-k names" chooses some)
 	$(BIN)/pytest $(ARGS)
 
-bench: setup  ## measure against h5py, silx, fabio, numpy (ARGS=--quick: two minutes)
+bench: setup  ## measure against h5py, silx, fabio, numpy (ARGS=--quick: less of it)
 	$(BIN)/pip install --quiet '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
 

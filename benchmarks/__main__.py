@@ -18,7 +18,7 @@ from benchmarks.timing import Clock
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="100 MB, three rounds: two minutes")
+    parser.add_argument("--quick", action="store_true", help="100 MB, three rounds")
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--only", default="", help="groups of rows, separated by commas")
     parser.add_argument("--keep", type=Path, help="folder for the material, kept for the next run")
