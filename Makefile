@@ -13,7 +13,7 @@ SBIN := $(if $(filter /usr /usr/local,$(PREFIX)),/usr/sbin,$(PREFIX)/sbin)
 UNITS := $(PREFIX)/lib/systemd
 SHOWN := $(PREFIX)
 
-.PHONY: help setup demo lint test bench soak fuzz docs dist deb install uninstall install-program install-files clean
+.PHONY: help setup demo lint test bench soak fuzz gauntlet docs dist deb install uninstall install-program install-files clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -42,6 +42,9 @@ soak: setup  ## readers, a writer, killers and a corrupter at once, all bytes co
 
 fuzz: setup  ## mutated files against the readers (COUNT=1000 of each format)
 	$(BIN)/python -m tests.faults.fuzz --count $(COUNT)
+
+gauntlet: setup  ## 5 540 malformed, damaged and mutated files in a mount beside 50 sound ones, all read
+	$(BIN)/python -m tests.faults.gauntlet $(ARGS)
 
 docs: setup  ## the pages of docs/ as a website in build/site
 	$(BIN)/pip install --quiet '.[docs]'

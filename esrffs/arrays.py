@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from esrffs import limits
 from esrffs.blocks import cut
 from esrffs.blockwise import Ahead, Array, BlockArray, Buffer, joined
 from esrffs.cache import Cache
@@ -161,6 +162,8 @@ def open_array(
     if isinstance(layout, Frames):
         return FramesArray(opened, layout, info, nbytes // len(layout.offsets))
     grain = layout.shape if isinstance(layout, Chunked) else ()
+    size = info.dtype.itemsize * prod(grain)
+    limits.check_chunk(f"{opened.source.path}: {info.address}", size)
     blocks = cut(info.shape, info.dtype.itemsize, grain)
     read: Callable[[Box], Awaitable[memoryview]] = _asking(opened, info)
     if isinstance(layout, Chunked) and Chunks.known(info, layout):

@@ -15,18 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
-from esrffs import codecs
+from esrffs import codecs, limits
 from esrffs.cache import Cache, keep_freed_memory
 from esrffs.errors import DamagedError, EsrffsError, StaleError, UnsupportedError
 from esrffs.model import Box, Chunked, ChunkIndex, DatasetInfo
 from esrffs.opened import FileView, Opened
 
-CHUNK_LIMIT = 1 << 30  # bytes: a larger chunk, stored or decoded, is a worker's affair
+_LARGE = 64 << 20  # bytes: larger chunks are decoded one at a time, for the memory that it takes
 _THREADS = os.cpu_count() or 1
 _SAMPLED = 8  # chunks that tell whether a file only grew
 
 
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding")
+_one: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding large chunks")
 
 
 def threads() -> trio.CapacityLimiter:
@@ -37,6 +38,14 @@ def threads() -> trio.CapacityLimiter:
         keep_freed_memory()
         _limiter.set(trio.CapacityLimiter(_THREADS))
         return _limiter.get()
+
+
+def _one_at_a_time() -> trio.CapacityLimiter:
+    try:
+        return _one.get()
+    except LookupError:
+        _one.set(trio.CapacityLimiter(1))
+        return _one.get()
 
 
 class _Place(NamedTuple):
@@ -67,11 +76,7 @@ class Chunks:
     def known(info: DatasetInfo, layout: Chunked) -> bool:
         """Can the chunks of this dataset be read without the HDF5 library?"""
         itemsize = info.dtype.itemsize
-        return (
-            layout.indexed
-            and itemsize * prod(layout.shape) <= CHUNK_LIMIT
-            and codecs.supported(layout.filters, itemsize)
-        )
+        return layout.indexed and codecs.supported(layout.filters, itemsize)
 
     async def read(self, box: Box) -> memoryview:
         """The elements of this box as C-ordered bytes."""
@@ -81,6 +86,9 @@ class Chunks:
             return await self._put_together(index, box, places)
         except UnsupportedError:
             return await self._opened.ask(self._info.address, box, self._bytes(box))
+
+    def _threads(self) -> trio.CapacityLimiter:
+        return _one_at_a_time() if self._nbytes > _LARGE else threads()
 
     def _bytes(self, box: Box) -> int:
         return self._info.dtype.itemsize * prod(box.shape)
@@ -112,7 +120,7 @@ class Chunks:
         only = places[0]
         if len(places) == 1 and box.shape == self._layout.shape and index.offsets[only.number] >= 0:
             block = await trio.to_thread.run_sync(
-                self._decoded, view, index, only.number, limiter=threads()
+                self._decoded, view, index, only.number, limiter=self._threads()
             )
         else:
             array: npt.NDArray[Any] = np.empty(box.shape, self._info.dtype)
@@ -138,7 +146,7 @@ class Chunks:
         async def fill(part: int) -> None:
             work = partial(self._fill, view, index, array, places[part::_THREADS])
             try:
-                await trio.to_thread.run_sync(work, limiter=threads())
+                await trio.to_thread.run_sync(work, limiter=self._threads())
             except EsrffsError as error:
                 failures.append(error)
 
@@ -169,8 +177,7 @@ class Chunks:
     def _decoded(self, view: FileView, index: ChunkIndex, number: int) -> memoryview:
         """In a thread: the bytes of one chunk."""
         size = int(index.sizes[number])
-        if size > CHUNK_LIMIT:
-            raise UnsupportedError(f"a chunk of {size} bytes")
+        limits.check_chunk(f"{self._opened.source.path}: {self._info.address}", size)
         raw = view.read_now(int(index.offsets[number]), size)
         try:
             return codecs.decode(

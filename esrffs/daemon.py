@@ -26,6 +26,7 @@ from esrffs.errors import EsrffsError, MountError
 from esrffs.files import Shared
 from esrffs.flatfield import Method
 from esrffs.folders import Folders
+from esrffs.limits import Sizes, use
 from esrffs.mounting import set_read_ahead
 from esrffs.notify import notify, period
 from esrffs.operations import Operations
@@ -42,9 +43,11 @@ _MIB = 1 << 20
 async def serve(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
     """Mount, call `ready` when the mount answers, serve until it is unmounted or a signal comes."""
     started = time.monotonic()
-    _raise_file_limit()
+    sizes = Sizes(options.chunk_limit * _MIB, options.json_limit * _MIB, options.children_limit)
+    use(sizes)
+    _limit_open_files(options.open_files)
     folders = Folders(source, confined=options.shared, hidden=mountpoint)
-    limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB)
+    limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
     async with open_workers(limits, folders.confine) as workers, trio.open_nursery() as background:
         cache = Cache(options.cache_size * _MIB)
         shared = Shared(Sources(folders, workers), cache, background.start_soon, _roles(options))
@@ -158,10 +161,12 @@ def _stderr_text() -> Iterator[Callable[[], str]]:
             os.close(kept)
 
 
-def _raise_file_limit() -> None:
+def _limit_open_files(count: int) -> None:
+    """As many as the system allows, in most cases more than a process has by default; or fewer."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = count if count and not 0 <= hard < count else hard
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def run(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import trio
 
-from esrffs import formats
+from esrffs import formats, limits
 from esrffs.errors import EsrffsError, ForbiddenError, MissingError
 from esrffs.model import Generation
 
@@ -176,7 +176,9 @@ class Folders:
         entries = []
         try:
             with self._folder(folder, _OPEN_FLAGS) as place, os.scandir(place) as found:
-                for item in sorted(found, key=lambda item: item.name):
+                items = sorted(found, key=lambda item: item.name)
+                limits.check_children(folder or ".", len(items))
+                for item in items:
                     path = os.path.join(folder, item.name)
                     try:
                         entry = self._entry(path, item.name, item, place)

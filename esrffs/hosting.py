@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from esrffs import formats, sandbox
+from esrffs import formats, limits, sandbox
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError, TooLargeError
-from esrffs.model import Box, Generation, Reader
+from esrffs.model import Box, Generation, Listing, Reader
 
 OPEN_READERS = 4  # per worker: a few files are read side by side, rarely more
 
@@ -79,8 +79,9 @@ _state = _State()
 _readers: OrderedDict[Subject, Reader] = OrderedDict()
 
 
-def enter(memory: int, folder: str | None) -> None:
+def enter(memory: int, folder: str | None, sizes: limits.Sizes) -> None:
     """Called once in each new worker."""
+    limits.use(sizes)
     sandbox.enter(memory, folder)
     sandbox.end_with_parent()
     _state.folder = folder
@@ -127,6 +128,7 @@ def _answer(subject: Subject, method: str, *arguments: Any) -> Any:
     subject.check()
     try:
         answer = getattr(_reader(subject), method)(*arguments)
+        _check_size(str(arguments[0]) or "/", answer)
     except EsrffsError:
         subject.check()  # a file caught in change is not damaged
         raise
@@ -137,6 +139,15 @@ def _answer(subject: Subject, method: str, *arguments: Any) -> Any:
         raise DamagedError(f"{type(error).__name__}: {error}") from error
     subject.check()
     return answer
+
+
+def _check_size(address: str, answer: object) -> None:
+    """TooLargeError where the answer is more than the daemon is to be sent."""
+    match answer:
+        case bytes():
+            limits.check_json(address, len(answer))
+        case Listing():
+            limits.check_children(address, len(answer.members))
 
 
 def _end_if_shut_out() -> None:

@@ -130,6 +130,19 @@ class Options:
     workers: int = _option(2, "reader processes", "N", _count(1))
     time_limit: float = _option(30.0, "longest that a reader may take", "SECONDS", _number(0.1))
     memory_limit: int = _option(512, "memory of a reader process", "MIB", _count(64))
+    chunk_limit: int = _option(
+        256, "largest chunk of a dataset, stored or decoded, that is read", "MIB", _count(1)
+    )
+    json_limit: int = _option(64, "largest JSON file that is made", "MIB", _count(1))
+    children_limit: int = _option(
+        1_000_000, "most entries that a directory may have", "N", _count(1)
+    )
+    open_files: int = _option(
+        0,
+        "most files that the daemon, or a reader, has open; 0: what the system allows",
+        "N",
+        _count(0),
+    )
     entry_timeout: float = _option(1.0, "how long names are believed", "SECONDS", _number(0))
     attr_timeout: float = _option(
         1.0, "how long sizes and times are believed", "SECONDS", _number(0)

@@ -13,7 +13,7 @@ import os
 import pickle
 import signal
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ import trio_parallel
 
 from esrffs import hosting, sandbox
 from esrffs.errors import BusyError, DamagedError, DeadlineError, MountError, WorkerError
+from esrffs.limits import Sizes
 from esrffs.model import Box
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Limits:
     count: int = 2  # processes; one is always left for what is not bulk
     seconds: float = 30.0  # for one call
     memory: int = 512 << 20  # bytes, for one process
+    sizes: Sizes = field(default_factory=Sizes)  # of what one of them makes
 
 
 class Workers:
@@ -206,7 +208,7 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
     if lacking is not None:
         log.info("readers are not fully confined: %s", lacking)
     multiprocessing.set_forkserver_preload(_PRELOADED)
-    init = functools.partial(hosting.enter, limits.memory, confine)
+    init = functools.partial(hosting.enter, limits.memory, confine, limits.sizes)
     async with _open_context(init) as context, trio.open_nursery() as background:
         workers = Workers(context, limits, background)
         try:

@@ -7,6 +7,7 @@ is a `BrokenInfo`, and never spoils its neighbours.
 The low-level API is used throughout: it is faster than `h5py.File`, and opens nothing unasked.
 """
 
+from esrffs import limits
 from esrffs.attributes import to_json, value_to_json
 from esrffs.errors import EsrffsError, ForbiddenError, MissingError, UnsupportedError
 from esrffs.formats.hdf5_attributes import attributes
@@ -53,6 +54,7 @@ class Hdf5Reader:
         with self._files.call(address) as group:
             if not isinstance(group.object, h5g.GroupID):
                 raise MissingError(f"{address} is not a group")
+            limits.check_children(address or "/", group.object.get_num_objs())
             kinds: _Kinds = {}
             members = tuple(self._member(group, *link, kinds) for link in _links(group.object))
             return Listing(members, _attributes(group), _identity(group))

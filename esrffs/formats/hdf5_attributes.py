@@ -7,12 +7,13 @@ under `"__error__"`.  An enumeration's names and values come last, under `"__enu
 
 import numpy as np
 
-from esrffs.errors import EsrffsError, TooLargeError
+from esrffs import limits
+from esrffs.errors import EsrffsError
 from esrffs.formats.hdf5_library import FOREIGN, h5, h5a, h5d, h5g, h5p, h5s, h5t
 from esrffs.formats.hdf5_references import References, decoded
 from esrffs.formats.hdf5_types import Array, element_type, plain
 
-_LIMIT = 16 << 20  # bytes of one attribute
+_LEAST = 4  # bytes of JSON that a byte of an attribute makes, about
 _COMPACT = 8  # so many stand in the object's header, in the order in which they were made
 
 
@@ -66,8 +67,7 @@ def _value(attribute: h5a.AttrID, references: References) -> object:
     if space.get_simple_extent_type() == h5s.NULL:
         return None
     size = space.get_simple_extent_npoints() and attribute.get_storage_size()  # fails for none
-    if size > _LIMIT:
-        raise TooLargeError(f"{size} bytes are more than an attribute may have here")
+    limits.check_json("an attribute", _LEAST * size)
     element = element_type(attribute.get_type())
     value: Array = np.zeros(space.shape + element.dims, element.held)
     if value.size:

@@ -15,7 +15,7 @@ from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.hdf5_library import h5, h5d, h5p, h5s, h5z, partial_chunks_unfiltered
 from esrffs.formats.hdf5_links import OpenFile
 from esrffs.formats.hdf5_types import Array, ElementType
-from esrffs.model import Asked, Box, Chunked, ChunkIndex, Extent, Layout
+from esrffs.model import Asked, Box, Chunked, ChunkIndex, Extent, Layout, Virtual
 
 _GRID_LIMIT = 1 << 22  # chunks in one index: 80 MiB of it
 _BASED = h5.get_libversion() >= (2, 0, 0)  # chunk offsets count from the start of the file
@@ -31,10 +31,22 @@ def layout(
         whole = element.verbatim and written and file.holds(offset + size)
         return Extent(offset) if whole else Asked()
     plist = dataset.get_create_plist()
+    if plist.get_layout() == h5d.CONTIGUOUS:
+        return _never_written(dataset, plist, element, shape)
     if plist.get_layout() != h5d.CHUNKED or not shape:
         return Asked()
     told = _chunked(plist, element, shape, file)
     return replace(told, indexed=False) if told.indexed and _misplaced(dataset) else told
+
+
+def _never_written(
+    dataset: h5d.DatasetID, plist: h5p.PropDCID, element: ElementType, shape: tuple[int, ...]
+) -> Layout:
+    """Contiguous without a place: nothing was written, however much is declared."""
+    if plist.get_external_count() or dataset.get_storage_size() or not element.verbatim:
+        return Asked()
+    fill = fill_value(plist, element)
+    return Asked() if fill is None or not shape else Virtual((), fill)
 
 
 def _misplaced(dataset: h5d.DatasetID) -> bool:

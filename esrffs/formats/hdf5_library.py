@@ -51,7 +51,7 @@ def ours(what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MissingError(f"{what}: {error}") from error
     except MemoryError as error:
-        raise TooLargeError(f"{what}: not enough memory") from error
+        raise TooLargeError(f"{what}: not enough memory (memory_limit)") from error
     except FOREIGN as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise DamagedError(f"{what}: {text}") from error

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from esrffs.errors import EsrffsError, MissingError, StaleError, TooLargeError, UnsupportedError
+from esrffs import limits
+from esrffs.errors import EsrffsError, MissingError, StaleError, UnsupportedError
 from esrffs.formats.hdf5_external import read_external
 from esrffs.formats.hdf5_layout import check_within, missing_filters
 from esrffs.formats.hdf5_library import h5d, h5p, h5s, ours
@@ -28,7 +29,7 @@ from esrffs.formats.hdf5_types import (
 from esrffs.model import Box
 
 _BLOCK = 1 << 16  # elements of variable length that are read at a time
-_JSON_LIMIT = 1 << 22  # elements: more than anybody reads as JSON
+_LEAST = 12  # bytes of JSON that an element of variable length has: brackets, indents, newlines
 
 
 class Values:
@@ -66,8 +67,7 @@ class Values:
         """All elements as `esrffs.attributes` takes them."""
         element = element_type(dataset_of(found).get_type())
         shape = shape_of(found, element)
-        if math.prod(shape) > _JSON_LIMIT:
-            raise TooLargeError(f"{math.prod(shape)} elements are too many for JSON")
+        limits.check_json(found.address, _LEAST * math.prod(shape))
         array = self._held(found, element, Box((0,) * len(shape), shape))
         return plain(array, found.file.references)
 

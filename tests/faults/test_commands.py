@@ -1,4 +1,4 @@
-"""A little of `soak` and of `fuzz`, and the mutants that once were defects or are crashers."""
+"""A little of `soak`, `gauntlet` and `fuzz`, and mutants that once were defects or crashers."""
 
 import subprocess
 import sys
@@ -19,6 +19,20 @@ KEPT: list[tuple[Format, int]] = []
 def test_half_a_minute_of_soak() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.soak", "--minutes", "0.4"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+def test_a_hundred_bad_files_beside_sound_ones() -> None:
+    counts = ["--good", "10", "--malformed", "30", "--damaged", "40", "--mutants", "45"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.gauntlet", *counts, "--seconds", "120"],
         capture_output=True,
         text=True,
         timeout=180,

@@ -1,0 +1,55 @@
+"""How large a thing may be that is made on request: more is EFBIG, in words that name the option.
+
+Decided here: those words.  The numbers are options of a mount; each process has one set of them, as
+it has resource limits, which it is given when it begins: the daemon (`esrffs.daemon`) and every
+reader process (`esrffs.hosting`).  Time and memory of a reader are the affair of `esrffs.workers`.
+"""
+
+from dataclasses import dataclass
+
+from esrffs.errors import TooLargeError
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The largest of each kind that is made."""
+
+    chunk: int = 256 * _MIB  # bytes, stored or decoded, of a chunk, or of one element
+    json: int = 64 * _MIB  # bytes of a JSON file
+    children: int = 1_000_000  # entries of a directory
+
+
+_sizes = Sizes()
+
+
+def use(sizes: Sizes) -> None:
+    """From now on, in this process."""
+    global _sizes  # what a process may is one thing for all of it
+    _sizes = sizes
+
+
+def check_chunk(what: str, nbytes: int) -> None:
+    """TooLargeError where a chunk (a frame, an element) has more bytes than are decoded."""
+    if nbytes > _sizes.chunk:
+        limit = f"chunk_limit={_sizes.chunk // _MIB}"
+        raise TooLargeError(f"{what}: a chunk of {_shown(nbytes)} is not decoded ({limit})")
+
+
+def check_json(what: str, nbytes: int) -> None:
+    """TooLargeError where JSON text, or the values for it, have more bytes than are made."""
+    if nbytes > _sizes.json:
+        limit = f"json_limit={_sizes.json // _MIB}"
+        raise TooLargeError(f"{what}: {_shown(nbytes)} are too much for JSON ({limit})")
+
+
+def check_children(what: str, count: int) -> None:
+    """TooLargeError where a directory would have more entries than may be listed."""
+    if count > _sizes.children:
+        limit = f"children_limit={_sizes.children}"
+        raise TooLargeError(f"{what}: {count} entries are too many for a directory ({limit})")
+
+
+def _shown(nbytes: int) -> str:
+    return f"{nbytes / _MIB:.1f} MiB"
