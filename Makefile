@@ -13,7 +13,7 @@ SBIN := $(if $(filter /usr /usr/local,$(PREFIX)),/usr/sbin,$(PREFIX)/sbin)
 UNITS := $(PREFIX)/lib/systemd
 SHOWN := $(PREFIX)
 
-.PHONY: help setup demo lint test bench soak fuzz gauntlet docs dist deb install uninstall install-program install-files clean
+.PHONY: help setup demo lint test bench soak live fuzz gauntlet docs dist deb install uninstall install-program install-files clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -39,6 +39,9 @@ bench: setup  ## measure against h5py, silx, fabio, numpy (ARGS=--quick: less of
 
 soak: setup  ## readers, a writer, killers and a corrupter at once, all bytes compared (MINUTES=30)
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+
+live: setup  ## 10 000 random changes of a file under its readers; an acquisition with locks, 200 scans
+	$(BIN)/python -m tests.faults.live $(ARGS)
 
 fuzz: setup  ## mutated files against the readers (COUNT=1000 of each format)
 	$(BIN)/python -m tests.faults.fuzz --count $(COUNT)

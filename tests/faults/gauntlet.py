@@ -45,7 +45,7 @@ class Gauntlet:
         self.times: list[float] = []
         self.met: Counter[str] = Counter()
         self.daemon = self.worker = 0  # KiB, the most that was seen
-        self.asleep = 0.0
+        self.asleep = self.hiccup = 0.0
         self.lost = self.nbytes = 0
         self.end = threading.Event()
         self._program = program
@@ -134,7 +134,9 @@ class Gauntlet:
             self.times.append(time.monotonic() - started)
             if self.times[-1] > SOON:
                 self.wrong.append(f"{path}: took {self.times[-1]:.2f} s, with {self._reading()}")
+            before = time.monotonic()
             self.end.wait(0.02)
+            self.hiccup = max(self.hiccup, time.monotonic() - before - 0.02)
 
     def _watch(self) -> None:
         since: dict[int, float] = {}
@@ -185,7 +187,11 @@ class Gauntlet:
         times = sorted(self.times)
         rows = [("files", len(self.names)), ("read by cat, bytes", self.nbytes)]
         rows += [("probes", len(times)), ("median, ms", round(times[len(times) // 2] * 1e3))]
-        rows += [("slowest, ms", round(times[-1] * 1e3)), ("readers lost", self.lost)]
+        rows += [
+            ("slowest, ms", round(times[-1] * 1e3)),
+            ("own hiccup, ms", round(self.hiccup * 1e3)),
+        ]
+        rows += [("readers lost", self.lost)]
         rows += [("daemon, MiB", self.daemon >> 10), ("reader, MiB", self.worker >> 10)]
         rows += [("longest uninterruptible sleep, s", round(self.asleep))]
         rows += [(f"met: {why}", number) for why, number in sorted(self.met.items())]
