@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from importlib import metadata
+from io import BytesIO
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from esrffs import names, npy
+from esrffs import names, npy, xattrs
 from esrffs.attributes import to_json
 from esrffs.corrections import Supplies, corrected_array, paths_of, pixels_of
-from esrffs.errors import MissingError
+from esrffs.errors import EsrffsError, MissingError
 from esrffs.files import ArrayHandle, Shared, TextHandle
 from esrffs.kitchen import Kitchen
 from esrffs.model import Generation
@@ -46,7 +47,7 @@ class MadeFile:
     """A small file that esrffs made: its bytes are at hand."""
 
     path: Path
-    status: os.stat_result
+    kitchen: Kitchen
     content: bytes
 
     @property
@@ -54,13 +55,19 @@ class MadeFile:
         return blake2b(self.content, digest_size=16).digest()
 
     async def stat(self) -> Stat:
-        return Stat.file(self.status, len(self.content))
+        return Stat.file(self.kitchen.status, len(self.content))
 
     async def open(self) -> Handle:
         return TextHandle(self.content)
 
     def trouble(self) -> str | None:
         return None
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        if not self.path[-1].endswith(b".npy"):
+            return {}
+        values = np.load(BytesIO(self.content))
+        return {**await _origin(self.kitchen), **xattrs.array(values.shape, values.dtype)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,20 @@ class CorrectedFile:
 
     def trouble(self) -> str | None:
         return self.kitchen.errors.get(self.output.name)
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        told = xattrs.array(self.output.shape, np.dtype(np.float32))
+        return {**await _origin(self.kitchen, self.output), **told}
+
+
+async def _origin(kitchen: Kitchen, output: Output | None = None) -> xattrs.Xattrs:
+    """Path and source are those of the first raw image (of this output)."""
+    output = output or cast(Recipe, kitchen.recipe).outputs[0]
+    try:
+        raw = await kitchen.answers.locate(output.raw[0].part.path)
+    except EsrffsError:
+        return {}
+    return xattrs.place(raw.info.address, raw.source.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +180,7 @@ class CorrectedNode:
     def _node(self, kitchen: Kitchen, name: bytes, item: Dish | bytes) -> Node:
         path = (*self.path, name)
         if isinstance(item, bytes):
-            return MadeFile(path, kitchen.status, item)
+            return MadeFile(path, kitchen, item)
         return CorrectedFile(path, self.shared, kitchen, item)
 
 

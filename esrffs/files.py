@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 
-from esrffs import npy
+from esrffs import npy, xattrs
 from esrffs.arrays import open_array
 from esrffs.blockwise import Ahead, Array, Buffer, Held, joined
 from esrffs.cache import Cache
@@ -93,6 +93,49 @@ class NpyFile:
 
     def trouble(self) -> str | None:
         return self.source.errors.get(self.info.address)
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        info = self.info
+        told: xattrs.Xattrs = {}
+        if info.attributes is not None:
+            told = await attribute_values(self.shared, self.source, info.address, info.attributes)
+        return {**xattrs.dataset(info, self._place(), self.source.path), **told}
+
+    def _place(self) -> str:
+        """Where the dataset is in its file; a name of the mount where addresses mean nothing."""
+        if self.source.subject.format == "hdf5":
+            return self.info.address
+        above = 0 if self.shared.sources.folders.single else self.source.path.count("/") + 1
+        return inner_path(self.path[above:]).removesuffix(".npy")
+
+
+def inner_path(path: Path) -> str:
+    """Names from the root of a data file as a path in it."""
+    return "/" + os.fsdecode(b"/".join(path))
+
+
+async def attribute_values(
+    shared: Shared, source: Source, address: str, text: Text | None = None
+) -> xattrs.Xattrs:
+    """The attributes of an object as extended ones, none where they cannot be read.
+
+    `text`: as the listing told them.
+    """
+
+    async def make() -> xattrs.Xattrs:
+        content = None if text is None else text.content
+        if content is None:
+            content = await source.attributes(address)
+        return xattrs.values(content)
+
+    try:
+        return await shared.cache.get((source.digest, address, "xattrs"), make, _xattrs_size)
+    except EsrffsError:
+        return {}  # the error is an extended attribute, too
+
+
+def _xattrs_size(told: xattrs.Xattrs) -> int:
+    return 200 + sum(200 + len(name) + len(value) for name, value in told.items())
 
 
 class ArrayHandle:

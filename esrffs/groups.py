@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import trio
 
-from esrffs import corrected, kitchen, names
+from esrffs import corrected, kitchen, names, xattrs
 from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, StaleError
-from esrffs.files import JsonFile, NpyFile
+from esrffs.files import JsonFile, NpyFile, attribute_values, inner_path
 from esrffs.model import (
     BrokenInfo,
     DatasetInfo,
@@ -61,6 +61,14 @@ class GroupNode:
 
     async def stat(self) -> Stat:
         return Stat.directory((await self.file.source()).status)
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        """The attributes of other formats are silx's: for them no file is opened."""
+        source = await self.file.source()
+        if source.subject.format != "hdf5":
+            return xattrs.place(inner_path(self.path[len(self.top) :]), source.path)
+        told = await attribute_values(self.file.shared, source, self.address)
+        return {**xattrs.place(self.address, source.path), **told}
 
     async def children(self) -> Mapping[bytes, Node]:
         source, plan_ = await self._planned()

@@ -9,8 +9,9 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
+from esrffs import xattrs
 from esrffs.blockwise import Buffer
 from esrffs.errors import EsrffsError
 from esrffs.sources import Source
@@ -90,6 +91,26 @@ class Node(Protocol):
 
     def trouble(self) -> str | None:
         """What went wrong with this object, for the user."""
+
+
+class Described(Node, Protocol):
+    """A node that has extended attributes."""
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        """All but the error.  Nobody asks while directories are listed; who asks may wait."""
+
+
+async def xattrs_of(node: Node) -> xattrs.Xattrs:
+    """The extended attributes of any node, that of its error first."""
+    told = await cast(Described, node).xattrs() if hasattr(node, "xattrs") else {}
+    return {**trouble_of(node), **told}  # what goes wrong while it is asked is in it
+
+
+def trouble_of(node: Node) -> xattrs.Xattrs:
+    text = node.trouble()
+    if text is None:
+        return {}
+    return {xattrs.ERROR: text.encode("utf-8", "replace")[: xattrs.VALUE_MAX]}
 
 
 class Directory(Node, Protocol):

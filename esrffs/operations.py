@@ -1,17 +1,15 @@
 """FUSE requests in, answers and errnos out.
 
-Decided here: what each request does, how long the kernel may believe an answer, which errno an
-error becomes, and what of it is logged.  The only home of pyfuse3, with `esrffs.daemon`.
+Decided here: what each request does, how long the kernel may believe an answer, and which errno
+an error becomes.  The only home of pyfuse3, with `esrffs.daemon`.
 """
 
 import contextlib
 import errno
 import functools
 import itertools
-import json
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
@@ -20,25 +18,19 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
+from esrffs import xattrs
 from esrffs.errors import EsrffsError
 from esrffs.inodes import Inodes
-from esrffs.nodes import Directory, File, Handle, Node, Path, Stat, Symlink
+from esrffs.nodes import Directory, File, Handle, Node, Path, Stat, Symlink, trouble_of, xattrs_of
 from esrffs.shown import Shown
+from esrffs.telling import Telling
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ERROR_XATTR = b"user.esrffs.error"
-_STATUS_XATTR = b"user.esrffs.status"  # of the root, not listed
-_XATTR_MAX = 60_000  # bytes: the kernel takes 64 KiB
 _BLOCK_SIZE = 128 << 10  # st_blksize: what cp and Python read at a time
-_LAST, _TOLD_OF_ONE = 10, 1000  # of the errors that the status tells: how many, characters of each
-_TOLD = 10_000  # texts that were logged already and are not logged again
-_ORDINARY = frozenset(  # answers, not failures: worth no line in the log
-    {errno.ENOENT, errno.EROFS, errno.ENODATA, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG}
-)
 
 
 @dataclass(slots=True)
@@ -69,10 +61,10 @@ def _answering(
         except FUSEError:
             raise
         except EsrffsError as error:
-            self.tell(error.code, str(error))
+            self._telling.tell(error.code, str(error))
             raise FUSEError(error.code) from error
         except OSError as error:
-            self.tell(error.errno or errno.EIO, str(error))
+            self._telling.tell(error.errno or errno.EIO, str(error))
             raise FUSEError(error.errno or errno.EIO) from error
         except Exception as error:
             log.exception("internal error in %s", handler.__name__)
@@ -95,11 +87,10 @@ class Operations(pyfuse3.Operations):
         self.inodes: Inodes[Node] = Inodes(root)
         self._shown = shown
         self._statvfs = statvfs
-        self._status = status
+        self._telling = Telling(status)
         self._handles: dict[int, Handle] = {}
         self._listings: dict[int, _Listing] = {}
         self._numbers = itertools.count(1)
-        self._told: OrderedDict[str, None] = OrderedDict()
         self.started = trio.Event()
 
     def __repr__(self) -> str:
@@ -108,16 +99,6 @@ class Operations(pyfuse3.Operations):
     def init(self) -> None:
         """The kernel has introduced itself; once this has returned, the mount answers."""
         self.started.set()
-
-    def tell(self, code: int, text: str) -> None:
-        """One line in the log for each thing that is wrong, however often it is met."""
-        if code in _ORDINARY:
-            log.debug("%s: %s", errno.errorcode.get(code, code), text)
-        elif text not in self._told:
-            self._told[text] = None
-            log.warning("%s (%s)", text, errno.errorcode.get(code, code))
-            while len(self._told) > _TOLD:
-                self._told.popitem(last=False)
 
     def _node(self, inode: int) -> Node:
         try:
@@ -203,18 +184,28 @@ class Operations(pyfuse3.Operations):
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
         if not name.startswith(b"user."):  # `ls -l` asks twice for every file
             raise FUSEError(pyfuse3.ENOATTR)
-        if name == _STATUS_XATTR and inode == pyfuse3.ROOT_INODE:
-            errors = [text[:_TOLD_OF_ONE] for text in list(self._told)[-_LAST:]]
-            own = {"inodes": len(self.inodes), "open_files": len(self._handles), "errors": errors}
-            return json.dumps({**self._status(), **own}).encode()
-        trouble = self._node(inode).trouble() if name == _ERROR_XATTR else None
-        if trouble is None:
+        if name == xattrs.STATUS and inode == pyfuse3.ROOT_INODE:
+            return self._telling.status(inodes=len(self.inodes), open_files=len(self._handles))
+        node = self._node(inode)
+        told = trouble_of(node) if name == xattrs.ERROR else await xattrs_of(node)
+        if name not in told:
             raise FUSEError(pyfuse3.ENOATTR)
-        return trouble.encode("utf-8", "replace")[:_XATTR_MAX]
+        return told[name]
 
     @_answering
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
-        return () if self._node(inode).trouble() is None else (_ERROR_XATTR,)
+        """Names of attributes are content, and the kernel leaves it to us who may see names."""
+        node = self._node(inode)
+        told = await xattrs_of(node)
+        if ctx.uid != os.getuid() and not self._may_read(await node.stat(), ctx):
+            told = {name: b"" for name in told if name.startswith(xattrs.OURS)}
+        return xattrs.listed(told)
+
+    def _may_read(self, status: Stat, ctx: RequestContext) -> bool:
+        groups = {ctx.gid}
+        with contextlib.suppress(OSError):  # of a process that is gone, or in another container
+            groups |= pyfuse3.get_sup_groups(ctx.pid)
+        return self._shown.may_read(status, ctx.uid, groups)
 
     # Directories
 

@@ -5,6 +5,7 @@ changed only as they are shown: what the daemon itself may read is what its user
 """
 
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from esrffs.nodes import Stat
@@ -30,6 +31,15 @@ class Shown:
             uid=status.uid if self.uid is None else self.uid,
             gid=status.gid if self.gid is None else self.gid,
         )
+
+    def may_read(self, status: Stat, uid: int, groups: Collection[int]) -> bool:
+        """May this user of these groups read it, as the kernel would decide by what is shown?"""
+        shown = self.status(status)
+        if uid == shown.uid:
+            needed = stat.S_IRUSR
+        else:
+            needed = stat.S_IRGRP if shown.gid in groups else stat.S_IROTH
+        return uid == 0 or bool(shown.mode & needed)
 
     def _mode(self, mode: int) -> int:
         """Masks replace the source's bits, as they do in vfat(5); programs stay executable."""

@@ -627,3 +627,34 @@ def test_owner_group_and_supplementary_groups(
     folder.mkdir(mode=0o700)
     shutil.copy(source / "data.h5", folder)
     assert not as_user(mounted / "closed/data.h5/x.npy", 4002, 1)
+
+
+@as_root
+@pytest.mark.skipif(not shutil.which("getfattr"), reason="there is no getfattr (package attr)")
+def test_names_of_attributes_are_content(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    """The kernel lets everybody ask for names, and checks only who asks for values."""
+    with h5py.File(source / "private.h5", "w") as file:
+        file.attrs["a_secret_name"] = 1
+    os.chown(source / "private.h5", 4001, 5001)
+    (source / "private.h5").chmod(0o440)
+    shown = shared_mount() / "private.h5"
+    for uid, groups, may in [
+        (0, [0], True),
+        (4001, [1], True),
+        (4002, [5001], True),
+        (4002, [1, 5001], True),
+        (4002, [1], False),
+    ]:
+        done = subprocess.run(
+            ["getfattr", shown],
+            user=uid,
+            group=groups[0],
+            extra_groups=groups,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("user.a_secret_name" in done.stdout) is may, (uid, groups)
+        assert "user.esrffs.path" in done.stdout
