@@ -13,7 +13,7 @@ SBIN := $(if $(filter /usr /usr/local,$(PREFIX)),/usr/sbin,$(PREFIX)/sbin)
 UNITS := $(PREFIX)/lib/systemd
 SHOWN := $(PREFIX)
 
-.PHONY: help setup demo lint test bench soak live fuzz gauntlet docs dist deb install uninstall install-program install-files clean
+.PHONY: help setup demo lint test bench soak live fuzz gauntlet pictures docs dist deb install uninstall install-program install-files clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -48,6 +48,9 @@ fuzz: setup  ## mutated files against the readers (COUNT=1000 of each format)
 
 gauntlet: setup  ## 5 540 malformed, damaged and mutated files in a mount beside 50 sound ones, all read
 	$(BIN)/python -m tests.faults.gauntlet $(ARGS)
+
+pictures: setup  ## docs/terminal.svg and docs/corrected.png anew, from a real run
+	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/pictures.sh docs
 
 docs: setup  ## the pages of docs/ as a website in build/site
 	$(BIN)/pip install --quiet '.[docs]'

@@ -158,12 +158,14 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_fuse
-def test_the_first_screen_of_the_readme_is_what_a_user_sees(tmp_path: Path) -> None:
+def test_what_the_readme_shows_is_what_a_user_sees(tmp_path: Path) -> None:
     made = run("python", ROOT / "demo" / "make_experiment.py", "experiment", cwd=tmp_path)
     assert made.returncode == 0, made.stdout
     (tmp_path / "mnt").mkdir()
-    screen = (ROOT / "README.md").read_text().split("```")[1]
-    commands = screen.split("\n$ ")[1:]
+    [screen] = re.findall(
+        r"^```console\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    commands = f"\n{screen}".split("\n$ ")[1:]
     assert len(commands) > 4
     try:
         for command in commands:
@@ -176,6 +178,34 @@ def test_the_first_screen_of_the_readme_is_what_a_user_sees(tmp_path: Path) -> N
     finally:
         if os.path.ismount(tmp_path / "mnt"):
             run("esrffs", "-u", "mnt", cwd=tmp_path)
+
+
+def drawn_text(picture: str) -> list[tuple[str, str]]:
+    """What stands in a terminal's picture: the heights of its lines, and their text."""
+    return re.findall(r'<text [^>]* y="([0-9.]+)"[^>]*>([^<]*)</text>', picture)
+
+
+@needs_fuse
+def test_the_terminal_in_the_readme_is_what_a_user_sees(tmp_path: Path) -> None:
+    made = run("python", ROOT / "demo" / "terminal.py", tmp_path / "terminal.svg", cwd=tmp_path)
+    assert made.returncode == 0, made.stdout
+    drawn = drawn_text((ROOT / "docs" / "terminal.svg").read_text())
+    assert len(drawn) > 30
+    assert drawn_text((tmp_path / "terminal.svg").read_text()) == drawn, "run `make pictures`"
+
+
+def test_the_first_screen_of_the_readme() -> None:
+    """What it is, a terminal, two commands, a corrected frame: in this order, before all else."""
+    screen = (ROOT / "README.md").read_text().split("\n## ")[0]
+    places = [screen.index(text) for text in ("docs/terminal.svg", "```sh", "docs/corrected.png")]
+    assert places == sorted(places)
+    assert len(screen[: places[-1]].splitlines()) < 22
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
 
 
 @needs_fuse
