@@ -26,6 +26,7 @@ from esrffs.errors import (
 from esrffs.files import Shared
 from esrffs.model import Box, DatasetInfo, Generation, GroupInfo, LinkInfo, Member
 from esrffs.plans import Attributes, DataFile, plan
+from esrffs.rights import may_follow
 from esrffs.roles import READ_LIMIT, Describe, Entry, List, Question, Read, ReadFile
 from esrffs.series import numbered
 from esrffs.sources import Source
@@ -251,10 +252,18 @@ class InFolder:
         self._texts[path] = self._folders.generation(path)
         descriptor = self._folders.open(path)
         try:
+            self._check(path, descriptor)
             content = os.pread(descriptor, READ_LIMIT + 1, 0)
         finally:
             os.close(descriptor)
         return content if len(content) <= READ_LIMIT else None
+
+    def _check(self, path: str, descriptor: int) -> None:
+        """What a text says shows in errors: of a shared mount, to all who may list the folder."""
+        folders = self._folders
+        real, folder = f"/proc/self/fd/{descriptor}", folders.absolute(self._folder)
+        if folders.confined and not may_follow(folder, real, folders.root):
+            raise ForbiddenError(f"{path}: is more private than its folder")
 
 
 async def _values(located: Located) -> np.ndarray[Any, Any] | None:

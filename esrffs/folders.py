@@ -18,6 +18,7 @@ import trio
 from esrffs import formats, limits
 from esrffs.errors import EsrffsError, ForbiddenError, MissingError
 from esrffs.model import Generation
+from esrffs.rights import mirrored
 
 _REMEMBERED = 100_000  # files whose format need not be looked up again
 _SYS_OPENAT2 = 437  # the same number on every architecture
@@ -107,7 +108,7 @@ class Folders:
                 return os.stat(self.absolute(path))
             descriptor = self._descriptor(path, _PLACE)
             try:
-                return os.fstat(descriptor)
+                return mirrored(os.fstat(descriptor), f"/proc/self/fd/{descriptor}")
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -198,6 +199,8 @@ class Folders:
         status = found if isinstance(found, os.stat_result) else found.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             return self._link(path, name, status, place)
+        if self.confined:  # who renames a file meanwhile changes its ctime, and so its generation
+            status = mirrored(status, f"/proc/self/fd/{place}/{name}")
         if stat.S_ISREG(status.st_mode):
             return Entry(name, path, status, self._format(path, name, status))
         return Entry(name, path, status) if stat.S_ISDIR(status.st_mode) else None

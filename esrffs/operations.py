@@ -185,7 +185,9 @@ class Operations(pyfuse3.Operations):
         if not name.startswith(b"user."):  # `ls -l` asks twice for every file
             raise FUSEError(pyfuse3.ENOATTR)
         if name == xattrs.STATUS and inode == pyfuse3.ROOT_INODE:
-            return self._telling.status(inodes=len(self.inodes), open_files=len(self._handles))
+            ours = ctx.uid in (0, os.getuid())  # errors name files that others may not see
+            counts = {"inodes": len(self.inodes), "open_files": len(self._handles)}
+            return self._telling.status(errors=ours, **counts)
         node = self._node(inode)
         told = trouble_of(node) if name == xattrs.ERROR else await xattrs_of(node)
         if name not in told:

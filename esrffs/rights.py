@@ -5,14 +5,40 @@ root reads whatever that file refers to, and a stranger can make a file that ref
 else's.  So what is made of several files has the rights of the narrowest; and a file is followed to
 another one of the source only where everybody who may read the first may read the other.
 
-Pure but for stat(2).  ACLs are not looked at: the mode, which is never narrower, decides.
+A POSIX ACL cannot be shown to the kernel, which then checks the mode alone; `mirrored` takes from
+the mode what the ACL refuses to anybody.  Pure but for stat(2) and getxattr(2).
 """
 
+import errno
 import os
 import stat
+import struct
 from collections.abc import Iterable
 
 _READ = 0o444
+_ACL = "system.posix_acl_access"
+_NONE = {errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.ELOOP, errno.ENOTDIR}
+_USER, _GROUP_OBJ, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10  # <linux/posix_acl.h>
+
+
+def mirrored(status: os.stat_result, path: str) -> os.stat_result:
+    """The status with a mode that grants nobody more than the ACL of the file at `path` does.
+
+    Who is looked at by several rules gets the narrowest: the owning group what its entry and those
+    of all named users grant; others in addition what those of all named groups grant.  An ACL
+    that cannot be read leaves the owner's rights.
+    """
+    try:
+        acl = os.getxattr(path, _ACL)
+    except OSError as error:
+        return status if error.errno in _NONE else _with_mode(status, status.st_mode & ~0o077)
+    entries = list(struct.iter_unpack("<HHI", acl[4:]))
+    mask = min((granted for tag, granted, _ in entries if tag == _MASK), default=0o7)
+    group = others = 0o7
+    for tag, granted, _ in entries:
+        group &= granted & mask if tag in (_USER, _GROUP_OBJ) else 0o7
+        others &= granted & mask if tag in (_USER, _GROUP) else 0o7
+    return _with_mode(status, status.st_mode & (~0o077 | group << 3 | others))
 
 
 def narrowest(statuses: Iterable[os.stat_result]) -> os.stat_result:
@@ -28,7 +54,11 @@ def narrowest(statuses: Iterable[os.stat_result]) -> os.stat_result:
         owner = status.st_mode & 0o700 if status.st_uid == shown.st_uid else everybody << 6
         group = status.st_mode & 0o070 if status.st_gid == shown.st_gid else everybody << 3
         mode &= ~0o777 | owner | group | everybody
-    return os.stat_result((mode, *shown[1:10]), _more(shown))
+    return _with_mode(shown, mode)
+
+
+def _with_mode(status: os.stat_result, mode: int) -> os.stat_result:
+    return os.stat_result((mode, *status[1:10]), _more(status))
 
 
 def _more(status: os.stat_result) -> dict[str, int | float]:
@@ -54,10 +84,10 @@ def may_follow(holder: str, target: str, folder: str) -> bool:
     OSError where one of them is not there.
     """
     real, beside = os.path.realpath(target), os.path.realpath(holder)
-    status = os.stat(beside)
+    status = mirrored(os.stat(beside), beside)
     way = real
     while way != folder and not (beside + "/").startswith(way + "/"):
-        if not covers(status, os.stat(way)):
+        if not covers(status, mirrored(os.stat(way), way)):
             return False
         way = os.path.dirname(way)
     return True

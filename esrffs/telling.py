@@ -35,7 +35,9 @@ class Telling:
             while len(self._told) > _TOLD:
                 self._told.popitem(last=False)
 
-    def status(self, **further: object) -> bytes:
-        """As JSON."""
-        errors = [text[:_TOLD_OF_ONE] for text in list(self._told)[-_LAST:]]
-        return json.dumps({**self._status(), **further, "errors": errors}).encode()
+    def status(self, *, errors: bool, **further: int) -> bytes:
+        """As JSON; `errors`: with the last ones, which name files."""
+        told: dict[str, object] = {**self._status(), **further}
+        if errors:
+            told["errors"] = [text[:_TOLD_OF_ONE] for text in list(self._told)[-_LAST:]]
+        return json.dumps(told).encode()

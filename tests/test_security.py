@@ -286,6 +286,79 @@ def test_the_narrowest_mode() -> None:
     assert mode(status(0o600, mtime=1), status(0o600, uid=2)) == "0o0"
 
 
+TOML = '[[corrected]]\nraw = "open.edf"\nflat = "{flat}"\ndark = "dark.edf"\n'
+IMAGE = "scan_0/instrument/detector_0/data"
+
+
+@as_root
+@pytest.mark.parametrize(
+    "flat",
+    [
+        "hidden.edf",
+        "link.edf",
+        "../secret.edf",
+        "{place}/secret.edf",
+        "far.h5::/x",
+        "private/p.edf",
+    ],
+)
+def test_a_strangers_toml_shows_nothing_that_the_stranger_may_not_see(
+    source: Path, place: Path, shared_mount: Callable[..., Mounted], flat: str
+) -> None:
+    secret = edf() + bytes(range(1, 129)) * 4
+    (place / "secret.edf").write_bytes(secret)
+    (source / "hidden.edf").write_bytes(secret)
+    (source / "hidden.edf").chmod(0o600)
+    (source / "private").mkdir(mode=0o700)
+    (source / "private/p.edf").write_bytes(secret)
+    (source / "link.edf").symlink_to("../secret.edf")
+    with h5py.File(source / "far.h5", "w") as file:
+        file["x"] = h5py.ExternalLink("../secret.h5", "/x")
+    for name, value in (("open", 200), ("dark", 0), ("plain", 1)):
+        (source / f"{name}.edf").write_bytes(edf() + bytes([value]) * 512)
+    toml = source / ".esrffs.toml"
+    toml.write_text(TOML.format(flat="plain.edf"))
+    strange = pwd.getpwnam("nobody")
+    os.chown(toml, strange.pw_uid, strange.pw_gid)
+    mounted = shared_mount("-o", "attr_timeout=0,entry_timeout=0")
+    mounted.expect("no corrected/", "EACCES")
+    shown = mounted / "corrected/open.npy"
+    assert as_nobody("cat", shown).returncode == 0, "a sound one is followed"
+    toml.write_text(TOML.format(flat=flat.format(place=place)))
+    refused = as_nobody("cat", shown)
+    assert refused.returncode != 0
+    assert refused.stdout == ""
+
+
+@as_root
+@pytest.mark.parametrize("way", ["linked", "private", "linked far"])
+def test_texts_of_others_do_not_show_in_errors(
+    source: Path, shared_mount: Callable[..., Mounted], way: str
+) -> None:
+    """A key that nobody knows is quoted: of `.esrffs.toml` itself, not of what it is a link to."""
+    (source / "theirs").mkdir(mode=0o700 if way == "linked far" else 0o755)
+    theirs = source / "theirs/.esrffs.toml"
+    theirs.write_text(TOML.format(flat="plain.edf") + 'password = "swordfish"\n')
+    theirs.chmod(0o644 if way == "linked far" else 0o600)
+    for name in ("open", "dark", "plain"):
+        (source / f"theirs/{name}.edf").write_bytes(edf() + bytes(512))
+        (source / f"{name}.edf").write_bytes(edf() + bytes(512))
+    if way != "private":
+        (source / ".esrffs.toml").symlink_to("theirs/.esrffs.toml")
+    mounted = shared_mount()
+    mounted.expect("no corrected/", "EACCES")
+    everything(mounted.path)
+    for line in mounted.log.read_text().splitlines():
+        assert "password" not in line or "theirs" in line
+    ask = "import os, sys; print(*(os.getxattr(sys.argv[1], n) for n in sys.argv[2:]))"
+    names = [*os.listxattr(mounted.path), "user.esrffs.status"]
+    told = as_nobody("/usr/bin/python3", "-c", ask, mounted.path, *names)
+    assert "pid" in told.stdout, told.stderr
+    assert "theirs" not in told.stdout
+    assert "password" not in told.stdout
+    assert "errors" in mounted.status
+
+
 # Races between check and use
 
 
@@ -658,3 +731,56 @@ def test_names_of_attributes_are_content(
         )
         assert ("user.a_secret_name" in done.stdout) is may, (uid, groups)
         assert "user.esrffs.path" in done.stdout
+
+
+ACLS = [
+    "u:4002:---",
+    "u:4002:r--",
+    "g:5002:---",
+    "g:5002:r--",
+    "g::---,m::r--,u:4001:r--",
+    "u:4002:---,g:5002:r--",
+    "u:4002:rw-,m::---",
+    "u:4003:rwx,g:5001:---,m::rwx,o::r--",
+    "g::r--,m::---,u:4002:r--,o::r--",
+]
+PEOPLE = [(4001, 1, ()), (4002, 1, ()), (4002, 5001, ()), (4003, 1, (5001,)), (4003, 1, (5002,))]
+PEOPLE += [(4004, 5001, (5002,)), (4004, 1, ())]
+
+
+@as_root
+@pytest.mark.skipif(not shutil.which("setfacl"), reason="there is no setfacl")
+def test_nobody_reads_what_an_acl_refuses(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    """The kernel itself, asked about the source, is the oracle."""
+    for number, acl in enumerate(["", *ACLS]):
+        for base in (0o640, 0o644, 0o604):
+            path = source / f"acl{number}-{base:o}.h5"
+            shutil.copy(source / "data.h5", path)
+            os.chown(path, 4001, 5001)
+            path.chmod(base)
+            if acl:
+                subprocess.run(["setfacl", "-m", acl, path], check=True)
+    closed = source / "closed"
+    closed.mkdir()
+    shutil.copy(source / "data.h5", closed / "data.h5")
+    subprocess.run(["setfacl", "-m", "u:4002:---", closed], check=True)
+    with h5py.File(source / "attack.h5", "w") as file:
+        layout = h5py.VirtualLayout((10,), "i8")
+        layout[:] = h5py.VirtualSource("acl1-644.h5", "x", (10,))
+        file.create_virtual_dataset("virtual", layout)
+    os.chown(source / "attack.h5", 4002, 4002)
+    (source / "attack.h5").chmod(0o644)
+    mounted = shared_mount()
+    granted = 0
+    for path in sorted(source.glob("acl*.h5")):
+        for person in PEOPLE:
+            if as_user(mounted / path.name / "x.npy", *person[:2], *person[2]):
+                assert as_user(path, *person[:2], *person[2]), f"{path.name}: {person}"
+                granted += 1
+    assert granted > 60, "and what is granted to all is granted"
+    assert not as_user(mounted / "closed/data.h5/x.npy", 4002, 1)
+    assert as_user(closed / "data.h5", 4004, 1)
+    mounted.expect("attack.h5")
+    assert not as_user(mounted / "attack.h5/virtual.npy", 4002, 4002)
