@@ -76,6 +76,25 @@ def test_text() -> None:
 
 def test_names_that_are_not_utf8() -> None:
     assert read(to_json({"\udcff": 1, "a": 2})) == {"ÿ": 1, "a": 2}
+    assert to_json({"\udcff": 1, "ÿ": 2}) == '{\n  "ÿ": 2\n}\n'.encode()  # one key, one value
+
+
+_TEXT = st.text(st.characters(codec="utf-8"))
+_PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(_TEXT, inner),
+    max_leaves=20,
+)
+
+
+@given(_PLAIN)
+def test_text_is_what_the_json_module_writes(value: object) -> None:
+    wanted = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    assert value_to_json(value).decode() == wanted
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=())), st.text() | st.floats()))

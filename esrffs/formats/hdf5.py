@@ -11,7 +11,8 @@ from esrffs import limits
 from esrffs.attributes import to_json, value_to_json
 from esrffs.errors import EsrffsError, ForbiddenError, MissingError, UnsupportedError
 from esrffs.formats.hdf5_attributes import attributes
-from esrffs.formats.hdf5_layout import chunk_index, layout
+from esrffs.formats.hdf5_direct import plain_dataset
+from esrffs.formats.hdf5_layout import chunk_index, contiguous, layout
 from esrffs.formats.hdf5_library import h5, h5d, h5g, h5l, h5o, h5p, h5t, ours
 from esrffs.formats.hdf5_links import Files, Found, HdfObject, expected, find_file
 from esrffs.formats.hdf5_references import decoded
@@ -95,13 +96,32 @@ class Hdf5Reader:
                 if name == b"." or b"/" in name:
                     return BrokenInfo(shown, "HDF5 cannot open an object of this name")
                 if type_ == h5l.TYPE_HARD:
-                    member = h5o.open(group.object, name)
                     address = f"{group.address}/{shown}"
+                    plain = self._plain(group, name, shown, address)
+                    if plain is not None:
+                        return plain
+                    member = h5o.open(group.object, name)
                     return self._described(Found(member, group.file, address), shown)
                 value = group.object.links.get_val(name)
                 return self._link(group, shown, type_, value, kinds)
         except EsrffsError as error:
             return BrokenInfo(shown, str(error), isinstance(error, ForbiddenError))
+
+    def _plain(self, group: Found, name: bytes, shown: str, address: str) -> DatasetInfo | None:
+        """A dataset of the simplest kind, of which most files have the most."""
+        if group.file is not self._files.main:
+            return None
+        plain = plain_dataset(group.object.id, name)
+        if plain is None:
+            return None
+        element = plain.element
+        shape = plain.shape + element.dims
+        where = contiguous(plain.offset, plain.stored, element, shape, group.file)
+        if element.leaves or element.pickled or isinstance(where, Asked):
+            return None
+        return DatasetInfo(
+            shown, address, shape, element.dtype({}), where, _text(plain.attributes, element)
+        )
 
     def _link(self, group: Found, name: str, type_: int, value: object, kinds: _Kinds) -> LinkInfo:
         if value not in kinds:
@@ -176,6 +196,12 @@ def _kind(target: HdfObject) -> Kind:
     if isinstance(target, h5d.DatasetID) and not element_type(target.get_type()).pickled:
         return "dataset"
     return "text"
+
+
+def _text(told: dict[str, object], element: ElementType) -> Text | None:
+    if element.enumeration:
+        told["__enum__"] = element.enumeration
+    return Text.of(to_json(told)) if told else None
 
 
 def _attributes(found: Found) -> Text | None:

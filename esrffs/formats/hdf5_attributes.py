@@ -9,6 +9,7 @@ import numpy as np
 
 from esrffs import limits
 from esrffs.errors import EsrffsError
+from esrffs.formats.hdf5_direct import UNUSUAL, plain_attribute
 from esrffs.formats.hdf5_library import FOREIGN, h5, h5a, h5d, h5g, h5p, h5s, h5t
 from esrffs.formats.hdf5_references import References, decoded
 from esrffs.formats.hdf5_types import Array, element_type, plain
@@ -43,6 +44,9 @@ def _take(
     errors: dict[str, str],
 ) -> None:
     key = decoded(name)
+    found[key] = plain_attribute(holder.id, name)
+    if found[key] is not UNUSUAL:
+        return
     try:
         found[key] = _value(h5a.open(holder, name), references)
     except (EsrffsError, MemoryError, *FOREIGN) as error:

@@ -25,11 +25,9 @@ def layout(
     dataset: h5d.DatasetID, element: ElementType, shape: tuple[int, ...], file: OpenFile
 ) -> Layout:
     """How the values of this shape (axes of an array type included) can be got at."""
-    offset, size = dataset.get_offset(), element.held.itemsize * math.prod(shape)
+    offset = dataset.get_offset()
     if offset is not None:  # contiguous, and in this file
-        written = size and dataset.get_storage_size() == size  # else the offset means nothing
-        whole = element.verbatim and written and file.holds(offset + size)
-        return Extent(offset) if whole else Asked()
+        return contiguous(offset, dataset.get_storage_size(), element, shape, file)
     plist = dataset.get_create_plist()
     if plist.get_layout() == h5d.CONTIGUOUS:
         return _never_written(dataset, plist, element, shape)
@@ -47,6 +45,16 @@ def _never_written(
         return Asked()
     fill = fill_value(plist, element)
     return Asked() if fill is None or not shape else Virtual((), fill)
+
+
+def contiguous(
+    offset: int, stored: int, element: ElementType, shape: tuple[int, ...], file: OpenFile
+) -> Extent | Asked:
+    """How values from this offset of the file can be got at, of which `stored` bytes are there."""
+    size = element.held.itemsize * math.prod(shape)
+    written = size and stored == size  # else the offset means nothing
+    whole = element.verbatim and written and file.holds(offset + size)
+    return Extent(offset) if whole else Asked()
 
 
 def _misplaced(dataset: h5d.DatasetID) -> bool:
