@@ -168,7 +168,7 @@ def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: b
     source = os.path.realpath(paths[0])
     if not os.path.exists(source):
         raise UsageError(f"{paths[0]}: there is no such file or folder; look at its spelling")
-    from esrffs import daemon, logs, mounting
+    from esrffs import logs, mounting
 
     made = len(paths) == 1
     mountpoint = mounting.beside(paths[0]) if made else os.path.realpath(paths[1])
@@ -186,6 +186,8 @@ def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: b
         if made:
             mounting.remove(mountpoint)
         raise
+    from esrffs import daemon  # only now: who is told that it cannot be need not wait for NumPy
+
     if foreground:
         serve(lambda: None)
     else:
