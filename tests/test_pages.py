@@ -102,6 +102,46 @@ def test_c(mounted: Path) -> None:
     assert float(run("./sum", name, cwd=mounted)) == pytest.approx(np.load(mounted / name).sum())
 
 
+@pytest.mark.skipif(not shutil.which("Rscript"), reason="there is no R")
+def test_r(mounted: Path) -> None:
+    function, program = blocks("use-from.md", "r")
+    (mounted / "npy.R").write_text(function)
+    diode = np.load(mounted / "mnt/alignment.dat/2.1/measurement/diode.npy")
+    stack = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")
+    *shape, mean = run("Rscript", "-e", program, cwd=mounted).split()
+    assert [float(word) for word in shape] == [diode.max(), *reversed(stack.shape)]
+    assert float(mean) == pytest.approx(stack[20].mean(), 1e-5)
+    show = 'source("npy.R"); a <- npy("array.npy"); cat(dim(a), a)'
+    for dtype in (">f4", "<f8", "<i4", ">i2", "|u1", "<u2"):
+        np.save(mounted / "array.npy", np.arange(24).reshape(2, 3, 4).astype(dtype))
+        shown = run("Rscript", "-e", show, cwd=mounted)
+        assert [float(word) for word in shown.split()] == [4, 3, 2, *range(24)], dtype
+
+
+def octave(program: str, cwd: Path) -> str:
+    """What it prints; what some of its builds complain of at their end is dropped."""
+    return run("bash", "-c", 'octave-cli --eval "$0" 2>/dev/null', program, cwd=cwd)
+
+
+@pytest.mark.skipif(not shutil.which("octave-cli"), reason="there is no Octave")
+def test_matlab(mounted: Path) -> None:
+    function, program = blocks("use-from.md", "matlab")
+    (mounted / "npy.m").write_text(function)
+    diode = np.load(mounted / "mnt/alignment.dat/2.1/measurement/diode.npy")
+    stack = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")
+    *shape, mean, units = octave(program, mounted).split()
+    assert [float(word) for word in shape] == [diode.max(), *reversed(stack.shape)]
+    assert float(mean) == pytest.approx(stack[20].mean(), 1e-5)
+    assert units == "deg"
+    show = "a = npy('array.npy'); printf('%g ', size(a), a)"
+    for dtype in (">f4", "<f8", "<i8", ">u4", "|u1", "<u2"):
+        np.save(mounted / "array.npy", np.arange(24).reshape(2, 3, 4).astype(dtype))
+        shown = octave(show, mounted)
+        assert [float(word) for word in shown.split()] == [4, 3, 2, *range(24)], dtype
+    np.save(mounted / "array.npy", np.float64(7))
+    assert octave("disp(npy('array.npy'))", mounted) == "7\n"
+
+
 def test_a_job_of_slurm(place: Path) -> None:
     """The scripts of the page, with folders and a program of ours."""
     (place / "analysis.py").write_text("import os, sys; print(len(os.listdir(sys.argv[1])))")
