@@ -2,6 +2,7 @@
 BIN := .venv/bin
 ARGS :=
 MINUTES := 30
+READERS := 64
 COUNT := 1000
 
 PREFIX := /usr/local
@@ -38,7 +39,7 @@ bench: setup  ## measure against h5py, silx, fabio, numpy (ARGS=--quick: less of
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: setup  ## readers, a writer, killers and a corrupter at once, all bytes compared (MINUTES=30)
-	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --processes $(READERS)
 
 live: setup  ## 10 000 random changes of a file under its readers; an acquisition with locks, 200 scans
 	$(BIN)/python -m tests.faults.live $(ARGS)

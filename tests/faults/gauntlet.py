@@ -133,7 +133,9 @@ class Gauntlet:
                     self.wrong.append(f"{path}: other bytes")
             self.times.append(time.monotonic() - started)
             if self.times[-1] > SOON:
-                self.wrong.append(f"{path}: took {self.times[-1]:.2f} s, with {self._reading()}")
+                at = time.strftime("%H:%M:%S")
+                took = f"{path}: took {self.times[-1]:.2f} s until {at}"
+                self.wrong.append(f"{took}, with {self._reading()}")
             before = time.monotonic()
             self.end.wait(0.02)
             self.hiccup = max(self.hiccup, time.monotonic() - before - 0.02)

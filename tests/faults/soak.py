@@ -1,11 +1,17 @@
 """All at once on one mount: readers, listers, a writer, a corrupter, killers, a remounter.
 
-    python -m tests.faults.soak --minutes 30 [--seed 1] [--readers 6] [--program esrffs]
+    python -m tests.faults.soak --minutes 30 [--seed 1] [--readers 6] [--processes 64]
+                                [--program esrffs]
 
 Every byte that is read is compared with what some state of its file holds: an array or a text is
 that of one of the file's states, never a mixture and never made up.  At the end a table tells what
 was done and what was found; the exit status is 1 if a byte was wrong, a mount was lost or anything
 leaked.  Nothing here knows how esrffs works: it starts the program and reads files.
+
+Beside the threads, `--processes` read files that do not change, and must meet no error at all but
+while the daemon is killed and mounted anew, which is done in the first fifth of the time.  From
+half of it on the memory of the daemon is watched: its slope is that of the least of every half
+minute.
 """
 
 import argparse
@@ -30,6 +36,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+SLOPE = 1.0  # MiB per hour that the daemon may grow, where it was watched for long enough, …
+LONG = 600.0  # … which is so many seconds
+WINDOW = 30.0  # seconds, of which the least memory counts
+ROOT = Path(__file__).parents[2]
 FILES = 12  # that change; as many beside them do not
 REFUSALS = {errno.EIO, errno.ENOENT, errno.ESTALE, errno.ENOTCONN, errno.ECONNABORTED}
 REFUSALS |= {errno.EACCES, errno.ETIMEDOUT, errno.ENOTDIR, errno.EFBIG, errno.ELOOP, errno.EBADF}
@@ -87,6 +97,8 @@ class Soak:
         self.faults: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.requests = 0
+        self.memory: list[tuple[float, float]] = []  # seconds since the start, MiB
         self.lost = 0
         self.end = threading.Event()
         self.remounting = threading.Event()
@@ -105,7 +117,8 @@ class Soak:
 
     def mount(self) -> None:
         command = [*self.program, str(self.source), str(self.mountpoint), "-f"]
-        command += ["--log-file", str(self.log), "-o", "attr_timeout=0.2,entry_timeout=0.2"]
+        options = "attr_timeout=0.2,entry_timeout=0.2,cache_size=64"
+        command += ["--log-file", str(self.log), "-o", options]
         self._process = subprocess.Popen(command)
         stop = time.monotonic() + 30
         while not os.path.ismount(self.mountpoint):
@@ -165,6 +178,7 @@ class Soak:
             while piece := os.pread(file.fileno(), chance.choice((1000, 65536, 1 << 20)), at):
                 pieces.append(piece)
                 at += len(piece)
+        self.requests += len(pieces) + 3  # open, fstat, close
         read = b"".join(pieces)
         if len(read) != size or not self._oracle.knows(name, array, read):
             self.wrong.append(f"{name}/{array}: {len(read)} bytes, {size} promised")
@@ -173,8 +187,10 @@ class Soak:
         for name in os.listdir(self.mountpoint):
             if chance.random() < 0.3:
                 path = self.mountpoint / name
+                self.requests += 2
                 for entry in os.scandir(path) if path.is_dir() else ():
                     entry.stat()
+                    self.requests += 1
 
     def writer(self, chance: random.Random) -> None:
         """Another state, put in the place of the old one or written over it."""
@@ -233,7 +249,10 @@ class Soak:
     def remounter(self, chance: random.Random) -> None:
         """SIGKILL for the daemon, and a new mount over the dead one."""
         assert self._process is not None
-        if self.end.wait(20 + chance.random() * 20):
+        if self.end.wait(min(20 + chance.random() * 20, self._seconds / 10)):
+            return
+        if time.monotonic() > self._started + self._seconds / 5:
+            self.end.wait()
             return
         self.remounting.set()
         try:
@@ -241,6 +260,7 @@ class Soak:
             self._process.wait()
             self.mount()
             self.faults["remounted"] += 1
+            self.end.wait(1)  # for those who met the dead one
         finally:
             self.remounting.clear()
 
@@ -270,8 +290,46 @@ class Soak:
             self._process is None or self._process.poll() is not None
         )
 
-    def run(self, seconds: float, readers: int) -> bool:
+    def _watch(self) -> None:
+        """Until the end: what memory the daemon has, from half of the time on."""
+        while not self.end.wait(1.0):
+            now = time.monotonic() - self._started
+            if now > self._seconds:
+                return
+            if now > self._seconds / 2 and self._process is not None:
+                with contextlib.suppress(OSError, ValueError, KeyError):
+                    status = Path(f"/proc/{self._process.pid}/status").read_text()
+                    fields = dict(line.split(":", 1) for line in status.splitlines())
+                    self.memory.append((now, int(fields["VmRSS"].split()[0]) / 1024))
+
+    def slope(self) -> float:
+        """MiB per hour, by least squares; 0 where there is too little to tell."""
+        least: dict[int, float] = {}
+        for at, resident in self.memory:
+            window = int(at // WINDOW)
+            least[window] = min(resident, least.get(window, resident))
+        if len(least) < 4:
+            return 0.0
+        hours = np.array(list(least)) * WINDOW / 3600
+        return float(np.polyfit(hours, list(least.values()), 1)[0])
+
+    def _other(self, number: int) -> subprocess.Popen[str]:
+        """A process that reads what does not change."""
+        words = [sys.executable, "-m", "tests.faults.soak", "--reading", str(self.mountpoint)]
+        words += ["--seed", str(number)]
+        return subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+
+    def _hear(self, other: subprocess.Popen[str]) -> None:
+        told = json.loads(other.communicate("end", timeout=120)[0])
+        self.done["reader processes"] += told["read"]
+        self.requests += told["requests"]
+        self.wrong += told["wrong"]
+
+    def run(self, seconds: float, readers: int, processes: int = 0) -> bool:
         """Soak; True if all was well."""
+        self._seconds = seconds
         self.mount()
         for _ in range(30):
             self._quietly(self.reader)
@@ -279,16 +337,20 @@ class Soak:
         before = self.measure()
         doers = [self.reader] * readers + [self.lister] * 2
         doers += [self.writer, self.corrupter, self.killer, self.remounter]
+        self._started = time.monotonic()
         threads = [
             threading.Thread(target=self.repeat, args=(doing, number))
             for number, doing in enumerate(doers)
         ]
         for thread in threads:
             thread.start()
-        self.end.wait(seconds)
+        others = [self._other(number) for number in range(processes)]
+        self._watch()
         self.end.set()
         for thread in threads:
             thread.join()
+        for other in others:
+            self._hear(other)
         leaks = self.leaks(before)
         for number in range(FILES):  # the sound ones are sound to the end
             for array, values in content(number, 0).items():
@@ -297,7 +359,8 @@ class Soak:
                     self.wrong.append(f"still{number}/{array} at the end")
         self.unmount()
         self.tell(before, leaks)
-        return not (self.wrong or self.lost or any(leaks.values()))
+        grew = self.slope() > SLOPE and seconds / 2 >= LONG
+        return not (self.wrong or self.lost or any(leaks.values()) or grew)
 
     def _quietly(self, doing: Callable[[random.Random], None]) -> None:
         with contextlib.suppress(OSError):
@@ -321,6 +384,8 @@ class Soak:
         rows += [(f"refused: {name}", n) for name, n in sorted(self.refused.items())]
         rows += [("wrong bytes", len(self.wrong)), ("lost mounts", self.lost)]
         rows += [(f"leaked: {name}", n) for name, n in leaks.items()]
+        rows += [("operations in all", sum(self.done.values())), ("requests", self.requests)]
+        rows += [("MiB per hour, after warming up", round(self.slope(), 2))]
         for name, number in rows:
             print(f"{name:36} {number:10}")
         for name in before:
@@ -329,17 +394,55 @@ class Soak:
             print(line)
 
 
+def mounted(path: Path) -> bool:
+    """False while a dead mount is taken away, and where the new one is not yet there."""
+    with contextlib.suppress(OSError):
+        return os.path.ismount(path)
+    return False
+
+
+def read_still(mountpoint: Path, seed: int) -> dict[str, object]:
+    """Read files that never change until something comes by stdin, or it ends."""
+    chance, done = random.Random(f"still {seed}"), threading.Event()
+    expected = {
+        f"still{number}.h5/{array}.npy": saved(values)
+        for number in range(FILES)
+        for array, values in content(number, 0).items()
+    }
+    threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+    read = requests = 0
+    wrong: list[str] = []
+    while not done.is_set():
+        name = chance.choice(sorted(expected))
+        try:
+            if (mountpoint / name).read_bytes() != expected[name]:
+                wrong.append(f"{name}: other bytes")
+        except OSError as error:
+            if error.errno in {errno.ENOTCONN, errno.ECONNABORTED} or not mounted(mountpoint):
+                time.sleep(0.5)  # it is mounted anew
+            else:
+                wrong.append(f"{name}: {error}")
+        read += 1
+        requests += 4
+    return {"read": read, "requests": requests, "wrong": wrong[:10]}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--readers", type=int, default=6)
+    parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--reading", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--program", default=str(Path(sys.executable).with_name("esrffs")))
     given = parser.parse_args()
+    if given.reading:
+        print(json.dumps(read_still(given.reading, given.seed)))
+        return 0
     folder = Path(tempfile.mkdtemp(prefix="esrffs-soak-"))
     soak = Soak(folder, [given.program], given.seed)
     try:
-        well = soak.run(given.minutes * 60, given.readers)
+        well = soak.run(given.minutes * 60, given.readers, given.processes)
     finally:
         subprocess.run(
             ["fusermount3", "-uz", str(soak.mountpoint)], check=False, stderr=subprocess.DEVNULL

@@ -18,7 +18,7 @@ KEPT: list[tuple[Format, int]] = []
 @pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 def test_half_a_minute_of_soak() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.soak", "--minutes", "0.4"],
+        [sys.executable, "-m", "tests.faults.soak", "--minutes", "0.4", "--processes", "4"],
         capture_output=True,
         text=True,
         timeout=180,
