@@ -21,6 +21,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 from esrffs import xattrs
 from esrffs.errors import EsrffsError
 from esrffs.inodes import Inodes
+from esrffs.names import NAME_MAX
 from esrffs.nodes import Directory, File, Handle, Node, Path, Stat, Symlink, trouble_of, xattrs_of
 from esrffs.shown import Shown
 from esrffs.telling import Telling
@@ -116,6 +117,8 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        if len(name) > NAME_MAX:  # the kernel lets 1024 bytes pass
+            raise FUSEError(errno.ENAMETOOLONG)
         parent = self._directory(parent_inode)
         try:
             node = await parent.child(name)
