@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pyfuse3
 import trio
 
-from esrffs import errors, roles, tree
+from esrffs import errors, roles, tree, waiting
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MountError
 from esrffs.files import Shared
@@ -100,6 +100,7 @@ def _shown(options: Options) -> Shown:
 
 
 async def _main(scope: trio.CancelScope) -> None:
+    waiting.install()
     await pyfuse3.main(min_tasks=4)
     scope.cancel()  # unmounted from outside
 
