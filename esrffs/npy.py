@@ -5,6 +5,7 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
 import struct
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +13,7 @@ _ALIGNMENT = 64  # bytes: the data start at a multiple of it, so that they can b
 _GROWTH_DIGITS = 21  # NumPy leaves room for the first axis to be rewritten in place when it grows
 
 
+@lru_cache(256)  # datasets of one file are alike, and each is asked for its size again and again
 def header(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
     """Everything before the data of `numpy.save(file, array)` for a C-ordered array.
 

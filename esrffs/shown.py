@@ -25,6 +25,8 @@ class Shown:
 
     def status(self, status: Stat) -> Stat:
         """As the user will see it."""
+        if self._as_it_is:
+            return status
         return replace(
             status,
             mode=self._mode(status.mode),
@@ -40,6 +42,10 @@ class Shown:
         else:
             needed = stat.S_IRGRP if shown.gid in groups else stat.S_IROTH
         return uid == 0 or bool(shown.mode & needed)
+
+    @property
+    def _as_it_is(self) -> bool:
+        return self.uid is self.gid is self.fmask is self.dmask is None
 
     def _mode(self, mode: int) -> int:
         """Masks replace the source's bits, as they do in vfat(5); programs stay executable."""

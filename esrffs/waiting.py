@@ -54,7 +54,8 @@ class _Lock:
 
     async def __aexit__(self, *_: object) -> None:
         self._taken = False
-        self._waiting.unpark()
+        if self._waiting:
+            self._waiting.unpark()
 
 
 def install() -> None:
