@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pyfuse3
 import trio
 
-from esrffs import errors, roles, tree, waiting
+from esrffs import chunks, errors, roles, tree, waiting
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MountError
 from esrffs.files import Shared
@@ -100,7 +100,7 @@ def _shown(options: Options) -> Shown:
 
 
 async def _main(scope: trio.CancelScope) -> None:
-    waiting.install()
+    waiting.install(lambda: chunks.threads().borrowed_tokens > 0)
     await pyfuse3.main(min_tasks=4)
     scope.cancel()  # unmounted from outside
 

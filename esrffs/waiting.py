@@ -1,26 +1,36 @@
 """How the loop of pyfuse3 waits for the next request.
 
-Decided here: that a request which is there already is taken without a turn of the event loop, and
-how many in a row.  trio's own waiting costs two turns of the loop for each request, about as much
-time as all that Python does for 128 KiB of data.
+Decided here: that a request which is there already is taken without a turn of the event loop, that
+the next one is awaited for a moment before the process goes to sleep, and how many requests are
+taken in a row.  trio's own waiting costs two turns of the loop for each request, and falling
+asleep costs reader and daemon a switch of processes: together more than the answer to any
+`getxattr` of `ls -l`, and as much as all that Python does for 128 KiB of data.
 
 pyfuse3 looks up what it needs of trio in its own attribute `trio`, so that its asyncio mode can
 put something else there; so does `install`.
 """
 
+import os
 import select
+import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pyfuse3
 import trio
 
 _IN_A_ROW = 32  # requests; then whoever else has something to do comes first
+_MOMENT = 60e-6  # seconds: what a reader needs between an answer and its next request
 
 
-class _Readable:
-    """`trio.lowlevel.wait_readable`, at once where there is something to read."""
+class Readable:
+    """`trio.lowlevel.wait_readable`, at once where there is something to read.
 
-    def __init__(self) -> None:
+    `busy` tells whether the processors have better things to do than to wait.
+    """
+
+    def __init__(self, busy: Callable[[], bool]) -> None:
+        self._busy = busy if len(os.sched_getaffinity(0)) > 1 else lambda: True
         self._polls: dict[int, select.poll] = {}
         self._left = _IN_A_ROW
 
@@ -29,14 +39,25 @@ class _Readable:
         if poll is None:
             poll = self._polls[descriptor] = select.poll()
             poll.register(descriptor, select.POLLIN)
-        if self._left and poll.poll(0):
+        if self._left and self._soon(poll):
             self._left -= 1
             return
         self._left = _IN_A_ROW
         await trio.lowlevel.wait_readable(descriptor)
 
+    def _soon(self, poll: select.poll) -> bool:
+        if poll.poll(0):
+            return True
+        if self._busy():
+            return False
+        end = time.perf_counter() + _MOMENT
+        while time.perf_counter() < end:
+            if poll.poll(0):
+                return True
+        return False
 
-class _Lock:
+
+class Turn:
     """A lock whose owner may take it again before those who wait had their turn.
 
     Who answers a request without waiting for anything goes on to the next one; the others take
@@ -58,10 +79,10 @@ class _Lock:
             self._waiting.unpark()
 
 
-def install() -> None:
+def install(busy: Callable[[], bool]) -> None:
     """Let pyfuse3 wait in this way, from its next `main` on."""
     lowlevel = SimpleNamespace(**vars(trio.lowlevel))
-    lowlevel.wait_readable = _Readable().wait
-    pyfuse3.trio = SimpleNamespace(**vars(trio))
-    pyfuse3.trio.lowlevel = lowlevel
-    pyfuse3.trio.Lock = _Lock
+    lowlevel.wait_readable = Readable(busy).wait
+    own = SimpleNamespace(**vars(trio))
+    own.lowlevel, own.Lock = lowlevel, Turn
+    pyfuse3.trio = own

@@ -18,7 +18,7 @@ MOST_LINES = 300
 
 FORMATS_MAY = {"errors", "limits", "model", "attributes", "rights", "formats"}
 HOMES = {
-    "pyfuse3": {"operations", "daemon"},
+    "pyfuse3": {"operations", "daemon", "waiting"},
     "h5py": {"formats", "cli"},  # cli: for the version of HDF5 that --version tells
     "hdf5plugin": {"formats"},
     "silx": {"formats"},
