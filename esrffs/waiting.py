@@ -85,4 +85,4 @@ def install(busy: Callable[[], bool]) -> None:
     lowlevel.wait_readable = Readable(busy).wait
     own = SimpleNamespace(**vars(trio))
     own.lowlevel, own.Lock = lowlevel, Turn
-    pyfuse3.trio = own
+    vars(pyfuse3)["trio"] = own
