@@ -37,6 +37,7 @@ import h5py
 import numpy as np
 
 SLOPE = 1.0  # MiB per hour that the daemon may grow, where it was watched for long enough, …
+PAUSE = 0.2  # seconds at the most between two files that one process reads
 LONG = 600.0  # … which is so many seconds
 WINDOW = 30.0  # seconds, of which the least memory counts
 ROOT = Path(__file__).parents[2]
@@ -424,6 +425,7 @@ def read_still(mountpoint: Path, seed: int) -> dict[str, object]:
                 wrong.append(f"{name}: {error}")
         read += 1
         requests += 4
+        time.sleep(chance.random() * PAUSE)
     return {"read": read, "requests": requests, "wrong": wrong[:10]}
 
 
