@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _LONG = 0.1  # seconds after which nobody waits for a call any more
 _TRIES = 20  # to have as many processes as there are to be
+_STARTS = 5  # of a process that is killed while it starts
 _FURTHER = 8  # processes that may take the place of those that are long at something
 _PRELOADED = [
     "esrffs.hosting",
@@ -96,6 +97,8 @@ class Workers:
                 except trio_parallel.BrokenWorkerError as error:
                     self._mourn()
                     raise _death(error) from None
+                except (OSError, EOFError) as error:  # the fork server was killed, say
+                    raise _killed(f"the reader process does not start ({error})") from error
                 except (MemoryError, RecursionError, pickle.PickleError) as error:
                     text = f"an answer that cannot be sent: {type(error).__name__}: {error}"
                     raise DamagedError(text) from error
@@ -114,15 +117,23 @@ class Workers:
             try:
                 descriptor = parcel.open()
             except OSError as error:
-                lost = WorkerError(f"the reader process died ({error.strerror})")
-                lost.killed = True
-                raise lost from error
+                raise _killed(f"the reader process died ({error.strerror})") from error
         try:
             if parcel.weary:
                 self._nursery.start_soon(self._dismiss)
             return _content(descriptor, nbytes)
         finally:
             os.close(descriptor)
+
+    async def begin(self) -> None:
+        """Return when a process has answered; one that is killed meanwhile is no matter."""
+        for attempt in range(1, _STARTS + 1):
+            try:
+                await self.run(hosting.ready)
+                return
+            except WorkerError as error:
+                if attempt == _STARTS or not error.killed:
+                    raise
 
     def _mourn(self) -> None:
         self.lost += 1
@@ -155,7 +166,7 @@ class Workers:
             self._levelling = False
 
     async def _ready(self) -> None:
-        with contextlib.suppress(trio_parallel.BrokenWorkerError):
+        with contextlib.suppress(trio_parallel.BrokenWorkerError, OSError, EOFError):
             await self._context.run_sync(
                 hosting.ready, kill_on_cancel=True, limiter=self._unlimited
             )
@@ -214,8 +225,8 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
         try:
             async with trio.open_nursery() as nursery:
                 for _ in range(limits.count):
-                    nursery.start_soon(workers.run, hosting.ready)
-        except* (OSError, EOFError, WorkerError, DeadlineError) as group:
+                    nursery.start_soon(workers.begin)
+        except* (WorkerError, DeadlineError) as group:
             why = group.exceptions[0]
             raise MountError(f"the reader processes do not start: {why!r}") from None
         yield workers
@@ -252,9 +263,15 @@ def _content(descriptor: int, nbytes: int) -> memoryview:
 def _death(error: trio_parallel.BrokenWorkerError) -> WorkerError:
     code = getattr(error.args[-1], "exitcode", None)
     if code is None or code >= 0:
-        ours = WorkerError("the reader process ended")
-        ours.killed = True  # shut out of its source, for one
-    else:
-        ours = WorkerError(f"the reader process died ({signal.Signals(-code).name})")
-        ours.killed = -code in (signal.SIGKILL, signal.SIGTERM)
+        return _killed("the reader process ended")  # shut out of its source, for one
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    ours = WorkerError(f"the reader process died ({name})")
+    ours.killed = -code in (signal.SIGKILL, signal.SIGTERM)
+    return ours
+
+
+def _killed(text: str) -> WorkerError:
+    """The file is not to blame: it is asked again."""
+    ours = WorkerError(text)
+    ours.killed = True
     return ours

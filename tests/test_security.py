@@ -251,6 +251,28 @@ def test_a_series_is_as_private_as_its_most_private_member(
     assert np.load(mounted / "a_####.edf" / shown).shape == (3, 32, 16)
 
 
+@as_root
+def test_a_virtual_dataset_whose_source_becomes_private(
+    source: Path, shared_mount: Callable[..., Mounted]
+) -> None:
+    """The daemon, which knows where the frames lie, looks at who may read them each time."""
+    frames = np.frombuffer(SECRET, "u1").reshape(4, 128)
+    with h5py.File(source / "frames.h5", "w") as file:
+        file["x"] = frames
+    with h5py.File(source / "all.h5", "w") as file:
+        layout = h5py.VirtualLayout((4, 128), "u1")
+        layout[:] = h5py.VirtualSource("frames.h5", "x", (4, 128))
+        file.create_virtual_dataset("v", layout)
+    mounted = shared_mount("-o", "attr_timeout=0,entry_timeout=0")
+    mounted.expect("all.h5")
+    shown = mounted / "all.h5/v.npy"
+    assert SECRET.decode() in as_nobody("cat", shown).stdout
+    (source / "frames.h5").chmod(0o600)
+    refused = as_nobody("cat", shown)
+    assert refused.returncode != 0
+    assert SECRET.decode()[:10] not in refused.stdout
+
+
 def status(mode: int, uid: int = 1, gid: int = 1, mtime: int = 0) -> os.stat_result:
     ten = (stat.S_IFREG | mode, 1, 1, 1, uid, gid, 0, mtime, mtime, mtime)
     return os.stat_result(ten, {"st_mtime_ns": mtime * 10**9})
@@ -340,18 +362,23 @@ def test_texts_of_others_do_not_show_in_errors(
     theirs = source / "theirs/.esrffs.toml"
     theirs.write_text(TOML.format(flat="plain.edf") + 'password = "swordfish"\n')
     theirs.chmod(0o644 if way == "linked far" else 0o600)
+    broken = (source / "data.h5").read_bytes()[:600]
+    (source / "theirs/broken.h5").write_bytes(broken)
     for name in ("open", "dark", "plain"):
         (source / f"theirs/{name}.edf").write_bytes(edf() + bytes(512))
         (source / f"{name}.edf").write_bytes(edf() + bytes(512))
     if way != "private":
         (source / ".esrffs.toml").symlink_to("theirs/.esrffs.toml")
     mounted = shared_mount()
-    mounted.expect("no corrected/", "EACCES")
+    mounted.expect("no corrected/", "EACCES", "broken")
     everything(mounted.path)
     for line in mounted.log.read_text().splitlines():
         assert "password" not in line or "theirs" in line
     ask = "import os, sys; print(*(os.getxattr(sys.argv[1], n) for n in sys.argv[2:]))"
     names = [*os.listxattr(mounted.path), "user.esrffs.status"]
+    told = as_nobody("/usr/bin/python3", "-c", ask, mounted / "theirs", "user.esrffs.error")
+    assert "password" not in told.stdout
+    assert code_of(mounted / "theirs/broken.h5") == errno.EIO
     told = as_nobody("/usr/bin/python3", "-c", ask, mounted.path, *names)
     assert "pid" in told.stdout, told.stderr
     assert "theirs" not in told.stdout

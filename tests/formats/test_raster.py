@@ -313,6 +313,16 @@ class TestExternalData:
         with pytest.raises(ForbiddenError):
             values(open_raster(str(path), str(tmp_path / "inside")))
 
+    def test_more_private_than_the_file_itself_is_forbidden(self, tmp_path: Path) -> None:
+        """To a daemon of root, who reads it all the same, for everybody else."""
+        (tmp_path / "raw.bin").write_bytes(bytes(24 * 32 * 4))
+        path = self.write(tmp_path / "a.edf", "raw.bin")
+        (tmp_path / "raw.bin").chmod(0o600)
+        path.chmod(0o644)
+        assert not values(open_raster(str(path), None)).any()
+        with pytest.raises(ForbiddenError):
+            values(open_raster(str(path), str(tmp_path)))
+
     def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "raw.bin")
         with pytest.raises(ForbiddenError):

@@ -1,0 +1,218 @@
+"""A disk that goes away under a mount, and comes back; daemons and readers that are killed."""
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ESRFFS, FUSE, MountFactory, is_mounted, wait_for
+from tests.faults.conftest import sound
+from tests.faults.test_readers import code_of, workers
+from tests.test_daemon import esrffs, family, gone, parents
+
+pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+NO_CACHE = ("-o", "attr_timeout=0,entry_timeout=0")
+
+
+class Disk:
+    """A file system at `path`: as made, it holds `good.h5` and 100 kB of text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+
+    def put_in(self) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "none", self.path], check=True)
+        sound(self.path / "good.h5", 7)
+        (self.path / "notes.txt").write_bytes(b"0123456789" * 10_000)
+
+    def pull_out(self) -> None:
+        subprocess.run(["umount", "-l", self.path], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    source = tmp_path / "source"
+    source.mkdir()
+    made = Disk(source / "disk")
+    yield made
+    subprocess.run(["umount", "-l", made.path], check=False, stderr=subprocess.DEVNULL)
+
+
+@as_root
+@pytest.mark.parametrize("options", [(), ("-o", "allow_other")], ids=["private", "shared"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_disk_that_comes_back(
+    mount: MountFactory, disk: Disk, options: tuple[str, ...], whole: bool
+) -> None:
+    """`whole`: the disk is all of the source; else a folder of it."""
+    disk.put_in()
+    mounted = mount(disk.path if whole else disk.path.parent, *NO_CACHE, *options)
+    mounted.expect("good.h5", "notes.txt")
+    shown = mounted.path if whole else mounted / "disk"
+
+    def check() -> None:
+        assert np.load(shown / "good.h5/words.npy").tolist() == ["a", "bc", "7"]
+        assert np.load(shown / "good.h5/x.npy")[0] == 7
+        assert (shown / "notes.txt").stat().st_size == 100_000
+
+    for _ in range(3):
+        check()
+        with open(shown / "notes.txt", "rb", buffering=0) as held:
+            assert held.read(10) == b"0123456789"
+            disk.pull_out()
+            assert os.listdir(shown) == []
+            for name in ("good.h5", "good.h5/words.npy", "notes.txt"):
+                started = time.monotonic()
+                assert code_of((shown / name).stat) == errno.ENOENT, name
+                assert time.monotonic() - started < 1
+            assert os.statvfs(mounted.path).f_namemax == 255, "and the mount answers"
+            disk.put_in()
+            check()
+            try:  # a lazy unmount leaves an open file as it is
+                assert os.pread(held.fileno(), 10, 90_000) == b"0123456789"
+            except OSError as error:
+                assert error.errno == errno.ESTALE  # noqa: PT017  # either is right
+    assert mounted.process.poll() is None
+
+
+def test_a_source_that_is_renamed_away_and_back(mount: MountFactory, source: Path) -> None:
+    mounted = mount(source, *NO_CACHE)
+    mounted.expect("source")
+    assert len(os.listdir(mounted.path)) == 10
+    away = source.with_name("away")
+    source.rename(away)
+    assert code_of(lambda: os.listdir(mounted.path)) == errno.ENOENT
+    assert code_of((mounted / "good0.h5").stat) == errno.ENOENT
+    away.rename(source)
+    wait_for(lambda: code_of(lambda: os.listdir(mounted.path)) == 0, 2)
+    assert np.load(mounted / "good0.h5/words.npy").tolist() == ["a", "bc", "0"]
+
+
+def test_what_a_killed_daemon_leaves_is_dead_at_once(mount: MountFactory, source: Path) -> None:
+    """Programs that read hear of it at once; no reader process is left after a second."""
+    for number in range(4):
+        sound(source / f"more{number}.h5", number)
+    mounted = mount(source)
+    processes = family(mounted.process.pid)
+    codes: list[int] = []
+    took: list[float] = []
+    killed = threading.Event()
+
+    def read(number: int) -> None:
+        while not killed.is_set() or not codes:
+            os.utime(source / f"more{number}.h5")
+            if code := code_of((mounted / f"more{number}.h5/words.npy").read_bytes):
+                took.append(time.monotonic())
+                codes.append(code)
+                return
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    with open(mounted / "good1.h5/x.npy", "rb", buffering=0) as held:
+        time.sleep(0.3)
+        os.kill(mounted.process.pid, signal.SIGKILL)
+        at = time.monotonic()
+        killed.set()
+        mounted.process.wait()
+        wait_for(lambda: gone(processes), 1)
+        for thread in threads:
+            thread.join()
+        assert max(took) - at < 1
+        assert set(codes) <= {errno.ENOTCONN, errno.ECONNABORTED}
+        assert code_of(lambda: os.listdir(mounted.path)) == errno.ENOTCONN
+        assert code_of(lambda: os.pread(held.fileno(), 10, 5000)) == errno.ENOTCONN
+        assert esrffs("-u", mounted.path).returncode == 0, "with a file of it open"
+    assert os.listdir(mounted.path) == []
+    assert esrffs(source, mounted.path).returncode == 0
+    os.kill(int(esrffs_pid(mounted.path)), signal.SIGKILL)
+    wait_for(lambda: code_of(lambda: os.listdir(mounted.path)) == errno.ENOTCONN, 2)
+    assert esrffs(source, mounted.path).returncode == 0, "a new mount over the dead one"
+    assert np.load(mounted / "good0.h5/x.npy").shape == (1000,)
+    assert esrffs("-u", mounted.path).returncode == 0
+    mounted.process.returncode = 0  # that it was killed is no failure of this test
+
+
+def esrffs_pid(mountpoint: Path) -> int:
+    import json
+
+    return int(json.loads(os.getxattr(mountpoint, "user.esrffs.status"))["pid"])
+
+
+def test_sigterm_ends_it_with_files_open_and_readers_at_work(
+    mount: MountFactory, source: Path
+) -> None:
+    mounted = mount(source)
+    processes = family(mounted.process.pid)
+    held = [open(mounted / f"good{n}.h5/x.npy", "rb", buffering=0) for n in range(5)]  # noqa: SIM115
+    for file in held:
+        file.read(100)
+    os.kill(mounted.process.pid, signal.SIGTERM)
+    wait_for(lambda: gone(processes), 5)
+    assert not os.path.ismount(mounted.path)
+    for file in held:
+        with contextlib.suppress(OSError):  # the mount is not there any more
+            file.close()
+
+
+def test_a_killed_reader_is_one_line_in_the_log(mount: MountFactory, source: Path) -> None:
+    mounted = mount(source)
+    np.load(mounted / "good0.h5/words.npy")
+    for round_ in range(3):
+        for pid in workers(mounted):
+            os.kill(pid, signal.SIGKILL)
+        os.utime(source / "good0.h5")
+        before = mounted.log.read_text().count("asking again")
+        assert np.load(mounted / "good0.h5/words.npy").tolist() == ["a", "bc", "0"]
+        told = mounted.log.read_text().count("asking again") - before
+        assert told <= 2, f"round {round_}"
+    assert mounted.warnings == []
+    assert "the reader process died (SIGKILL); asking again" in mounted.log.read_text()
+    assert len(workers(mounted)) >= 1
+
+
+def test_readers_and_the_fork_server_killed_at_any_time(mount: MountFactory, source: Path) -> None:
+    """Also while the mount is made, and the process that makes the readers."""
+    number = 0
+    for _ in range(3):
+        mounted = mount(source)
+        stop = time.monotonic() + 2
+        while time.monotonic() < stop:
+            below = sorted(family(mounted.process.pid) - {mounted.process.pid})
+            for pid in below[number % 2 :: 2]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            number += 1
+            sound(source / "fresh.h5", number)
+            words = np.load(mounted / "fresh.h5/words.npy")
+            assert words.tolist() == ["a", "bc", str(number)]
+            time.sleep(0.2)
+
+
+def test_a_reader_killed_while_the_mount_is_made(source: Path, tmp_path: Path) -> None:
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    for delay in (0.5, 0.7, 0.9, 1.1):
+        command = [ESRFFS, source, mountpoint, "-f"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        time.sleep(delay)
+        everyone = parents()
+        below = family(process.pid) - {process.pid}
+        for pid in [pid for pid in below if everyone.get(pid) in below]:  # not the fork server
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: is_mounted(mountpoint) or process.poll() is not None)  # noqa: B023
+        assert process.poll() is None, process.communicate()[1]
+        assert np.load(mountpoint / "good0.h5/words.npy").tolist() == ["a", "bc", "0"]
+        process.terminate()
+        process.communicate(timeout=10)
