@@ -130,10 +130,11 @@ class Workers:
         for attempt in range(1, _STARTS + 1):
             try:
                 await self.run(hosting.ready)
-                return
             except WorkerError as error:
                 if attempt == _STARTS or not error.killed:
                     raise
+            else:
+                return
 
     def _mourn(self) -> None:
         self.lost += 1
