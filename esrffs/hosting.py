@@ -81,7 +81,10 @@ _readers: OrderedDict[Subject, Reader] = OrderedDict()
 
 def enter(memory: int, folder: str | None, sizes: limits.Sizes) -> None:
     """Called once in each new worker."""
+    from esrffs.formats.rehearsal import rehearse  # not in the daemon
+
     limits.use(sizes)
+    rehearse()
     sandbox.enter(memory, folder)
     sandbox.end_with_parent()
     _state.folder = folder

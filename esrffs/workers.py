@@ -32,14 +32,7 @@ _LONG = 0.1  # seconds after which nobody waits for a call any more
 _TRIES = 20  # to have as many processes as there are to be
 _STARTS = 5  # of a process that is killed while it starts
 _FURTHER = 8  # processes that may take the place of those that are long at something
-_PRELOADED = [
-    "esrffs.hosting",
-    "esrffs.formats.hdf5",
-    "esrffs.formats.spec",
-    "esrffs.formats.raster",
-    "silx.io.spech5",
-    "silx.io.fabioh5",
-]
+_PRELOADED = ["esrffs.hosting", "esrffs.formats.preloaded"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+"""A first look at a small file of each format, before anybody waits for one.
+
+Decided here: which code and which memory a reader process has used once before it is asked for
+anything.  What libraries do at their first use (imports inside functions, tables, types that are
+registered) is done in the fork server, once for all; the pages that then become a process's own
+when it writes to them are touched in each new process.  The files are our own, and gone afterwards.
+"""
+
+import functools
+import tempfile
+from contextlib import suppress
+
+import numpy as np
+
+from esrffs.errors import EsrffsError
+from esrffs.formats import Format, open_reader
+from esrffs.formats.hdf5_library import h5py
+from esrffs.model import Box, DatasetInfo, GroupInfo, Reader
+
+_GROUPS = 24  # of one file: enough to come by everything that there is in it
+
+
+def rehearse() -> None:
+    """Read the samples as if they had been asked for; what fails will fail again, and be told."""
+    for format_ in ("hdf5", "raster", "spec"):
+        with suppress(EsrffsError, OSError):
+            _read(format_)
+
+
+def _read(format_: Format) -> None:
+    with tempfile.NamedTemporaryFile(prefix="esrffs-") as file:  # libhdf5 wants a real path
+        file.write(sample(format_))
+        file.flush()
+        reader = open_reader(format_, file.name, None)
+        try:
+            _walk(reader)
+        finally:
+            reader.close()
+
+
+def _walk(reader: Reader) -> None:
+    waiting = [""]
+    for _ in range(_GROUPS):
+        if not waiting:
+            return
+        for member in reader.listing(waiting.pop(0)).members:
+            match member:
+                case GroupInfo():
+                    waiting.append(member.address)
+                case DatasetInfo():
+                    reader.read(member.address, Box((0,) * len(member.shape), member.shape))
+
+
+@functools.cache
+def sample(format_: Format) -> bytes:
+    """A small file of this format."""
+    return {"hdf5": _hdf5, "raster": _edf, "spec": _spec}[format_]()
+
+
+def _hdf5() -> bytes:
+    with h5py.File("sample", "w", driver="core", backing_store=False) as file:
+        entry = file.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        entry["title"] = "sample"
+        frames = np.arange(64, dtype=np.uint16).reshape(4, 4, 4)
+        entry["contiguous"] = frames
+        entry["contiguous"].attrs.update({"units": "counts", "scale": 0.5, "offsets": [1, 2]})
+        entry.create_dataset("chunked", data=frames, chunks=(1, 4, 4), compression="gzip")
+        entry["link"] = h5py.SoftLink("contiguous")
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
+
+
+def _edf() -> bytes:
+    told = "Dim_1 = 4 ;\nDim_2 = 4 ;\nDataType = UnsignedShort ;\nByteOrder = LowByteFirst ;\n"
+    told += "Size = 32 ;\nmotor_pos = 1.5 ;\nmotor_mne = phi ;\n"
+    header = ("{\n" + told).ljust(510).encode() + b"}\n"
+    return 2 * (header + bytes(32))
+
+
+def _spec() -> bytes:
+    head = "#F sample\n#E 1000000000\n#D Sat Sep 08 21:46:40 2001\n#O0 phi\n\n"
+    scan = "#S {} ascan phi 0 1 1 1\n#D Sat Sep 08 21:46:40 2001\n#P0 0\n#N 2\n#L phi  counter\n"
+    return (head + scan.format(1) + "0 1\n1 2\n\n" + scan.format(2) + "0 1\n").encode()

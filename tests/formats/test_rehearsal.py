@@ -1,0 +1,61 @@
+"""What readers have done before they are asked for anything."""
+
+import subprocess
+import sys
+
+import pytest
+
+from esrffs.formats import recognise, rehearsal
+from esrffs.formats.rehearsal import sample
+
+FORMATS = ("hdf5", "raster", "spec")
+
+_NOTHING_NEW = """
+import sys, tempfile
+from esrffs.formats import preloaded, rehearsal
+before = set(sys.modules)
+for format_ in ("hdf5", "raster", "spec"):
+    rehearsal._read(format_)
+print(sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_samples_are_sound_files_of_their_formats(
+    format_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = sample(format_)
+    names = {"hdf5": "a.h5", "raster": "a.edf", "spec": "a.dat"}
+    pread = lambda offset, count: content[offset : offset + count]  # noqa: E731
+    assert recognise(pread, len(content), names[format_]) == format_
+    listed: list[str] = []
+    walk = rehearsal._walk
+
+    def walked(reader) -> None:
+        listed.extend(member.name for member in reader.listing("").members)
+        walk(reader)
+
+    monkeypatch.setattr(rehearsal, "_walk", walked)
+    rehearsal._read(format_)  # raises what `rehearse` does not
+    assert listed
+
+
+def test_nothing_is_loaded_once_a_reader_is_asked() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NOTHING_NEW], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_daemon_loads_no_format_library() -> None:
+    asked = "import sys, esrffs.daemon; print({'h5py', 'silx', 'fabio'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_a_disk_without_room_for_samples_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rehearsal.tempfile, "NamedTemporaryFile", refused)
+    rehearsal.rehearse()
