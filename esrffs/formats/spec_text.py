@@ -27,6 +27,7 @@ from esrffs.formats.spec_headers import Floats, number, scan_number
 CHUNK = 1 << 20  # bytes of text looked at at a time
 _BLOCK = re.compile(rb"\n#([SF])(?!\S)([^\n]{0,60})")
 _COLUMNS = re.compile(rb"^#N +(\d+)", re.MULTILINE)
+_LINE, _MARK, _SCAN, _FILE = b"\n#SF"
 _OVERLAP = 64  # bytes: as much as `_BLOCK` can match
 
 
@@ -188,6 +189,10 @@ class SpecText:
             raise DamagedError(f"the file ends at byte {start + len(content)}: it was cut short")
         return content
 
+    def _fill(self, start: int, room: memoryview) -> None:
+        if (got := os.preadv(self._fd, [room], start)) != len(room):
+            raise DamagedError(f"the file ends at byte {start + got}: it was cut short")
+
     def _complete(self, size: int) -> int:
         """Where the last complete line ends."""
         whole = size
@@ -202,14 +207,18 @@ class SpecText:
 
     def _blocks(self) -> Iterator[tuple[int, bool, bytes]]:
         """Where scans and file headers start: position, is it a scan, what follows on the line."""
+        room = bytearray(CHUNK + _OVERLAP + 1)
         for position in range(0, self._end, CHUNK):
             first = max(0, position - 1)
-            content = self._read(first, min(position + CHUNK + _OVERLAP, self._end) - first)
+            size = min(position + CHUNK + _OVERLAP, self._end) - first
+            content = memoryview(room)[1 : 1 + size] if not position else memoryview(room)[:size]
+            self._fill(first, content)
             if not position:
-                content, first = b"\n" + content, -1
-            for match in _BLOCK.finditer(content):
-                if first + match.start() + 1 < position + CHUNK:
-                    yield first + match.start() + 1, match[1] == b"S", match[2]
+                room[0], first, size = _LINE, -1, size + 1
+            for at in _block_lines(room, size):
+                match = _BLOCK.match(room, at, size)
+                if match and first + at + 1 < position + CHUNK:
+                    yield first + at + 1, match[1] == b"S", match[2]
 
     def _scans(self) -> Iterator[Scan]:
         """The scans; without `#F` whatever stands before the second block is the file header."""
@@ -227,6 +236,18 @@ class SpecText:
                 yield Scan(f"{number_}.{seen[number_]}", Span(start, stop), file_header)
             else:
                 file_header = Span(start, stop)
+
+
+def _block_lines(content: bytearray, size: int) -> list[int]:
+    """Line ends that are followed by `#S` or `#F`, in the first `size` bytes.
+
+    Most of a file are numbers: this goes through them ten times as fast as a regular expression.
+    """
+    text = np.frombuffer(content, np.uint8, size)
+    marks = np.flatnonzero(text[1:-1] == _MARK) + 1  # not the first byte, and not the last
+    after = text[marks + 1]
+    found = marks[(text[marks - 1] == _LINE) & ((after == _SCAN) | (after == _FILE))] - 1
+    return found.tolist()  # type: ignore[no-any-return]  # integers
 
 
 def _is_row(content: bytes, end: int) -> bool:
