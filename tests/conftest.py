@@ -77,6 +77,8 @@ class Mounted:
             if not any(re.search(pattern, line) for pattern in self._expected)
         ]
         assert not unexpected, "\n".join(unexpected)
+        told = [line.partition(" WARNING ")[2] for line in self.warnings if line.endswith("(EIO)")]
+        assert len(told) == len(set(told)), "one line for each thing that is wrong"
 
     def abandon(self) -> None:
         """After a test killed the daemon."""

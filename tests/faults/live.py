@@ -57,6 +57,7 @@ class Changing:
         self.refused: Counter[str] = Counter()
         self.end = threading.Event()
         self._states: set[bytes] = set()
+        self._whole = True
         self._write(path, 0)
 
     def _write(self, target: Path, state: int) -> None:
@@ -69,6 +70,9 @@ class Changing:
     def change(self, state: int, chance: random.Random) -> bool:
         """One event; is the file sound now, and its state the new one?"""
         event = chance.choice(("replaced", "replaced", "rewritten", "truncated", "appended"))
+        if event == "appended" and not self._whole:
+            event = "replaced"  # what is appended to a cut file are its values, who knows which
+        self._whole = event != "truncated"
         self.events[event] += 1
         match event:
             case "replaced":
@@ -91,6 +95,7 @@ class Changing:
                 read = self._read(shown / f"{chance.choice('xz')}.npy", chance)
             except OSError as error:
                 self.refused[os.strerror(error.errno or 0)] += 1
+                time.sleep(0.002)
                 continue
             self.read += 1
             if read[128:] not in self._states:

@@ -92,14 +92,17 @@ def test_old_or_new_never_mixed(
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace")
-def test_nothing_is_locked_and_nothing_opened_for_writing(tmp_path: Path, source: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("-o", "allow_other")], ids=["private", "shared"])
+def test_nothing_is_locked_and_nothing_opened_for_writing(
+    tmp_path: Path, source: Path, options: tuple[str, ...]
+) -> None:
     mountpoint, trace = tmp_path / "mnt", tmp_path / "trace"
     mountpoint.mkdir()
     process = subprocess.Popen(
         [
-            *("strace", "-f", "-qq", "-o", trace),
+            *("strace", "-f", "-y", "-qq", "-o", trace),  # -y: descriptors with their paths
             *("-e", "trace=openat,openat2,open,creat,flock,fcntl"),
-            *(ESRFFS, source, mountpoint, "-f"),
+            *(ESRFFS, source, mountpoint, "-f", *options),
         ]
     )
     try:
