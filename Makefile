@@ -5,6 +5,7 @@ MINUTES := 30
 READERS := 64
 COUNT := 1000
 
+MIRROR :=
 PREFIX := /usr/local
 LIB := $(PREFIX)/lib/esrffs
 SHARE := $(PREFIX)/share
@@ -14,7 +15,7 @@ SBIN := $(if $(filter /usr /usr/local,$(PREFIX)),/usr/sbin,$(PREFIX)/sbin)
 UNITS := $(PREFIX)/lib/systemd
 SHOWN := $(PREFIX)
 
-.PHONY: help setup demo lint test bench soak live fuzz gauntlet pictures docs dist deb install uninstall install-program install-files clean
+.PHONY: help setup demo lint test bench soak live fuzz gauntlet pictures docs dist deb debcheck install uninstall install-program install-files clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -63,6 +64,10 @@ dist: setup  ## wheel and sdist in dist/, each installed into an empty environme
 
 deb: setup  ## a Debian package in dist/, for the Debian that this is
 	packaging/deb.sh $(BIN)/python
+
+debcheck: deb  ## that package in a fresh Debian 12, its units in a booted systemd (root, debootstrap)
+	packaging/deb-check.sh dist/*.deb $(MIRROR)
+	packaging/systemd-check.sh dist/*.deb $(MIRROR)
 
 install: install-program install-files  ## esrffs, helper, units, manual pages, completions (PREFIX=/usr/local)
 

@@ -4,7 +4,6 @@ Decided here: what of the source a mount may reach, what becomes of symbolic lin
 a file is taken for.  Only file names, status and the first bytes of files are looked at.
 """
 
-import ctypes
 import errno
 import os
 import stat
@@ -16,19 +15,14 @@ from dataclasses import dataclass
 import trio
 
 from esrffs import formats, limits
+from esrffs.beneath import open_beneath
 from esrffs.errors import EsrffsError, ForbiddenError, MissingError
 from esrffs.model import Generation
 from esrffs.rights import mirrored
 
 _REMEMBERED = 100_000  # files whose format need not be looked up again
-_SYS_OPENAT2 = 437  # the same number on every architecture
-_RESOLVE_BENEATH = 0x08  # <linux/openat2.h>
-_RESOLVE_NO_MAGICLINKS = 0x02
 _PLACE = os.O_PATH | os.O_CLOEXEC  # for fstat, and for what is below
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-
-_TRIES = 100
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +38,6 @@ class Entry:
     status: os.stat_result
     format: formats.Format | None = None
     link: str | None = None
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
 
 
 class Folders:
@@ -120,7 +106,7 @@ class Folders:
         path = path.removeprefix(self.root.rstrip("/") + "/")
         root = os.open(self.root, _PLACE | os.O_DIRECTORY)
         try:
-            return _open_beneath(root, path or ".", flags)
+            return open_beneath(root, path or ".", flags)
         finally:
             os.close(root)
 
@@ -243,22 +229,6 @@ class Folders:
         while len(self._formats) > _REMEMBERED:
             self._formats.popitem(last=False)
         return found
-
-
-def _open_beneath(root: int, path: str, flags: int) -> int:
-    """openat2(2): every step of the path is resolved below `root`, without a race."""
-    how = _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-    number = 0
-    for _ in range(_TRIES):
-        descriptor: int = _libc.syscall(
-            _SYS_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
-        )
-        if descriptor >= 0:
-            return descriptor
-        number = ctypes.get_errno()
-        if number != errno.EAGAIN:  # a folder on the way was moved just then
-            break
-    raise OSError(number, os.strerror(number))
 
 
 def _ours(path: str, error: OSError) -> EsrffsError:

@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'fusermount3 -qu "$work/source.mnt" || true; rm -rf -- "$work"' EXIT
 
-rm -rf dist
+rm -f dist/*.whl dist/*.tar.gz # a Debian package there stays
 "$python" -m build --outdir dist . >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-"$python" -m twine check --strict dist/*
+"$python" -m twine check --strict dist/*.whl dist/*.tar.gz
 
 mkdir "$work/source"
 for package in dist/*.whl dist/*.tar.gz; do
