@@ -9,12 +9,28 @@ An *address* names an object inside its file.  Only the reader that gave it out 
 are not UTF-8 as surrogate escapes; which file name it gets is decided in `esrffs.names`.
 """
 
+import copyreg
 import os
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+R = TypeVar("R")
+
+
+def _sent_by_thousands(record: type[R]) -> type[R]:
+    """Pickle these as a call with their fields: dataclasses go through theirs twice, in Python."""
+    names = [each.name for each in fields(record)]  # type: ignore[arg-type]  # a dataclass
+    values: Callable[[R], Any] = attrgetter(*names)
+    if len(names) == 1:
+        copyreg.pickle(record, lambda one: (record, (values(one),)))
+    else:
+        copyreg.pickle(record, lambda one: (record, values(one)))
+    return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +72,7 @@ class Generation:
         )
 
 
+@_sent_by_thousands
 @dataclass(frozen=True, slots=True)
 class Text:
     """JSON (UTF-8 bytes) of known size; long ones are not carried along but asked for again."""
@@ -70,6 +87,7 @@ class Text:
         return cls(len(content), content if len(content) <= cls.KEEP else None)
 
 
+@_sent_by_thousands
 @dataclass(frozen=True, slots=True)
 class Extent:
     """The array lies verbatim (C order, its own dtype) in one run of the source file."""
@@ -151,6 +169,7 @@ class Virtual:
 Layout = Extent | Frames | Chunked | Virtual | Asked
 
 
+@_sent_by_thousands
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
     """A group.  Two names of one group (hard links) have one `identity`; None: no hard links."""
@@ -160,6 +179,7 @@ class GroupInfo:
     identity: int | None = None
 
 
+@_sent_by_thousands
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
     """A dataset that numpy can hold: becomes `name.npy`.
@@ -189,6 +209,7 @@ class TextInfo:
 Kind = Literal["group", "dataset", "text"]
 
 
+@_sent_by_thousands
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
     """A soft link (`file` is None) or an external one.

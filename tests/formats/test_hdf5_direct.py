@@ -1,5 +1,6 @@
 """What is asked of libhdf5 directly, against what h5py is asked for the same objects."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,3 +149,11 @@ def test_no_memory_is_lost(tmp_path: Path) -> None:
         reader.listing("")
     reader.close()
     assert resident() - before < 10 << 20
+
+
+def test_records_cross_to_the_daemon_whole(paths: list[Path]) -> None:
+    for path in paths:
+        reader = Hdf5Reader(str(path), None)
+        listing = reader.listing("")
+        reader.close()
+        assert pickle.loads(pickle.dumps(listing)) == listing
