@@ -214,3 +214,41 @@ def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stdout
     assert "Read-only file system" in shown.stdout
     assert list(tmp_path.glob("esrffs-demo.*")) == []
+
+
+# Every text of an error is explained
+
+
+def error_texts() -> Iterator[str]:
+    """All texts of errors and refusals in the package, their values replaced by "…"."""
+    for module in MODULES:
+        for call in ast.walk(ast.parse(module.read_text())):
+            if not isinstance(call, ast.Call):
+                continue
+            name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            if not re.search(r"(Error|Refusal|BrokenInfo)$", name) or name in FOREIGN_ERRORS:
+                continue
+            for text in call.args:
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    yield text.value
+                elif isinstance(text, ast.JoinedStr):
+                    parts = (p.value if isinstance(p, ast.Constant) else "…" for p in text.values)
+                    yield "".join(map(str, parts))
+
+
+FOREIGN_ERRORS = {"OSError", "ValueError", "TypeError", "FUSEError", "AssertionError"}
+LEAST = 8  # characters of a text that can be looked for
+
+
+def test_every_error_is_explained() -> None:
+    """docs/troubleshooting.md has (the beginning of) some part of each text that a user may see."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text().replace("`", "")
+    texts = list(error_texts())
+    assert len(texts) > 150
+    assert [text for text in texts if not explained(text, page)] == []
+
+
+def explained(text: str, page: str) -> bool:
+    parts = [part.strip(" :;,()'\"") for part in text.replace("`", "").split("…")]
+    known = [part[:30] for part in parts if len(part) >= LEAST]
+    return not known or any(part in page for part in known)
