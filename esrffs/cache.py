@@ -104,7 +104,11 @@ class Cache:
             return
         self._entries[key] = value, size
         self.size += size
-        while self.size > self.limit:
+        self.make_room(0)
+
+    def make_room(self, nbytes: int) -> None:
+        """Drop what was used longest ago until so many bytes, which are needed for a moment, fit."""
+        while self._entries and self.size + nbytes > self.limit:
             _, (_, dropped) = self._entries.popitem(last=False)
             self.size -= dropped
             self.counts.dropped += 1

@@ -81,6 +81,8 @@ class Chunks:
     async def read(self, box: Box) -> memoryview:
         """The elements of this box as C-ordered bytes."""
         index = await self._indexed()
+        if self._nbytes > _LARGE:
+            self._cache.make_room(self._nbytes)
         places = list(_places(box, self._layout.shape, self._grid))
         try:
             return await self._put_together(index, box, places)

@@ -42,6 +42,24 @@ def test_what_is_larger_than_the_limit_is_given_but_not_kept() -> None:
     trio.run(main)
 
 
+def test_room_is_made_for_what_is_needed_for_a_moment() -> None:
+    async def main() -> None:
+        cache = Cache(100)
+        for key in "abcd":
+
+            async def make() -> str:
+                return "value"
+
+            await cache.get(key, make, lambda _: 25)
+        cache.make_room(40)
+        assert cache.size == 50
+        assert [cache.holds(key) for key in "abcd"] == [False, False, True, True]
+        cache.make_room(1000)  # more than there can be: what there is goes
+        assert cache.size == 0
+
+    trio.run(main)
+
+
 def test_a_second_asker_waits_for_the_first() -> None:
     async def main() -> None:
         cache = Cache(100)
