@@ -76,6 +76,11 @@ class Cache:
         if entry is not None:
             self.size -= entry[1]
 
+    def put(self, key: Hashable, value: object, size: int) -> None:
+        """Keep a value that nobody asked for yet."""
+        if key not in self._entries and key not in self._making:
+            self._keep(key, value, size)
+
     async def get(
         self, key: Hashable, make: Callable[[], Awaitable[T]], size: Callable[[T], int]
     ) -> T:

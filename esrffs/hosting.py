@@ -10,7 +10,9 @@ import logging
 import os
 import resource
 import sys
+import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from esrffs import formats, limits, sandbox
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError, TooLargeError
-from esrffs.model import Box, Generation, Listing, Reader
+from esrffs.model import Box, Generation, GroupInfo, Listing, Reader
 
 OPEN_READERS = 4  # per worker: a few files are read side by side, rarely more
 
@@ -74,6 +76,8 @@ class _State:
     weary: bool = False
 
 
+_MOMENT = 0.01  # seconds that are spent on what nobody asked for yet: some ten calls' worth
+_MEMBERS = 2000  # that are sent at once, about
 _HEAVY = 320 << 20  # bytes: one that was so large once does not give it all back
 _state = _State()
 _readers: OrderedDict[Subject, Reader] = OrderedDict()
@@ -125,6 +129,36 @@ def call(subject: Subject, method: str, *arguments: Any) -> Any:
         bare = type(error)(*error.args)
         bare.code = error.code
     raise bare
+
+
+def listings(subject: Subject, address: str, following: Sequence[str]) -> dict[str, Listing]:
+    """The listing of a group, and of others that a walk through the file comes to next.
+
+    Those are the groups beneath it and, after them, `following`: as many as take a moment.  One
+    that fails ends it, and tells why when it is asked for itself.
+    """
+    found = {address: call(subject, "listing", address)}
+    waiting = [*reversed(following), *_groups(found[address])]
+    seen = {found[address].identity}
+    until = time.monotonic() + _MOMENT
+    room = _MEMBERS - len(found[address].members)
+    while waiting and room > 0 and time.monotonic() < until:
+        try:
+            listing: Listing = call(subject, "listing", waiting[-1])
+        except EsrffsError:
+            break
+        found[waiting.pop()] = listing
+        if listing.identity is None or listing.identity not in seen:  # hard links may go in circles
+            seen.add(listing.identity)
+            waiting += _groups(listing)
+        room -= len(listing.members)
+    return found
+
+
+def _groups(listing: Listing) -> list[str]:
+    """The addresses of the groups in it, the last first."""
+    members = reversed(listing.members)
+    return [member.address for member in members if isinstance(member, GroupInfo)]
 
 
 def _answer(subject: Subject, method: str, *arguments: Any) -> Any:

@@ -4,7 +4,7 @@ Decided here: which members and which JSON files a group shows, and in which ord
 names.  How a name is spelled is decided in `esrffs.names`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from esrffs import names
@@ -23,6 +23,7 @@ from esrffs.model import (
 )
 from esrffs.sources import Source
 
+_AHEAD = 256  # groups: more are not told to a reader
 _ENTRY_SIZE = 800  # bytes that an entry takes in memory, about
 
 SUFFIX: dict[Kind | None, bytes] = {
@@ -104,9 +105,36 @@ def _kind(member: Member) -> Kind | None:
 
 
 async def plan(shared: Shared, source: Source, address: str) -> Plan:
-    """The plan of the group at this address."""
+    """The plan of the group at this address.
+
+    For whoever walks through a file, those of the next groups are made with it: most groups are
+    small, and the way to a reader costs more than what it does there.
+    """
 
     async def make() -> Plan:
-        return planned(await source.listing(address), address)
+        following = _following(shared, source, address)
+        if not following:
+            return planned(await source.listing(address), address)
+        found = await source.listings(address, following)
+        plans = {other: planned(listing, other) for other, listing in found.items()}
+        for other, plan_ in plans.items():
+            shared.cache.put(_key(source, other), plan_, plan_.size())
+        return plans[address]
 
-    return await shared.cache.get((source.digest, address, "plan"), make, Plan.size)
+    return await shared.cache.get(_key(source, address), make, Plan.size)
+
+
+def _key(source: Source, address: str) -> tuple[bytes, str, str]:
+    return source.digest, address, "plan"
+
+
+def _following(shared: Shared, source: Source, address: str) -> Sequence[str]:
+    """The groups after this one, if the one before it was looked at, as in a walk."""
+    above: Plan | None = shared.cache.peek(_key(source, address.rpartition("/")[0]))
+    if above is None or not address:
+        return ()
+    groups = [entry.address for entry in above.entries.values() if isinstance(entry, GroupInfo)]
+    at = groups.index(address) if address in groups else 0
+    if not at or not shared.cache.holds(_key(source, groups[at - 1])):
+        return ()
+    return groups[at + 1 : at + 1 + _AHEAD]

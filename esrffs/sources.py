@@ -5,6 +5,7 @@ which killed or stalled a reader is not asked again before it changes, and what 
 says of the file.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -19,7 +20,7 @@ import trio
 from esrffs import formats
 from esrffs.errors import BusyError, DeadlineError, EsrffsError, StaleError, WorkerError
 from esrffs.folders import Folders
-from esrffs.hosting import Subject, call
+from esrffs.hosting import Subject, call, listings
 from esrffs.model import (
     Box,
     ChunkIndex,
@@ -64,6 +65,17 @@ class Source:
 
     async def listing(self, address: str) -> Listing:
         return cast(Listing, await self._ask("listing", address))
+
+    async def listings(self, address: str, following: Sequence[str]) -> dict[str, Listing]:
+        """The listing of a group, and of some of the `following` and what is beneath them.
+
+        What nobody asked for yet is no reason to fail: then the group is asked for alone.
+        """
+        if self._failure is None:
+            with contextlib.suppress(EsrffsError):
+                async with self._workers.place(self._turns):
+                    return await self._workers.run(listings, self.subject, address, following)
+        return {address: await self.listing(address)}
 
     async def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
         return cast("GroupInfo | DatasetInfo | TextInfo", await self._ask("find", path))

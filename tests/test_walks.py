@@ -1,0 +1,133 @@
+"""Groups of a file one after another, as `ls -R`, `find` and `cp -r` ask for them."""
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import pytest
+import trio
+
+from esrffs import hosting, plans
+from esrffs.cache import Cache
+from esrffs.errors import WorkerError
+from esrffs.folders import Folders
+from esrffs.model import Generation, GroupInfo
+from esrffs.plans import Plan
+from esrffs.sources import Source, Sources
+from esrffs.workers import Limits, Workers, open_workers
+
+Work = Callable[[Workers, SimpleNamespace, Source], Awaitable[None]]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """60 small groups, each with one below it; one leads in a circle, one is damaged."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    with h5py.File(folder / "many.h5", "w", locking=False) as file:
+        for k in range(60):
+            group = file.create_group(f"{k:02}")
+            group["a"] = k
+            group["below/b"] = k
+            group["below"].attrs["k"] = k
+        file["30/below/circle"] = file["30"]
+        file["50/last"] = 1
+    return folder
+
+
+def subject(path: Path) -> hosting.Subject:
+    generation = Generation.of(os.stat(path))
+    return hosting.Subject((str(path),), (generation,), "hdf5", series=False, confine=None)
+
+
+def in_workers(folder: Path, work: Work) -> None:
+    async def run() -> None:
+        folders = Folders(str(folder), confined=False, hidden="/nowhere")
+        async with open_workers(Limits(2), folders.confine) as workers:
+            sources = Sources(folders, workers)
+            shared = SimpleNamespace(cache=Cache(1 << 24), sources=sources)
+            await work(workers, shared, await sources.current("many.h5", "hdf5"))
+
+    trio.run(run)
+
+
+async def walk(shared: SimpleNamespace, source: Source, address: str = "") -> dict[str, Plan]:
+    plan = await plans.plan(shared, source, address)
+    found = {address: plan}
+    for entry in plan.entries.values():
+        if isinstance(entry, GroupInfo) and entry.name != "circle":
+            found |= await walk(shared, source, entry.address)
+    return found
+
+
+def test_a_walk_asks_once_for_many_groups(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(workers: Workers, shared: SimpleNamespace, source: Source) -> None:
+        calls: list[object] = []
+        run = workers.run
+
+        async def counted(function, *arguments):
+            calls.append(function)
+            return await run(function, *arguments)
+
+        workers.run = counted
+        together = await walk(shared, source)
+        assert len(together) == 121
+        assert len(calls) < 80  # without: 121
+        monkeypatch.setattr(plans, "_following", lambda *_: ())
+        shared.cache = Cache(1 << 24)
+        assert await walk(shared, source) == together
+
+    in_workers(source, work)
+
+
+def test_looking_at_one_group_asks_for_that_alone(source: Path) -> None:
+    async def work(workers: Workers, shared: SimpleNamespace, source: Source) -> None:
+        await plans.plan(shared, source, "")
+        await plans.plan(shared, source, "/40")
+        assert not any(
+            shared.cache.holds((source.digest, other, "plan")) for other in ("/40/below", "/41")
+        )
+
+    in_workers(source, work)
+
+
+def test_what_nobody_asked_for_is_no_reason_to_fail(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(workers: Workers, shared: SimpleNamespace, source: Source) -> None:
+        run = workers.run
+
+        async def dying(function, *arguments):
+            if function is hosting.listings:
+                raise WorkerError("the reader process died (SIGSEGV)")
+            return await run(function, *arguments)
+
+        monkeypatch.setattr(workers, "run", dying)
+        assert len(await walk(shared, source)) == 121
+        assert not source.errors
+
+    in_workers(source, work)
+
+
+def test_what_comes_next_is_read_in_order_and_without_end(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosting, "_MOMENT", 10.0)
+    path = subject(source / "many.h5")
+    following = [f"/{k:02}" for k in range(30, 60)]
+    found = list(hosting.listings(path, "/29", following))
+    assert found[:3] == ["/29", "/29/below", "/30"]
+    assert found[-1] == "/59/below"
+    assert len(found) == 31 * 2 + 1  # the circle once
+    monkeypatch.setattr(hosting, "_MEMBERS", 5)
+    assert len(hosting.listings(path, "/29", following)) < 5
+
+
+def test_one_that_fails_ends_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "_MOMENT", 10.0)
+    path = subject(source / "many.h5")
+    assert list(hosting.listings(path, "/29", ["/30", "/none", "/31"])) == [
+        *("/29", "/29/below", "/30", "/30/below", "/30/below/circle")
+    ]
