@@ -77,6 +77,53 @@ def run_shell(command: str, cwd: Path) -> str:
     return run("bash", "-c", command, cwd=cwd)
 
 
+def readme(language: str, word: str) -> str:
+    """The one block of the README that has this word in it."""
+    [found] = [block for block in blocks("../README.md", language) if word in block]
+    return found
+
+
+def test_the_two_commands_of_the_readme(place: Path) -> None:
+    mount, unmount = readme("sh", "# mount\n").splitlines()
+    (place / "mnt").mkdir()
+    assert run_shell(mount, place) == ""
+    assert (place / "mnt/tomo.h5/entry").is_dir()
+    assert run_shell(unmount, place) == ""
+    assert os.listdir(place / "mnt") == []
+
+
+def test_mounting_as_the_readme_says(place: Path) -> None:
+    script = readme("sh", "fusermount3 -u")
+    told = run("bash", "-exc", script, cwd=place)
+    assert "\nattrs.json\ncorrected\n" in told
+    assert '"source": "' + str(place / "experiment/tomo.h5") in told
+    assert told.endswith("+ fusermount3 -u mnt\n")
+    assert sorted(os.listdir(place)) == ["experiment", "mnt"]
+    assert os.listdir(place / "mnt") == []
+
+
+def test_reading_as_the_readme_says(mounted: Path) -> None:
+    program = readme("python", "np.load") + "print(stack.shape, frame.max(), units)"
+    stack = np.load(mounted / "mnt/tomo.h5/entry/data/data.npy")
+    said = run("python3", "-c", program, cwd=mounted)
+    assert said == f"{stack.shape} {stack[20].max()} counts\n"
+    told = run("bash", "-ec", readme("sh", "find mnt"), cwd=mounted).splitlines()
+    assert told[-1] == "NXentry"
+    assert all(line.startswith("{") for line in told[:-1])
+    assert len(told) > 5
+    assert (mounted / "2.1/measurement/diode.npy").is_file()
+
+
+def test_asking_what_is_wrong(mounted: Path) -> None:
+    """The commands of troubleshooting.md, where they apply: to a file that is cut short."""
+    whole = (mounted / "experiment/tomo.h5").read_bytes()
+    (mounted / "experiment/scan.h5").write_bytes(whole[: len(whole) // 2])
+    [script] = blocks("troubleshooting.md", "sh")
+    of_object, of_file, _ = script.splitlines()
+    assert "Input/output error" in run_shell(of_object, mounted), "it is not known"
+    assert "scan.h5" in run_shell(of_file, mounted)
+
+
 @pytest.mark.parametrize("program", blocks("use-from.md", "python"), ids=["numpy"])
 def test_python(program: str, mounted: Path) -> None:
     expected = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")[20].mean()
