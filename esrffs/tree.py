@@ -31,7 +31,9 @@ async def root(shared: Shared) -> "FolderNode | GroupNode":
         return FolderNode(shared, (), "")
     entry = await folders.entry("", folders.single)
     if entry.format is None:
-        raise UsageError(f"{folders.absolute(entry.path)}: is neither a folder nor a data file")
+        raise UsageError(
+            f"{folders.absolute(entry.path)}: is neither a folder nor a data file; mount its folder"
+        )
     return GroupNode(DataFile(shared, entry.path, entry.format), (), ())
 
 
