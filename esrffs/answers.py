@@ -1,14 +1,14 @@
 """Data files and folders answer the questions of `esrffs.roles`.
 
-Decided here: how a path is followed to an array, links to other files included, and what its
-values, and an answer, depend on.
+Decided here: where the array is that a question is about, and what an answer depends on.
 """
 
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any, Protocol
 
@@ -19,23 +19,22 @@ from esrffs.errors import (
     BusyError,
     EsrffsError,
     ForbiddenError,
-    LoopError,
     MissingError,
     StaleError,
 )
 from esrffs.files import Shared
 from esrffs.model import Box, DatasetInfo, Generation, GroupInfo, LinkInfo, Member
-from esrffs.plans import Attributes, DataFile, plan
+from esrffs.plans import DataFile
 from esrffs.rights import may_follow
 from esrffs.roles import READ_LIMIT, Describe, Entry, List, Question, Read, ReadFile
 from esrffs.series import numbered
 from esrffs.sources import Source
+from esrffs.ways import Way
 
 log = logging.getLogger(__name__)
 
 _IMAGE = "scan_0/instrument/detector_0/data"  # where silx, and so the raster reader, puts it
 _TICK = 100_000_000  # ns: longer than that of the clock that stamps files
-_HOPS = 16  # links that lead to links: HDF5's own limit
 _PASSING = (StaleError, BusyError)  # no answers: to be asked again
 
 
@@ -56,79 +55,12 @@ class Answers(Protocol):
         """Are the files under these paths, and the texts that were read, what they were?"""
 
 
-class _Way:
-    """Follows paths in data files; every other file that it comes to is watched."""
-
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._watched: dict[str, Generation | None] = {}
-
-    def current(self) -> bool:
-        generation = self._shared.sources.folders.generation
-        return all(generation(path) == seen for path, seen in self._watched.items())
-
-    def watch(self, *paths: str) -> None:
-        for path in paths:
-            self._watched[path] = self._shared.sources.folders.generation(path)
-
-    async def located(self, source: Source, path: str) -> Located:
-        """The dataset at this path; MissingError, ForbiddenError, LoopError."""
-        source, info = await self.follow(source, "", _steps(path))
-        if not isinstance(info, DatasetInfo):
-            raise MissingError(f"{source.path}: {path} is no dataset")
-        self.watch(*info.depends)
-        return Located(source, info, state=self._shared.sources.state(info.depends))
-
-    async def members(self, source: Source, path: str) -> Mapping[str, Member]:
-        """What is in the group at this path, by the names in the file."""
-        source, group = await self.follow(source, "", _steps(path))
-        if not isinstance(group, GroupInfo):
-            raise MissingError(f"{source.path}: {path} is no group")
-        entries = (await plan(self._shared, source, group.address)).entries.values()
-        return {entry.name: entry for entry in entries if not isinstance(entry, Attributes)}
-
-    async def follow(
-        self, source: Source, address: str, steps: Sequence[str], hops: int = _HOPS
-    ) -> tuple[Source, Member]:
-        """The object at these steps from a group, and its file."""
-        found: Member = GroupInfo("", address)
-        for step in steps:
-            if not isinstance(found, GroupInfo):
-                raise MissingError(f"{source.path}: no {step!r} in {found.name}")
-            plan_ = await plan(self._shared, source, found.address)
-            member = plan_.entries.get(plan_.file_names.get(step, b""))
-            if member is None or isinstance(member, Attributes):
-                raise MissingError(f"{source.path}: no {step!r} in {found.address or '/'}")
-            if isinstance(member, LinkInfo):
-                source, member = await self._linked(source, found.address, member, hops - 1)
-            found = member
-        return source, found
-
-    async def _linked(
-        self, source: Source, group: str, link: LinkInfo, hops: int
-    ) -> tuple[Source, Member]:
-        if hops < 0:
-            raise LoopError(f"{source.path}: {link.name}: too many links on the way")
-        if link.forbidden:
-            raise ForbiddenError(f"{source.path}: {link.name}: leads out of the source")
-        if link.file is not None:
-            self.watch(link.file)
-            other = await DataFile(self._shared, link.file, "hdf5").source()
-            return await self.follow(other, "", _steps(link.path), hops)
-        start = "" if link.path.startswith("/") else group
-        return await self.follow(source, start, _steps(link.path), hops)
-
-
-def _steps(path: str) -> list[str]:
-    return [step for step in path.split("/") if step not in ("", ".")]
-
-
 class InFile:
     """Answers from one HDF5 file, and those that it links to."""
 
     def __init__(self, shared: Shared, source: Source) -> None:
         self._source = source
-        self._way = _Way(shared)
+        self._way = Way(shared)
         self._located: dict[str, Located] = {}
 
     def current(self) -> bool:
@@ -171,7 +103,7 @@ class InFolder:
         self._folders = shared.sources.folders
         self._folder = folder
         self._files = files
-        self._way = _Way(shared)
+        self._way = Way(shared)
         self._located: dict[str, Located] = {}
         self._texts: dict[str, Generation | None] = {}
         self._members = {
@@ -213,7 +145,7 @@ class InFolder:
                 case Describe(path):
                     return _entry((await self._at(path)).info, self._files.get(path))
                 case ReadFile(name):
-                    return self._content(name)
+                    return await self._folders.patience.call(partial(self._content, name))
         except _PASSING:
             raise
         except EsrffsError as error:

@@ -31,7 +31,7 @@ class ExtentArray:
         opened.view().watch(spread(extent.offset, nbytes))
 
     async def read(self, start: int, stop: int) -> Buffer:
-        return await self._opened.view().read(self._offset + start, stop - start)
+        return await (await self._opened.viewed()).read(self._offset + start, stop - start)
 
 
 class FramesArray:
@@ -57,7 +57,7 @@ class FramesArray:
         return joined(parts)
 
     async def _part(self, number: int, start: int, stop: int) -> Buffer:
-        view = self._opened.view(number if self._frames.files else 0)
+        view = await self._opened.viewed(number if self._frames.files else 0)
         offset = int(self._frames.offsets[number])
         if not self._frames.swapped:
             return await view.read(offset + start, stop - start)
@@ -140,10 +140,11 @@ async def _open_mapped(
         fits = shape[0] == frames if mapped.whole else shape[0] >= mapped.first + frames
         if shape[1:] != info.shape[1:] or not fits:
             return None
-        part = Opened(opened.sources, source, opened.sources.state(found.depends))
+        patience = opened.sources.folders.patience
+        part = Opened(opened.sources, source, await opened.sources.now(found.depends))
         opened.add_part(part)
-        part.view()
-        return open_array(part, found, cache, ahead, depth - 1)
+        await part.viewed()
+        return await patience.call(partial(open_array, part, found, cache, ahead, depth - 1))
     except EsrffsError:
         return None  # the reader will say what is wrong
 

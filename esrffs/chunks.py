@@ -64,6 +64,7 @@ class Chunks:
         self._info = info
         self._layout = layout
         self._cache = cache
+        self._patience = opened.sources.folders.patience
         self._generation = opened.source.subject.generations[0]
         self._grid = tuple(-(-n // k) for n, k in zip(info.shape, layout.shape, strict=True))
         self._nbytes = info.dtype.itemsize * prod(layout.shape)
@@ -104,7 +105,8 @@ class Chunks:
             whole = np.flatnonzero(self._index.offsets >= 0)
             whole = whole[~self._at_the_edge(whole)]
             picked = whole[:: max(1, len(whole) // _SAMPLED)]
-            self._opened.view().watch(self._index.offsets[picked].tolist())
+            watch = partial(self._opened.view().watch, self._index.offsets[picked].tolist())
+            await self._patience.call(watch)
         return self._index
 
     def _at_the_edge(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -118,18 +120,17 @@ class Chunks:
     async def _put_together(
         self, index: ChunkIndex, box: Box, places: Sequence[_Place]
     ) -> memoryview:
-        view = self._opened.view()
+        view = await self._opened.viewed()
         only = places[0]
         if len(places) == 1 and box.shape == self._layout.shape and index.offsets[only.number] >= 0:
-            block = await trio.to_thread.run_sync(
-                self._decoded, view, index, only.number, limiter=self._threads()
-            )
+            decode = partial(self._decoded, view, index, only.number)
+            block = await self._patience.in_thread(decode, turn=self._threads())
         else:
             array: npt.NDArray[Any] = np.empty(box.shape, self._info.dtype)
             await self._filled(view, index, array, places)
             block = array.reshape(-1).view(np.uint8).data
         if (
-            view.verify() != self._generation
+            await view.verified() != self._generation
             and self._at_the_edge(np.array([place.number for place in places])).any()
         ):
             raise StaleError(f"{self._opened.source.path}: {self._info.address} grew in place")
@@ -148,7 +149,7 @@ class Chunks:
         async def fill(part: int) -> None:
             work = partial(self._fill, view, index, array, places[part::_THREADS])
             try:
-                await trio.to_thread.run_sync(work, limiter=self._threads())
+                await self._patience.in_thread(work, turn=self._threads())
             except EsrffsError as error:
                 failures.append(error)
 

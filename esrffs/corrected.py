@@ -165,12 +165,15 @@ class CorrectedNode:
 
     async def child(self, name: bytes) -> Node:
         """A folder of thousands of images is not looked through for each of them."""
+        patience = self.shared.sources.folders.patience
         key = self.path, "last"
         memory = await self.shared.cache.get(key, _nothing, lambda _: _ENTRY_SIZE)
         last = memory.last
-        if last is not None and last.serves(name):
+        if last is not None and await patience.call(partial(last.serves, name)):
             return self._node(last.kitchen, name, last.shown[name])
-        mark = None if last is None else last.kitchen.answers.mark()  # before it is looked at
+        mark = None  # of the folder before it is looked at
+        if last is not None:
+            mark = await patience.call(last.kitchen.answers.mark)
         kitchen, shown = await self._shown()
         memory.last = _Last(kitchen, shown, mark)
         if name not in shown:

@@ -120,11 +120,11 @@ class Supplies:
 
         Raw files are opened; dark and flats, which may be many, when they are to be reduced.
         """
-        generation = self.shared.sources.folders.generation
+        folders = self.shared.sources.folders
         for part in output.correction.parts:
             located = await self._locate(part.path)
             path, seen = located.file
-            if generation(path) != seen:
+            if await folders.patience.call(partial(folders.generation, path)) != seen:
                 raise StaleError(f"{path}: changed since it was listed")
         for stretch in output.raw:
             await self.frames(stretch.part.path)
@@ -133,21 +133,22 @@ class Supplies:
         frames = self._frames.get(path)
         if frames is None:
             located = await self._locate(path)
-            frames = self._frames[path] = Frames(self._array(located), located, self.pixels)
+            frames = self._frames[path] = Frames(await self._array(located), located, self.pixels)
         return frames
 
-    def _array(self, located: Located) -> Array:
+    async def _array(self, located: Located) -> Array:
         source, info, sources = located.source, located.info, self.shared.sources
         where = source.digest, located.state
         key = *where, info.address
         if key not in self._arrays:
-            if sources.state(info.depends) != located.state:
+            if await sources.now(info.depends) != located.state:
                 raise StaleError(f"{source.path}: {info.address}: a file of it changed")
             opened = self._opened.get(where)
             if opened is None:
                 opened = self._opened[where] = Opened(sources, source, located.state)
-                opened.view(located.index if source.subject.series else 0)
-            self._arrays[key] = open_array(opened, info, self.shared.cache, self.shared.ahead)
+            await opened.viewed(located.index if source.subject.series else 0)
+            make = partial(open_array, opened, info, self.shared.cache, self.shared.ahead)
+            self._arrays[key] = await sources.folders.patience.call(make)
         return self._arrays[key]
 
     async def reduced(self, frames: Reduced) -> Pixels:

@@ -31,6 +31,7 @@ from esrffs.mounting import set_read_ahead
 from esrffs.notify import notify, period
 from esrffs.operations import Operations
 from esrffs.options import Options
+from esrffs.patience import Patience, is_remote
 from esrffs.shown import Shown
 from esrffs.sources import Sources
 from esrffs.workers import Limits, open_workers
@@ -46,7 +47,8 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
     sizes = Sizes(options.chunk_limit * _MIB, options.json_limit * _MIB, options.children_limit)
     use(sizes)
     _limit_open_files(options.open_files)
-    folders = Folders(source, confined=options.shared, hidden=mountpoint)
+    patience = Patience(options.time_limit, remote=is_remote(source))
+    folders = Folders(source, confined=options.shared, hidden=mountpoint, patience=patience)
     limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
     async with open_workers(limits, folders.confine) as workers, trio.open_nursery() as background:
         cache = Cache(options.cache_size * _MIB)
@@ -54,7 +56,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
         operations = Operations(
             await tree.root(shared),
             _shown(options),
-            lambda: os.statvfs(folders.root),
+            lambda: folders.patience.call(lambda: os.statvfs(folders.root)),
             lambda: {
                 "version": metadata.version("esrffs"),
                 "source": source,

@@ -40,7 +40,7 @@ class DeadlineError(EsrffsError):
 
 
 class BusyError(EsrffsError):
-    """No reader process became free in time; the file that was asked for may be sound."""
+    """No reader became free in time, or the disk gave no answer; the file may well be sound."""
 
     code = errno.ETIMEDOUT
 

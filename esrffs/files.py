@@ -65,13 +65,14 @@ class NpyFile:
 
     async def open(self) -> Handle:
         try:
-            return self._opened()
+            patience = self.shared.sources.folders.patience
+            return await patience.call(self._opened, ArrayHandle.close)
         except EsrffsError as error:
             if not isinstance(error, StaleError):
                 self.source.errors.setdefault(self.info.address, str(error))
             raise
 
-    def _opened(self) -> Handle:
+    def _opened(self) -> "ArrayHandle":
         header = self._header()
         if len(header) + self.nbytes > _OFF_T_MAX:
             raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
@@ -239,9 +240,13 @@ class PassedFile:
         return Stat.same(now if same else self.status)
 
     async def open(self) -> Handle:
+        return await self.folders.patience.call(self._opened, PassedHandle.close)
+
+    def _opened(self) -> "PassedHandle":
         descriptor = self.folders.open(self.source_path)
         generation = Generation.of(self.status)
-        return PassedHandle(FileView(descriptor, generation, self.source_path), generation.size)
+        view = FileView(descriptor, generation, self.source_path, self.folders.patience)
+        return PassedHandle(view, generation.size)
 
     def trouble(self) -> str | None:
         return None

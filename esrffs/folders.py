@@ -11,13 +11,13 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import trio
+from functools import partial
 
 from esrffs import formats, limits
 from esrffs.beneath import open_beneath
 from esrffs.errors import EsrffsError, ForbiddenError, MissingError
 from esrffs.model import Generation
+from esrffs.patience import Patience
 from esrffs.rights import mirrored
 
 _REMEMBERED = 100_000  # files whose format need not be looked up again
@@ -47,11 +47,19 @@ class Folders:
     point itself: to look at it from within would wait for an answer of our own.
     """
 
-    def __init__(self, source: str, *, confined: bool = False, hidden: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        *,
+        confined: bool = False,
+        hidden: str | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         source = os.path.realpath(source)
         self.single = None if os.path.isdir(source) else os.path.basename(source)
         self.root = os.path.dirname(source) if self.single else source
         self.confined = confined
+        self.patience = patience or Patience()
         self._hidden = hidden
         self._formats: OrderedDict[Generation, formats.Format | None] = OrderedDict()
 
@@ -89,6 +97,9 @@ class Folders:
 
     async def status(self, path: str) -> os.stat_result:
         """Status of this file or folder, links followed; MissingError, ForbiddenError."""
+        return await self.patience.call(partial(self._status, path))
+
+    def _status(self, path: str) -> os.stat_result:
         try:
             if not self.confined:
                 return os.stat(self.absolute(path))
@@ -128,6 +139,9 @@ class Folders:
 
     async def entry(self, folder: str, name: str) -> Entry:
         """One entry of a folder; MissingError, ForbiddenError."""
+        return await self.patience.call(partial(self._one, folder, name))
+
+    def _one(self, folder: str, name: str) -> Entry:
         path = os.path.join(folder, name)
         try:
             with self._folder(folder) as place:
@@ -141,7 +155,7 @@ class Folders:
 
     async def scan(self, folder: str) -> list[Entry]:
         """All entries of a folder, sorted by name."""
-        return await trio.to_thread.run_sync(self._scan, folder)
+        return await self.patience.in_thread(partial(self._scan, folder))
 
     async def one_frame(self, path: str) -> bool:
         """Does this raster file hold one frame, as far as its first bytes tell?"""
@@ -155,7 +169,7 @@ class Folders:
                 os.close(descriptor)
 
         try:
-            return await trio.to_thread.run_sync(look)
+            return await self.patience.in_thread(look)
         except (EsrffsError, OSError):
             return True  # the series will tell what is wrong
 

@@ -7,6 +7,7 @@ decided in `esrffs.plans`, what an entry tells and gives in `esrffs.nodes` and `
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -136,9 +137,9 @@ class GroupNode:
             case BrokenInfo():
                 error = ForbiddenError if entry.forbidden else DamagedError
                 return BrokenFile(path, source, error(f"{source.path}: {entry.reason}"))
-        return self._object(self.file, source, above, path, entry)
+        return await self._object(self.file, source, above, path, entry)
 
-    def _object(
+    async def _object(
         self,
         file: DataFile,
         source: Source,
@@ -149,7 +150,7 @@ class GroupNode:
         """A group, dataset or text of this file or, behind an external link, of another."""
         match found:
             case DatasetInfo():
-                state = file.shared.sources.state(found.depends)
+                state = await file.shared.sources.now(found.depends)
                 return NpyFile(path, source, found, file.shared, state)
             case TextInfo(_, address, content):
                 return JsonFile(path, source, address, content, source.text, file.shared.cache)
@@ -177,14 +178,14 @@ class GroupNode:
             return Symlink(path, source.status, target)
         file = self.file if link.file is None else DataFile(self.file.shared, link.file, "hdf5")
         other = await file.source()
-        return self._object(file, other, above, path, await other.find(link.path))
+        return await self._object(file, other, above, path, await other.find(link.path))
 
     async def _target(self, source: Source, link: LinkInfo) -> bytes | None:
         """The text of the symlink; None where the target is nowhere in the mount."""
         steps = [step for step in link.path.split("/") if step not in ("", ".")]
         folders = self.file.shared.sources.folders
         if link.file is not None:
-            inside = folders.inside(link.file)
+            inside = await folders.patience.call(partial(folders.inside, link.file))
             if inside is None:
                 return None if link.kind else os.fsencode(os.path.join(link.file, *steps))
             base = () if folders.single else tuple(os.fsencode(inside).split(b"/"))

@@ -136,7 +136,7 @@ async def _kept(
     for _ in range(_PATIENCE):
         number = turn.number
         kitchen = await shared.cache.get((*key, number), make, Kitchen.size)
-        if kitchen.answers.current():
+        if await shared.sources.folders.patience.call(kitchen.answers.current):
             break
         turn.number = max(turn.number, number + 1)
     return kitchen

@@ -9,12 +9,14 @@ has them, in a thread elsewhere.
 import errno
 import os
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import trio
 
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError
 from esrffs.model import Box, Generation
+from esrffs.patience import Patience
 from esrffs.sources import Source, Sources
 
 SAMPLE = 64  # bytes compared at each place that is watched
@@ -32,8 +34,15 @@ def spread(offset: int, nbytes: int) -> tuple[int, ...]:
 class FileView:
     """The bytes of one file, by descriptor: closed with `close`."""
 
-    def __init__(self, descriptor: int, generation: Generation, name: str) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        generation: Generation,
+        name: str,
+        patience: Patience | None = None,
+    ) -> None:
         self._descriptor = descriptor
+        self._patience = patience or Patience()
         self._name = name
         self._verified = generation
         self._samples: dict[int, bytes] = {}
@@ -57,6 +66,10 @@ class FileView:
         self._samples |= {
             offset: os.pread(self._descriptor, SAMPLE, offset) for offset in offsets if offset >= 0
         }
+
+    async def verified(self) -> Generation:
+        """`verify`, without stopping the mount."""
+        return await self._patience.call(self.verify)
 
     def verify(self) -> Generation:
         """The generation of the file, which is the one that was opened but for growth.
@@ -94,10 +107,9 @@ class FileView:
         try:
             have = self._read_cached(buffer, offset)
             if have < count:
-                have += await trio.to_thread.run_sync(
-                    self._read_on, buffer[have:], offset + have, abandon_on_cancel=True
-                )
-            self.verify()
+                read_on = partial(self._read_on, buffer[have:], offset + have)
+                have += await self._patience.in_thread(read_on)
+            await self.verified()
         finally:
             self._readers -= 1
             if self._closing:
@@ -182,15 +194,28 @@ class Opened:
     def view(self, number: int = 0) -> FileView:
         """The bytes of the file itself, or of this member of the series."""
         view = self._views.get(number)
-        if view is None:
-            subject = self.source.subject
-            path = subject.paths[number]
-            view = FileView(
-                self.sources.folders.open(path), subject.generations[number], self._name(number)
-            )
-            if len(self._views) >= OPEN_PARTS:
-                self._views.pop(next(iter(self._views))).close()
-            self._views[number] = view
+        return self._kept(number, self._viewed(number)) if view is None else view
+
+    async def viewed(self, number: int = 0) -> FileView:
+        """`view`, without stopping the mount."""
+        if number not in self._views:
+            patience = self.sources.folders.patience
+            view = await patience.call(partial(self._viewed, number), FileView.close)
+            if number not in self._views:  # nobody else was faster
+                return self._kept(number, view)
+            view.close()
+        return self._views[number]
+
+    def _viewed(self, number: int) -> FileView:
+        folders, subject = self.sources.folders, self.source.subject
+        descriptor = folders.open(subject.paths[number])
+        name = self._name(number)
+        return FileView(descriptor, subject.generations[number], name, folders.patience)
+
+    def _kept(self, number: int, view: FileView) -> FileView:
+        if len(self._views) >= OPEN_PARTS:
+            self._views.pop(next(iter(self._views))).close()
+        self._views[number] = view
         return view
 
     def _name(self, number: int) -> str:
@@ -203,7 +228,7 @@ class Opened:
         for attempt in range(1, _PATIENCE + 1):
             try:
                 if not source.subject.series:
-                    self.view().verify()
+                    await (await self.viewed()).verified()
                     source = await self.sources.current(source.path, source.subject.format)
                 return await source.read(address, box, nbytes)
             except MissingError as error:

@@ -10,7 +10,7 @@ import functools
 import itertools
 import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
 
@@ -81,7 +81,7 @@ class Operations(pyfuse3.Operations):
         self,
         root: Node,
         shown: Shown,
-        statvfs: Callable[[], os.statvfs_result],
+        statvfs: Callable[[], Awaitable[os.statvfs_result]],
         status: Callable[[], dict[str, object]],
     ) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
-        source = self._statvfs()
+        source = await self._statvfs()
         data = pyfuse3.StatvfsData()
         for name in "f_bsize f_frsize f_blocks f_bfree f_files f_ffree f_namemax".split():
             setattr(data, name, getattr(source, name))
