@@ -112,7 +112,7 @@ class Cache:
         self.make_room(0)
 
     def make_room(self, nbytes: int) -> None:
-        """Drop what was used longest ago until so many bytes, which are needed for a moment, fit."""
+        """Drop what was used longest ago until so many bytes, needed for a moment, fit."""
         while self._entries and self.size + nbytes > self.limit:
             _, (_, dropped) = self._entries.popitem(last=False)
             self.size -= dropped

@@ -128,7 +128,9 @@ class Options:
     dmask: int | None = _option(None, "the same, of directories alone", "MASK", _mask)
     cache_size: int = _option(512, "memory for what was decoded", "MIB", _count(1))
     workers: int = _option(2, "reader processes", "N", _count(1))
-    time_limit: float = _option(30.0, "longest that a reader may take", "SECONDS", _number(0.1))
+    time_limit: float = _option(
+        30.0, "longest that a reader, a disk or a file server may take", "SECONDS", _number(0.1)
+    )
     memory_limit: int = _option(512, "memory of a reader process", "MIB", _count(64))
     chunk_limit: int = _option(
         256, "largest chunk of a dataset, stored or decoded, that is read", "MIB", _count(1)
