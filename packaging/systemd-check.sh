@@ -12,6 +12,10 @@ debootstrap --variant=minbase --include=$wanted bookworm "$system" ${2:+"$2"} >"
 cp "$package" "$system/esrffs.deb"
 chroot "$system" env DEBIAN_FRONTEND=noninteractive dpkg --install /esrffs.deb >/dev/null
 cp "$(dirname "$0")/systemd-checks.sh" "$system/checks"
+block() { awk -v kind="\`\`\`$1" -v wanted="$2" '$0 == kind { n++; p = n == wanted; next } /^```/ { p = 0 } p' "$3"; }
+page=$(dirname "$0")/../docs/fstab.md
+block ini 1 "$page" >"$system/visitor.conf" # as they are printed there
+block sh 2 "$page" >"$system/commands"
 cp "$(dirname "$0")"/../systemd/examples/mnt-visitor.* "$system/etc/systemd/system/"
 cat >"$system/etc/systemd/system/checks.service" <<'UNIT'
 [Unit]

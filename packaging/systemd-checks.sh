@@ -15,6 +15,12 @@ mkdir -p /data/visitor /mnt/visitor
         file.create_dataset("x", data=range(1000), chunks=(100,), compression="gzip")'
 read_() { test "$(tail -c 8 "$1/data.h5/x.npy" | od -A n -t d8 | tr -d ' ')" = 999; }
 
+say "as docs/fstab.md says"
+cp /visitor.conf /etc/esrffs/
+test "$(wc -l </commands)" -ge 5
+bash -ex /commands
+not mountpoint -q /mnt/visitor
+
 say "a service"
 test -d /etc/esrffs -a -d /run/esrffs
 printf 'SOURCE=/data/visitor\nOPTIONS=allow_other,cache_size=64\n' >/etc/esrffs/here.conf
