@@ -28,9 +28,13 @@ class UnsupportedError(EsrffsError):
 
 
 class WorkerError(EsrffsError):
-    """A reader process died while it read this file; `killed`: perhaps not by its fault."""
+    """A reader process died while it read this file; `killed`: perhaps not by its fault.
+
+    `unborn`: it did not even start, so that it was certainly not.
+    """
 
     killed = False
+    unborn = False
 
 
 class DeadlineError(EsrffsError):

@@ -128,7 +128,9 @@ class Source:
     def _failed(self, address: str, error: EsrffsError) -> EsrffsError:
         named = type(error)(f"{self.path}: {error}")
         named.code = error.code
-        if isinstance(error, WorkerError | DeadlineError):
+        if isinstance(error, DeadlineError) or (
+            isinstance(error, WorkerError) and not error.unborn
+        ):
             self._failure = named
         if not isinstance(error, StaleError | BusyError) and len(self.errors) < _ERRORS:
             self.errors[address] = str(named)

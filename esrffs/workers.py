@@ -91,7 +91,9 @@ class Workers:
                     self._mourn()
                     raise _death(error) from None
                 except (OSError, EOFError) as error:  # the fork server was killed, say
-                    raise _killed(f"the reader process does not start ({error})") from error
+                    unborn = _killed(f"the reader process does not start ({error})")
+                    unborn.unborn = True
+                    raise unborn from error
                 except (MemoryError, RecursionError, pickle.PickleError) as error:
                     text = f"an answer that cannot be sent: {type(error).__name__}: {error}"
                     raise DamagedError(text) from error

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import FUSE, Mounted, MountFactory
+from tests.conftest import FUSE, Mounted, MountFactory, wait_for
+from tests.faults.test_readers import workers
 from tests.test_mount import error_of
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
@@ -195,3 +197,35 @@ def test_virtual_datasets_of_more_files_than_can_be_open(
     assert right in [out for out, _, _ in outcomes]
     mounted.expect(r"all\.h5")
     assert mounted.process.poll() is None
+
+
+def test_more_handles_than_descriptors(mount: MountFactory, source: Path) -> None:
+    """Some opens fail, and say so; nothing else does, and all is well once they are closed."""
+    for number in range(4):
+        with h5py.File(source / f"a{number}.h5", "w") as file:
+            file["x"] = np.arange(1000) + number
+            file["words"] = np.array([str(number)] * 9, dtype=h5py.string_dtype())
+    mounted = mount(source, "-o", "open_files=128")
+    mounted.expect(r"(EMFILE|EIO)")
+    held: list[int] = []
+    codes = set()
+    for number in range(300):
+        try:
+            held.append(os.open(mounted / f"a{number % 4}.h5/x.npy", os.O_RDONLY))
+        except OSError as error:
+            codes.add(error.errno)
+    assert 50 < len(held) < 128
+    assert codes <= {errno.EMFILE, errno.EIO}
+    for pid in workers(mounted):  # new ones cannot be had now
+        os.kill(pid, signal.SIGKILL)
+    for number in range(4):
+        os.utime(source / f"a{number}.h5")
+        code = error_of((mounted / f"a{number}.h5/words.npy").read_bytes)
+        assert code in {None, errno.EMFILE, errno.EIO, errno.ESTALE}
+    for descriptor in held:
+        os.close(descriptor)
+    wait_for(lambda: error_of((mounted / "a0.h5/words.npy").read_bytes) is None, 5)
+    for number in range(4):
+        os.utime(source / f"a{number}.h5")
+        assert np.load(mounted / f"a{number}.h5/words.npy").tolist() == [str(number)] * 9
+        assert np.load(mounted / f"a{number}.h5/x.npy")[0] == number
