@@ -14,10 +14,12 @@ rm -f dist/*.whl dist/*.tar.gz # a Debian package there stays
 mkdir "$work/source"
 for package in dist/*.whl dist/*.tar.gz; do
     rm -rf "$work/env"
-    python3 -m venv "$work/env"
+    "$python" -m venv "$work/env"
     "$work/env/bin/pip" install --quiet "$package"
     "$work/env/bin/python" -c \
         'import sys, h5py; h5py.File(sys.argv[1], "w")["x"] = range(10)' "$work/source/data.h5"
+    "$work/env/bin/esrffs" --version >/dev/null
+    [ -e /dev/fuse ] || { echo "$package: installed; nothing can be mounted here"; continue; }
     ( # away from the repository, so that what is imported is what was installed
         cd "$work"
         env/bin/esrffs source

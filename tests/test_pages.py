@@ -189,6 +189,23 @@ def test_matlab(mounted: Path) -> None:
     assert octave("disp(npy('array.npy'))", mounted) == "7\n"
 
 
+IMAGEJ = Path("/usr/share/java/ij.jar")
+
+
+@pytest.mark.skipif(
+    not IMAGEJ.exists() or not shutil.which("xvfb-run"), reason="there is no ImageJ, or no Xvfb"
+)
+def test_imagej(mounted: Path) -> None:
+    [macro] = blocks("use-from.md", "ijm")
+    (mounted / "macro.ijm").write_text(macro)
+    path = mounted / "mnt/tomo.h5/entry/corrected/data.npy"
+    java = ("java", "-jar", IMAGEJ, "-batch", mounted / "macro.ijm", path)
+    told = run("xvfb-run", "-a", *java, cwd=mounted, HOME=str(mounted))
+    frames, mean = told.splitlines()[-1].split()
+    assert int(frames) == 60
+    assert float(mean) == pytest.approx(np.load(path)[20].mean(), abs=1e-4)
+
+
 def test_a_job_of_slurm(place: Path) -> None:
     """The scripts of the page, with folders and a program of ours."""
     (place / "analysis.py").write_text("import os, sys; print(len(os.listdir(sys.argv[1])))")
