@@ -185,8 +185,8 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
-        if not name.startswith(b"user."):  # `ls -l` asks twice for every file
-            raise FUSEError(pyfuse3.ENOATTR)
+        if not name.startswith(b"user."):
+            raise FUSEError(errno.EOPNOTSUPP)  # ENODATA, and `ls -l` asks twice for every file
         if name == xattrs.STATUS and inode == pyfuse3.ROOT_INODE:
             ours = ctx.uid in (0, os.getuid())  # errors name files that others may not see
             counts = {"inodes": len(self.inodes), "open_files": len(self._handles)}

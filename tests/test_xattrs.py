@@ -256,6 +256,14 @@ def test_a_listing_asks_no_reader_for_them(tmp_path: Path, mount: MountFactory) 
     assert time.monotonic() - began < 5
 
 
+def test_other_namespaces_are_not_supported(tmp_path: Path, mount: MountFactory) -> None:
+    """Then `ls -l` asks once; were they just not there, it would ask twice for every file."""
+    (tmp_path / "a").write_text("")
+    mounted = mount(tmp_path)
+    assert code_of(mounted / "a", "security.esrffs") == errno.EOPNOTSUPP
+    assert code_of(mounted / "a", "user.esrffs.other") == errno.ENODATA
+
+
 texts = st.text(max_size=300) | st.integers(65_530, 65_540).map("x".__mul__)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 
