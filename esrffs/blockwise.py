@@ -109,14 +109,18 @@ class BlockArray:
 
     def _start(self, number: int) -> None:
         """Make this block in the background, unless it is there."""
-        key = (*self._key, number)
-        if not self._cache.making(key) and not self._cache.holds(key):
+        if self._missing(number):
             self._held.hold()
             self._ahead(self._block_ahead, number)
 
+    def _missing(self, number: int) -> bool:
+        key = (*self._key, number)
+        return not self._cache.making(key) and not self._cache.holds(key)
+
     async def _block_ahead(self, number: int) -> None:
         try:
-            await self._block(number)
+            if self._missing(number):  # still: its reader may have come before
+                await self._block(number)
         except EsrffsError:
             pass  # whoever asks for it will hear
         finally:

@@ -226,7 +226,7 @@ def _function(library: str, name: str, *arguments: type) -> Callable[..., int] |
         except (OSError, AttributeError):  # another build of hdf5plugin: a worker decodes
             continue
         found.argtypes, found.restype = arguments, ctypes.c_int64
-        return found  # type: ignore[no-any-return]
+        return found  # type: ignore[no-any-return]  # ctypes calls it Any
     return None
 
 

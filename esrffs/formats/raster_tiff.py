@@ -68,7 +68,7 @@ def tiff_header(path: str, codec: str) -> tuple[object, Header] | None:
         return None
     if codec == "pilatus":
         image = fabioformats.factory("pilatusimage")
-        return _kind(pages[0]), image._create_frame(None, pages[0]).header  # noqa: SLF001
+        return _kind(pages[0]), image._create_frame(None, pages[0]).header  # noqa: SLF001  # no public way
     return _kind(pages[0]), pages[0]
 
 

@@ -73,7 +73,7 @@ def recognise_spec(head: bytes, name: str) -> bool:
 class SpecReader:
     """One open Spec file (`esrffs.model.Reader`).  There are no links out of it to `confine`."""
 
-    def __init__(self, path: str, confine: str | None) -> None:  # noqa: ARG002
+    def __init__(self, path: str, confine: str | None) -> None:  # noqa: ARG002  # no links
         self._path = path
         with _failures():
             self._file = SpecText(path)

@@ -1,0 +1,150 @@
+"""`esrffs.blockwise`: what is made before it is asked for, and what is let go of."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from esrffs.blocks import Blocks, cut
+from esrffs.blockwise import AHEAD, BlockArray
+from esrffs.cache import Cache
+from esrffs.errors import DamagedError
+
+BLOCK = 1000  # bytes, in these tests
+
+
+class Bench:
+    """An array of some blocks; what is made, and held, is written down."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        count: int = 40,
+        limit: int = 1 << 20,
+        broken: int | None = None,
+    ) -> None:
+        self.blocks: Blocks = cut((count, BLOCK), 1, target=BLOCK)
+        self.cache = Cache(limit)
+        self.made: list[int] = []
+        self.held = 0
+        self.most = 0  # at a time
+        self._making = 0
+        self._broken = broken
+        self.array = BlockArray(
+            self, ("key",), self.blocks, self._make, self.cache, nursery.start_soon
+        )
+
+    def hold(self) -> None:
+        self.held += 1
+
+    def close(self) -> None:
+        self.held -= 1
+
+    async def _make(self, number: int) -> memoryview:
+        assert self.held > 0  # or the file may be closed under who makes it
+        self.made.append(number)
+        self._making += 1
+        self.most = max(self.most, self._making)
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+        self._making -= 1
+        if number == self._broken:
+            raise DamagedError("broken")
+        return memoryview(bytes([number]) * BLOCK)
+
+    async def read(self, start: int, stop: int) -> bytes:
+        data = bytes(await self.array.read(start, stop))
+        assert data == bytes(n // BLOCK for n in range(start, stop))
+        return data
+
+
+def run(work: Callable[[Bench], Awaitable[None]], **options: int) -> Bench:
+    async def main() -> Bench:
+        async with trio.open_nursery() as nursery:
+            bench = Bench(nursery, **options)
+            await work(bench)
+        assert bench.held == 0
+        return bench
+
+    return trio.run(main)
+
+
+def test_who_reads_on_finds_the_next_blocks_made() -> None:
+    async def work(bench: Bench) -> None:
+        for start in range(0, 10 * BLOCK, 250):
+            await bench.read(start, start + 250)
+            await trio.testing.wait_all_tasks_blocked()
+
+    made = run(work).made
+    assert len(made) == len(set(made))  # nothing twice
+    assert max(made) == 9 + AHEAD
+
+
+def test_who_takes_single_blocks_pays_for_no_other() -> None:
+    async def work(bench: Bench) -> None:
+        for number in (7, 3, 30, 12, 11, 25):
+            await bench.read(number * BLOCK, (number + 1) * BLOCK)
+            await trio.testing.wait_all_tasks_blocked()
+
+    assert run(work).made == [7, 3, 30, 12, 11, 25]
+
+
+def test_the_edge_of_a_neighbour_is_no_reason_to_make_more() -> None:
+    """A page fault reads a little before and behind a frame."""
+
+    async def work(bench: Bench) -> None:
+        await bench.read(7 * BLOCK - 50, 8 * BLOCK + 50)
+        await trio.testing.wait_all_tasks_blocked()
+
+    assert sorted(run(work).made) == [6, 7, 8]
+
+
+def test_the_blocks_of_one_request_are_made_side_by_side() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.read(10 * BLOCK + 500, 13 * BLOCK + 500)
+
+    bench = run(work)
+    assert sorted(bench.made) == [10, 11, 12, 13]
+    assert bench.most == 4
+
+
+def test_a_block_that_was_given_away_whole_makes_room() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.read(5 * BLOCK, 5 * BLOCK + 600)
+        assert bench.cache.size == BLOCK
+        await bench.read(5 * BLOCK + 600, 6 * BLOCK)
+        assert bench.cache.size == 0
+
+    run(work)
+
+
+def test_what_is_broken_is_told_to_who_asks_and_to_nobody_else() -> None:
+    async def work(bench: Bench) -> None:
+        for number in range(3):
+            await bench.read(number * BLOCK, (number + 1) * BLOCK)
+            await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(DamagedError):
+            await bench.read(3 * BLOCK, 4 * BLOCK)
+        await bench.read(4 * BLOCK, 5 * BLOCK)
+
+    assert run(work, broken=3).made.count(3) >= 1
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 12 * BLOCK - 1), st.integers(1, 3 * BLOCK)), max_size=20),
+    st.sampled_from([0, BLOCK, 3 * BLOCK, 1 << 20]),
+)
+def test_any_reads_give_the_bytes_whatever_is_made_ahead(
+    reads: list[tuple[int, int]], limit: int
+) -> None:
+    async def work(bench: Bench) -> None:
+        for start, count in reads:
+            await bench.read(start, min(start + count, 12 * BLOCK))
+            await trio.testing.wait_all_tasks_blocked()
+
+    run(work, count=12, limit=limit)
