@@ -115,7 +115,7 @@ def ours(what: str, error: Exception, heard: Sequence[str] = ()) -> EsrffsError:
     """A foreign failure as one of ours."""
     text = heard[0] if heard else str(error) or f"FabIO gives up ({type(error).__name__})"
     if isinstance(error, MemoryError):
-        return TooLargeError(f"{what}: needs more memory than a reader may use")
+        return TooLargeError(f"{what}: needs more memory than a reader may use (memory_limit)")
     if isinstance(error, FileNotFoundError):
         return MissingError(f"{what}: {text}")
     if isinstance(error, PermissionError):
