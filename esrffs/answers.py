@@ -6,7 +6,7 @@ Decided here: where the array is that a question is about, and what an answer de
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -55,6 +55,17 @@ class Answers(Protocol):
         """Are the files under these paths, and the texts that were read, what they were?"""
 
 
+async def _or_none(answer: Awaitable[object]) -> object:
+    """None where there is no such thing, or where it cannot be read."""
+    try:
+        return await answer
+    except _PASSING:
+        raise
+    except EsrffsError as error:
+        log.debug("%s", error)
+        return None
+
+
 class InFile:
     """Answers from one HDF5 file, and those that it links to."""
 
@@ -73,20 +84,17 @@ class InFile:
         return False
 
     async def answer(self, question: Question) -> object:
-        """None where there is no such thing, or where it cannot be read."""
-        try:
-            match question:
-                case List(path):
-                    members = await self._way.members(self._source, path)
-                    return {name: e for name, one in members.items() if (e := _entry(one))}
-                case Describe(path):
-                    return _entry((await self.locate(path)).info)
-                case Read(path):
-                    return await _values(await self.locate(path))
-        except _PASSING:
-            raise
-        except EsrffsError as error:
-            log.debug("%s", error)
+        return await _or_none(self._answer(question))
+
+    async def _answer(self, question: Question) -> object:
+        match question:
+            case List(path):
+                members = await self._way.members(self._source, path)
+                return {name: e for name, one in members.items() if (e := _entry(one))}
+            case Describe(path):
+                return _entry((await self.locate(path)).info)
+            case Read(path):
+                return await _values(await self.locate(path))
         return None
 
     async def locate(self, path: str) -> Located:
@@ -138,18 +146,16 @@ class InFolder:
         return self._folders.generation(file) == seen
 
     async def answer(self, question: Question) -> object:
-        try:
-            match question:
-                case List():
-                    return {name: _listed(file) for name, file in self._files.items()}
-                case Describe(path):
-                    return _entry((await self._at(path)).info, self._files.get(path))
-                case ReadFile(name):
-                    return await self._folders.patience.call(partial(self._content, name))
-        except _PASSING:
-            raise
-        except EsrffsError as error:
-            log.debug("%s", error)
+        return await _or_none(self._answer(question))
+
+    async def _answer(self, question: Question) -> object:
+        match question:
+            case List():
+                return {name: _listed(file) for name, file in self._files.items()}
+            case Describe(path):
+                return _entry((await self._at(path)).info, self._files.get(path))
+            case ReadFile(name):
+                return await self._folders.patience.call(partial(self._content, name))
         return None
 
     async def locate(self, path: str) -> Located:
