@@ -343,7 +343,7 @@ def test_the_journal_is_told_how_bad_it_is(source: Path, mountpoint: Path, tmp_p
             stderr=journal,
             env={**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"},
         )
-    wait_for(lambda: is_mounted(mountpoint))
+    wait_for((tmp_path / "journal").read_text)  # a signal before would end it before it tells
     process.terminate()
     assert process.wait(20) == 0
     lines = (tmp_path / "journal").read_text().splitlines()
