@@ -20,6 +20,7 @@ from esrffs.model import Generation
 from esrffs.patience import Patience
 from esrffs.rights import mirrored
 
+_Known = tuple[Generation, formats.Format | None]
 _REMEMBERED = 100_000  # files whose format need not be looked up again
 _PLACE = os.O_PATH | os.O_CLOEXEC  # for fstat, and for what is below
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -61,7 +62,7 @@ class Folders:
         self.confined = confined
         self.patience = patience or Patience()
         self._hidden = hidden
-        self._formats: OrderedDict[Generation, formats.Format | None] = OrderedDict()
+        self._formats: OrderedDict[tuple[int, int], _Known] = OrderedDict()  # by device, inode
 
     def __repr__(self) -> str:
         return f"<Folders of {self.root}{', confined' if self.confined else ''}>"
@@ -225,8 +226,10 @@ class Folders:
 
     def _format(self, path: str, name: str, status: os.stat_result) -> formats.Format | None:
         generation = Generation.of(status)
-        if generation in self._formats:
-            return self._formats[generation]
+        place = generation.device, generation.inode  # so that a file that changes takes one place
+        known = self._formats.get(place)
+        if known is not None and known[0] == generation:
+            return known[1]
         try:
             descriptor = self.open(path)
         except EsrffsError:
@@ -239,7 +242,8 @@ class Folders:
             return None
         finally:
             os.close(descriptor)
-        self._formats[generation] = found
+        self._formats[place] = generation, found
+        self._formats.move_to_end(place)
         while len(self._formats) > _REMEMBERED:
             self._formats.popitem(last=False)
         return found

@@ -99,6 +99,7 @@ class Soak:
         self.refused: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.requests = 0
+        self._changing = threading.Lock()  # what is cut while it is written holds who knows what
         self.memory: list[tuple[float, float]] = []  # seconds since the start, MiB
         self.lost = 0
         self.end = threading.Event()
@@ -199,6 +200,11 @@ class Soak:
         name = f"live{number}.h5"
         self.states[number] += 100
         self._oracle.learn(name, number, self.states[number])
+        with self._changing:
+            self._write(chance, number, name)
+        time.sleep(0.05)
+
+    def _write(self, chance: random.Random, number: int, name: str) -> None:
         if chance.random() < 0.7:
             write(self.source.with_name("new.h5"), number, self.states[number])
             os.replace(self.source.with_name("new.h5"), self.source / name)
@@ -206,7 +212,6 @@ class Soak:
         else:
             write(self.source / name, number, self.states[number])
             self.faults["rewritten"] += 1
-        time.sleep(0.05)
 
     def corrupter(self, chance: random.Random) -> None:
         """Files cut short, of rubbish, renamed, gone."""
@@ -216,10 +221,12 @@ class Soak:
             return
         match chance.randrange(3):
             case 0:
-                os.truncate(path, chance.randrange(max(path.stat().st_size, 1)))
+                with self._changing:
+                    os.truncate(path, chance.randrange(max(path.stat().st_size, 1)))
                 self.faults["truncated"] += 1
             case 1:
-                path.unlink()
+                with self._changing:
+                    path.unlink()
                 self.faults["removed"] += 1
             case 2:
                 bad = self.source / f"bad{chance.randrange(20)}.h5"
@@ -305,14 +312,19 @@ class Soak:
 
     def slope(self) -> float:
         """MiB per hour, by least squares; 0 where there is too little to tell."""
-        least: dict[int, float] = {}
-        for at, resident in self.memory:
-            window = int(at // WINDOW)
-            least[window] = min(resident, least.get(window, resident))
+        least = self._least()
         if len(least) < 4:
             return 0.0
         hours = np.array(list(least)) * WINDOW / 3600
         return float(np.polyfit(hours, list(least.values()), 1)[0])
+
+    def _least(self) -> dict[int, float]:
+        """By window of time."""
+        least: dict[int, float] = {}
+        for at, resident in self.memory:
+            window = int(at // WINDOW)
+            least[window] = round(min(resident, least.get(window, resident)), 1)
+        return least
 
     def _other(self, number: int) -> subprocess.Popen[str]:
         """A process that reads what does not change."""
@@ -391,6 +403,7 @@ class Soak:
             print(f"{name:36} {number:10}")
         for name in before:
             print(f"{name:36} {before[name]:10} → {self.after[name]}")
+        print("MiB, from half of the time on:", *self._least().values())
         for line in self.wrong[:20]:
             print(line)
 
