@@ -119,7 +119,7 @@ class Soak:
 
     def mount(self) -> None:
         command = [*self.program, str(self.source), str(self.mountpoint), "-f"]
-        options = "attr_timeout=0.2,entry_timeout=0.2,cache_size=64"
+        options = "attr_timeout=0.2,entry_timeout=0.2,cache_size=16"  # soon full
         command += ["--log-file", str(self.log), "-o", options]
         self._process = subprocess.Popen(command)
         stop = time.monotonic() + 30
