@@ -24,7 +24,7 @@ from esrffs.model import (
     TextInfo,
 )
 from esrffs.nodes import BrokenFile, Node, Path, Stat, Symlink
-from esrffs.plans import SUFFIX, Attributes, DataFile, Plan, plan
+from esrffs.plans import SUFFIX, Attributes, DataFile, Plan, is_known, plan
 from esrffs.sources import Source
 
 _PATIENCE = 5  # tries to list a file that is being written
@@ -70,6 +70,13 @@ class GroupNode:
             return xattrs.place(inner_path(self.path[len(self.top) :]), source.path)
         told = await attribute_values(self.file.shared, source, self.address)
         return {**xattrs.place(self.address, source.path), **told}
+
+    async def listed_xattrs(self) -> xattrs.Xattrs:
+        """As of a file that nobody has looked into: `ls -l` of its folder asks, and opens none."""
+        source = await self.file.source()
+        if self.path == self.top and not is_known(self.file.shared, source, self.address):
+            return xattrs.place(self.address, source.path)
+        return await self.xattrs()
 
     async def children(self) -> Mapping[bytes, Node]:
         source, plan_ = await self._planned()

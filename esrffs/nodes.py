@@ -97,12 +97,21 @@ class Described(Node, Protocol):
     """A node that has extended attributes."""
 
     async def xattrs(self) -> xattrs.Xattrs:
-        """All but the error.  Nobody asks while directories are listed; who asks may wait."""
+        """All but the error; who asks for one by its name may wait."""
 
 
-async def xattrs_of(node: Node) -> xattrs.Xattrs:
-    """The extended attributes of any node, that of its error first."""
-    told = await cast(Described, node).xattrs() if hasattr(node, "xattrs") else {}
+class Shy(Described, Protocol):
+    """A node that names less of them than it has, unless it is known better."""
+
+    async def listed_xattrs(self) -> xattrs.Xattrs: ...
+
+
+async def xattrs_of(node: Node, *, listed: bool = False) -> xattrs.Xattrs:
+    """The extended attributes of any node, or those to be listed; that of its error first."""
+    if listed and hasattr(node, "listed_xattrs"):
+        told = await cast(Shy, node).listed_xattrs()
+    else:
+        told = await cast(Described, node).xattrs() if hasattr(node, "xattrs") else {}
     return {**trouble_of(node), **told}  # what goes wrong while it is asked is in it
 
 

@@ -201,7 +201,7 @@ class Operations(pyfuse3.Operations):
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
         """Names of attributes are content, and the kernel leaves it to us who may see names."""
         node = self._node(inode)
-        told = await xattrs_of(node)
+        told = await xattrs_of(node, listed=True)
         if ctx.uid != os.getuid() and not self._may_read(await node.stat(), ctx):
             told = {name: b"" for name in told if name.startswith(xattrs.OURS)}
         return xattrs.listed(told)

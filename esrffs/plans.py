@@ -124,6 +124,11 @@ async def plan(shared: Shared, source: Source, address: str) -> Plan:
     return await shared.cache.get(_key(source, address), make, Plan.size)
 
 
+def is_known(shared: Shared, source: Source, address: str) -> bool:
+    """Was the group at this address looked into, not long ago?"""
+    return shared.cache.holds(_key(source, address))
+
+
 def _key(source: Source, address: str) -> tuple[bytes, str, str]:
     return source.digest, address, "plan"
 

@@ -150,6 +150,9 @@ def test_attributes_of_a_dataset(mounted: Mounted) -> None:
 
 def test_attributes_of_groups(mounted: Mounted) -> None:
     where = {"esrffs.source": b"data.h5"}
+    assert told(mounted / "data.h5") == {**where, "esrffs.path": b"/"}, "as long as none looks in"
+    assert os.getxattr(mounted / "data.h5", "user.default") == b"entry"
+    os.listdir(mounted / "data.h5")
     assert told(mounted / "data.h5") == {**where, "esrffs.path": b"/", "default": b"entry"}
     assert told(mounted / "data.h5/entry") == {
         **where,
@@ -188,7 +191,9 @@ def test_what_there_is_not(mounted: Mounted) -> None:
         assert code_of(mounted / name, "security.selinux") in (errno.ENODATA, errno.EOPNOTSUPP)
 
 
-def test_a_damaged_file_says_so_as_soon_as_it_is_asked(mounted: Mounted) -> None:
+def test_a_damaged_file_says_so_as_soon_as_it_was_looked_into(mounted: Mounted) -> None:
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        os.listdir(mounted / "cut.h5")
     found = told(mounted / "cut.h5")
     assert b"cut.h5" in found["esrffs.error"]
     assert found["esrffs.source"] == b"cut.h5"
@@ -252,6 +257,7 @@ def test_a_listing_asks_no_reader_for_them(tmp_path: Path, mount: MountFactory) 
         for unknown in ("security.selinux", "system.posix_acl_access", "security.capability"):
             with pytest.raises(OSError):  # which one depends on the kernel
                 os.getxattr(mounted / name, unknown)
+        os.listxattr(mounted / name)  # as coreutils 9.6 does
     assert mounted.status["cache"]["misses"] == before
     assert time.monotonic() - began < 5
 
