@@ -63,6 +63,13 @@ class GroupNode:
     async def stat(self) -> Stat:
         return Stat.directory((await self.file.source()).status)
 
+    async def listed_xattrs(self) -> xattrs.Xattrs:
+        """As of a file that nobody has looked into: `ls -l` of its folder asks, and opens none."""
+        source = await self.file.source()
+        if self.path == self.top and not is_known(self.file.shared, source, self.address):
+            return xattrs.place(self.address, source.path)
+        return await self.xattrs()
+
     async def xattrs(self) -> xattrs.Xattrs:
         """The attributes of other formats are silx's: for them no file is opened."""
         source = await self.file.source()
@@ -70,13 +77,6 @@ class GroupNode:
             return xattrs.place(inner_path(self.path[len(self.top) :]), source.path)
         told = await attribute_values(self.file.shared, source, self.address)
         return {**xattrs.place(self.address, source.path), **told}
-
-    async def listed_xattrs(self) -> xattrs.Xattrs:
-        """As of a file that nobody has looked into: `ls -l` of its folder asks, and opens none."""
-        source = await self.file.source()
-        if self.path == self.top and not is_known(self.file.shared, source, self.address):
-            return xattrs.place(self.address, source.path)
-        return await self.xattrs()
 
     async def children(self) -> Mapping[bytes, Node]:
         source, plan_ = await self._planned()
