@@ -44,6 +44,7 @@ def measure(source: Path, scratch: Path, told: Callable[[str], None]) -> list[Gr
                     pass
             whole = time.perf_counter() - start
             size = mapped.nbytes / 2**20
+            del mapped  # or the mount would be busy
             found.append(Grown(times, size, frame, whole, mount.peak(), mount.shared()))
     return found
 
