@@ -106,4 +106,4 @@ def plot(found: Sequence[Line], path: Path) -> None:
     axes.set_xlabel("how many times as fast as the other")
     axes.legend(fontsize=7, loc="lower right")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
