@@ -49,7 +49,7 @@ def turns_of_others_during(work: Callable[[], Awaitable[None]]) -> int:
     return trio.run(main)
 
 
-@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("more", [0, 3 * waiting._IN_A_ROW])
 def test_what_is_there_is_taken_at_once_but_not_for_ever(pipe: Pipe, more: int) -> None:
     os.write(pipe[1], b"x")
 
