@@ -17,7 +17,7 @@ import hdf5plugin
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from esrffs import codecs
@@ -88,6 +88,7 @@ def test_what_is_supported() -> None:
 
 @pytest.mark.parametrize("name", COMPRESSORS)
 @settings(max_examples=60, deadline=None)
+@example(seed=0, itemsize=300, count=13_982, noise=0, shuffle=False, fletcher32=False)
 @given(
     seed=st.integers(0, 2**32),
     itemsize=st.sampled_from(sorted(DTYPES)),
@@ -105,6 +106,10 @@ def test_every_chunk_decodes_as_h5py_reads_it(
         mask, raw = file["x"].id.read_direct_chunk((0,))
         filters = pipeline(file["x"])
         assert codecs.supported(filters, itemsize)
+        if name == "lz4 64" and -(-array.nbytes // 64) > codecs.MANY:
+            with pytest.raises(UnsupportedError):  # the walk over them would be the work
+                codecs.decode(raw, filters, mask, itemsize, array.nbytes)
+            return
         found = codecs.decode(raw, filters, mask, itemsize, array.nbytes)
         assert bytes(found) == file["x"][...].tobytes() == array.tobytes()
 
