@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,9 +47,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     os.close(descriptor)
 
 
-def answer(open_: object, root: int, path: str, flags: int) -> object:
+def answer(open_: Callable[[int, str, int], int], root: int, path: str, flags: int) -> object:
     try:
-        descriptor = open_(root, path, flags)  # type: ignore[operator]
+        descriptor = open_(root, path, flags)
     except OSError as error:
         return errno.errorcode[error.errno or 0]
     try:

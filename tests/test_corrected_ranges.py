@@ -46,7 +46,7 @@ class FakeSupplies(Supplies):
         self.reads: list[int] = []
         self._fake = {path: ArrayFrames(array, self.reads) for path, array in arrays.items()}
 
-    async def frames(self, path: str) -> ArrayFrames:  # type: ignore[override]
+    async def frames(self, path: str) -> ArrayFrames:  # type: ignore[override]  # a double of it
         return self._fake[path]
 
     def hold(self) -> None:

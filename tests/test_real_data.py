@@ -4,11 +4,12 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-import silx.io
+import silx.io  # has no types: what it gives is Any
 
 from tests.conftest import DATA, Mounted, MountFactory
 
@@ -22,23 +23,23 @@ def saved(array: object) -> bytes:
     return file.getvalue()
 
 
-def plain(item: object) -> np.ndarray:
+def plain(item: Any) -> np.ndarray:
     """What a dataset of the oracle holds, as numpy can save it."""
-    array = np.asarray(item[()])  # type: ignore[index]
-    if not item.dtype.hasobject:  # type: ignore[attr-defined]
+    array = np.asarray(item[()])
+    if not item.dtype.hasobject:
         return array
     texts = [v.decode() if isinstance(v, bytes) else str(v) for v in array.ravel().tolist()]
     return np.array(texts, dtype=str).reshape(array.shape)
 
 
-def members(group: object, path: str = "") -> Iterator[tuple[str, object, bool]]:
+def members(group: Any, path: str = "") -> Iterator[tuple[str, Any, bool]]:
     """All below a group: path, object, and whether it is a link."""
-    for name in group:  # type: ignore[attr-defined]
-        link = group.get(name, getlink=True)  # type: ignore[attr-defined]
+    for name in group:
+        link = group.get(name, getlink=True)
         soft = type(link).__name__ == "SoftLink"
-        yield f"{path}{name}", group[name], soft  # type: ignore[index]
-        if not soft and silx.io.is_group(group[name]):  # type: ignore[index]
-            yield from members(group[name], f"{path}{name}/")  # type: ignore[index]
+        yield f"{path}{name}", group[name], soft
+        if not soft and silx.io.is_group(group[name]):
+            yield from members(group[name], f"{path}{name}/")
 
 
 @pytest.mark.parametrize("name", DATA_FILES, ids=str)
@@ -76,8 +77,8 @@ def test_every_attribute(data: Mounted, name: Path) -> None:
             return value.decode()
         return [as_json(item) for item in value] if isinstance(value, list) else value
 
-    def check(attributes: object, shown: Path) -> None:
-        expected = {key: as_json(value) for key, value in attributes.items()}  # type: ignore[attr-defined]
+    def check(attributes: Any, shown: Path) -> None:
+        expected = {key: as_json(value) for key, value in attributes.items()}
         if not expected:
             assert not shown.exists()
             return

@@ -63,7 +63,9 @@ def source(place: Path) -> Path:
 
 
 @pytest.fixture
-def shared_mount(place: Path, source: Path, mount: MountFactory) -> Callable[..., Mounted]:
+def shared_mount(
+    place: Path, source: Path, mount: MountFactory
+) -> Iterator[Callable[..., Mounted]]:
     """Mounts the source for everybody at `place/mnt`."""
 
     def mounted(*options: str) -> Mounted:
@@ -72,7 +74,7 @@ def shared_mount(place: Path, source: Path, mount: MountFactory) -> Callable[...
         return made
 
     mounts: list[Mounted] = []
-    yield mounted  # type: ignore[misc]
+    yield mounted
     for made in mounts:
         made.unmount()
 

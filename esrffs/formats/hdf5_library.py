@@ -12,19 +12,21 @@ from contextlib import contextmanager
 # An acquisition that opens the file for writing must not fail because it is mounted here.
 os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
 # What a file's sources are is said by the file, not by the environment of whoever mounts it; …
-for _name in (
-    *("HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"),
-    *("HDF5_DRIVER", "HDF5_DRIVER_CONFIG", "HDF5_VOL_CONNECTOR", "HDF5_PLUGIN_PATH"),
-):
-    os.environ.pop(_name, None)
+os.environ.pop("HDF5_EXT_PREFIX", None)
+os.environ.pop("HDF5_VDS_PREFIX", None)
+os.environ.pop("HDF5_EXTFILE_PREFIX", None)
+os.environ.pop("HDF5_DRIVER", None)
+os.environ.pop("HDF5_DRIVER_CONFIG", None)
+os.environ.pop("HDF5_VOL_CONNECTOR", None)
+os.environ.pop("HDF5_PLUGIN_PATH", None)
 # … and no file makes the library load code from anywhere: all filters are hdf5plugin's.
 os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
-import h5py  # noqa: E402
-import hdf5plugin  # noqa: E402, F401  (its import is what registers its filters)
-from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t, h5z  # noqa: E402
+import h5py
+import hdf5plugin  # noqa: F401  (its import is what registers its filters)
+from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t, h5z
 
-from esrffs.errors import (  # noqa: E402
+from esrffs.errors import (
     DamagedError,
     EsrffsError,
     ForbiddenError,

@@ -1,6 +1,5 @@
 """Mounts whose readers fail when they are told to, and sources with sound files beside."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -8,17 +7,15 @@ import numpy as np
 import pytest
 
 import tests.conftest
-from tests.conftest import Mounted, MountFactory
+from tests.conftest import MountFactory
 from tests.faults.readers import program
 
 
 @pytest.fixture
-def faulty(
-    mount: MountFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Mounted]]:
+def faulty(mount: MountFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MountFactory:
     """`mount`, with the readers of `tests.faults.readers`."""
     monkeypatch.setattr(tests.conftest, "ESRFFS", program(tmp_path / "esrffs"))
-    return mount  # type: ignore[return-value]
+    return mount
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -27,6 +28,7 @@ from esrffs.errors import EsrffsError
 from esrffs.formats import Format
 from esrffs.model import Box, DatasetInfo, GroupInfo, Reader, TextInfo
 
+T = TypeVar("T")
 DEADLINE = 10.0  # seconds for all of one file
 MEMORY = 2 << 30
 SUFFIX: dict[Format, str] = {"hdf5": ".h5", "spec": ".dat", "raster": ".edf"}
@@ -124,7 +126,7 @@ def read(reader: Reader, info: DatasetInfo) -> None:
         assert array is None or (array.shape, array.dtype) == (box.shape, info.dtype)
 
 
-def asked(ask: Callable[[], object]):  # type: ignore[no-untyped-def]
+def asked(ask: Callable[[], T]) -> T | None:
     """The answer; None where it is refused."""
     try:
         return ask()

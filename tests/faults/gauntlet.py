@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.malformed import fill
@@ -203,7 +204,7 @@ class Gauntlet:
             print(line)
 
 
-def _begins(name: str):  # type: ignore[no-untyped-def]
+def _begins(name: str) -> Callable[[str], bool]:
     return lambda text: text.startswith(name)
 
 

@@ -1,5 +1,7 @@
 """Which names make up numbered runs."""
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,7 +47,7 @@ NAMES = st.lists(
 
 
 @given(NAMES, st.randoms())
-def test_every_run_is_of_its_name(names: list[str], random: object) -> None:
+def test_every_run_is_of_its_name(names: list[str], random: Random) -> None:
     runs = series(names)
     for name, members in runs.items():
         parts = [numbered(member) for member in members]
@@ -56,5 +58,5 @@ def test_every_run_is_of_its_name(names: list[str], random: object) -> None:
         assert numbers == sorted(set(numbers))
     assert len({member for run in runs.values() for member in run}) == sum(map(len, runs.values()))
     shuffled = list(names)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert list(series(shuffled).items()) == list(runs.items())

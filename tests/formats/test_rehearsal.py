@@ -26,7 +26,10 @@ def test_samples_are_sound_files_of_their_formats(
 ) -> None:
     content = sample(format_)
     names = {"hdf5": "a.h5", "raster": "a.edf", "spec": "a.dat"}
-    pread = lambda offset, count: content[offset : offset + count]  # noqa: E731
+
+    def pread(offset: int, count: int) -> bytes:
+        return content[offset : offset + count]
+
     assert recognise(pread, len(content), names[format_]) == format_
     listed: list[str] = []
     walk = rehearsal._walk
