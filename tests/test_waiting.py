@@ -1,8 +1,11 @@
 """`esrffs.waiting`: requests in a row, and who goes next."""
 
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,6 +13,7 @@ import trio.testing
 
 from esrffs import waiting
 from esrffs.waiting import Readable, Turn
+from tests.conftest import FUSE
 
 Pipe = tuple[int, int]
 
@@ -23,79 +27,73 @@ def pipe() -> Iterator[Pipe]:
 
 
 @pytest.fixture
-def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The descriptors that trio was asked to wait for, each time with a turn of its loop."""
+    asked: list[int] = []
+    wait_readable = trio.lowlevel.wait_readable
+
+    async def counted(descriptor: int) -> None:
+        asked.append(descriptor)
+        await wait_readable(descriptor)
+
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", counted)
+    return asked
 
 
-def turns_of_others_during(work: Callable[[], Awaitable[None]]) -> int:
-    """How often another task came to its turn meanwhile."""
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-
-    async def main() -> int:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(other)
-            await trio.lowlevel.checkpoint()
-            before = turns
-            await work()
-            nursery.cancel_scope.cancel()
-            return turns - before
-
-    return trio.run(main)
-
-
-@pytest.mark.parametrize("more", [0, 3 * waiting._IN_A_ROW])
-def test_what_is_there_is_taken_at_once_but_not_for_ever(pipe: Pipe, more: int) -> None:
+@pytest.mark.parametrize("rows", [1, 4])
+def test_what_is_there_is_taken_at_once_but_not_for_ever(
+    pipe: Pipe, sleeps: list[int], rows: int
+) -> None:
+    """A row, a turn of the others, a row …: `rows` of them."""
     os.write(pipe[1], b"x")
 
     async def work() -> None:
         readable = Readable(lambda: True)
-        for _ in range(waiting._IN_A_ROW + more):
+        for _ in range(rows * (waiting._IN_A_ROW + 1) - 1):
             await readable.wait(pipe[0])
 
-    assert (turns_of_others_during(work) > 0) == bool(more)
+    trio.run(work)
+    assert len(sleeps) == rows - 1
 
 
-@pytest.mark.usefixtures("two_processors")
-@pytest.mark.parametrize("busy", [False, True])
-def test_the_next_request_is_awaited_for_a_moment_if_there_is_nothing_else_to_do(
-    pipe: Pipe, busy: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("processors", "busy", "slept"), [(2, False, 0), (2, True, 1), (1, False, 1), (1, True, 1)]
+)
+def test_the_next_request_is_awaited_for_a_moment_if_a_processor_has_nothing_else_to_do(
+    pipe: Pipe,
+    sleeps: list[int],
+    processors: int,
+    busy: bool,
+    slept: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(processors)})
     monkeypatch.setattr(waiting, "_MOMENT", 60.0)
 
     async def work() -> None:
         later = threading.Timer(0.1, os.write, (pipe[1], b"x"))
+        readable = Readable(lambda: busy)
         later.start()
-        await Readable(lambda: busy).wait(pipe[0])
+        await readable.wait(pipe[0])
         later.join()
 
-    assert (turns_of_others_during(work) > 0) == busy
+    trio.run(work)
+    assert len(sleeps) == slept
 
 
-@pytest.mark.usefixtures("two_processors")
-def test_an_idle_mount_sleeps(pipe: Pipe) -> None:
+def test_an_idle_mount_sleeps(
+    pipe: Pipe, sleeps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the moment is over."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+
     async def work() -> None:
         with trio.move_on_after(0.05) as scope:
             await Readable(lambda: False).wait(pipe[0])
         assert scope.cancelled_caught
 
-    assert turns_of_others_during(work) > 0
-
-
-def test_one_processor_is_left_to_the_reader(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    monkeypatch.setattr(waiting, "_MOMENT", 60.0)
-
-    async def work() -> None:
-        with trio.move_on_after(0.05):
-            await Readable(lambda: False).wait(pipe[0])
-
-    assert turns_of_others_during(work) > 0
+    trio.run(work)
+    assert sleeps == [pipe[0]]
 
 
 def test_the_owner_goes_on_until_he_waits_and_only_one_has_the_turn() -> None:
@@ -134,3 +132,48 @@ def test_who_waits_for_his_turn_can_be_cancelled() -> None:
             pass
 
     trio.run(main)
+
+
+_USED = """
+import os, pyfuse3, sys, trio
+from esrffs import waiting
+
+used = set()
+
+class Readable(waiting.Readable):
+    async def wait(self, descriptor):
+        used.add("wait")
+        await super().wait(descriptor)
+
+class Turn(waiting.Turn):
+    async def __aenter__(self):
+        used.add("turn")
+        await super().__aenter__()
+
+waiting.Readable, waiting.Turn = Readable, Turn
+waiting.install(lambda: False)
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pyfuse3.main)
+        try:
+            await trio.to_thread.run_sync(os.stat, sys.argv[1])
+        except OSError:
+            nursery.cancel_scope.cancel()
+
+pyfuse3.init(pyfuse3.Operations(), sys.argv[1], {"fsname=test_waiting"})
+trio.run(main)
+pyfuse3.close()
+print(*sorted(used))
+"""
+
+
+@pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+def test_pyfuse3_waits_in_this_way(tmp_path: Path) -> None:
+    """Where it takes `trio` from is its own affair: a version that does otherwise is slow."""
+    command = [sys.executable, "-c", _USED, tmp_path]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], stderr=subprocess.DEVNULL)
+    assert done.stdout == "turn wait\n", done.stderr
