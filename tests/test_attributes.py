@@ -16,12 +16,17 @@ def read(content: bytes) -> object:
     return json.loads(content, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
+CONTROL = "".join(map(chr, range(32))) + '"\\\x7f\u2028'
+
+
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
         (None, None),
         ("grün", "grün"),
         ("caf\udce9", "café"),  # bytes that are not UTF-8, as surrogate escapes
+        pytest.param(CONTROL + "ü", CONTROL + "ü", id="control characters"),
+        pytest.param(CONTROL.encode(), CONTROL, id="control characters, bytes"),
         ("\ud800", "í\xa0\x80"),  # a surrogate that stands for no byte
         (b"caf\xc3\xa9", "café"),
         (b"caf\xe9", "café"),

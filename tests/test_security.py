@@ -647,33 +647,96 @@ def test_control_characters_do_no_harm(source: Path, mount: MountFactory) -> Non
     assert not any(line.startswith("ERROR") for line in log.splitlines())
 
 
-def test_plugins_and_prefixes_of_the_environment_are_not_used(
-    source: Path, place: Path, mount: MountFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def filtered(source: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a filter that nobody has, and a library with code in the environment's folder.
+
+    Where the library is loaded, there is `was-loaded` beside the folder.
+    """
     plugins = place / "plugins"
     plugins.mkdir()
-    trace = place / "was-loaded"
     code = """
         int creat(const char *, int);
         __attribute__((constructor)) void loaded(void) { creat("%s", 0644); }
     """
-    (place / "p.c").write_text(code % trace)
+    (place / "p.c").write_text(code % (place / "was-loaded"))
     compiler = shutil.which("cc") or pytest.skip("no C compiler")
     library = plugins / "libevil.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, place / "p.c"], check=True)
-    with h5py.File(source / "filtered.h5", "w") as file:
+    path = source / "filtered.h5"
+    with h5py.File(path, "w") as file:
         file.create_dataset("x", data=np.arange(100), chunks=(10,), compression="gzip")
-    content = bytearray((source / "filtered.h5").read_bytes())
-    where = content.find(b"deflate\0")
-    if where > 0:  # an unknown filter, so that the library goes and looks for a plugin
-        content[where - 8 : where - 6] = (30_001).to_bytes(2, "little")
-    (source / "filtered.h5").write_bytes(content)
-    for name in ("HDF5_PLUGIN_PATH", "HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"):
-        monkeypatch.setenv(name, str(plugins))
+    content = bytearray(path.read_bytes())
+    where = content.index(b"deflate\0")
+    content[where - 8 : where - 6] = (30_001).to_bytes(2, "little")
+    path.write_bytes(content)
+    monkeypatch.setenv("HDF5_PLUGIN_PATH", str(plugins))
+    return path
+
+
+def test_plugins_of_the_environment_are_not_used(
+    filtered: Path, place: Path, source: Path, mount: MountFactory
+) -> None:
     mounted = mount(source)
     mounted.expect("filtered")
-    code_of(mounted / "filtered.h5/x.npy")
-    assert not trace.exists(), "code from HDF5_PLUGIN_PATH ran"
+    assert code_of(mounted / "filtered.h5/x.npy") == errno.EIO
+    assert not (place / "was-loaded").exists(), "code from HDF5_PLUGIN_PATH ran"
+
+
+def test_what_the_environment_tells_libhdf5_is_not_heard(
+    source: Path, place: Path, mount: MountFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where the sources of a file are nor how it is read."""
+    for folder, value in ((source, 1), (place / "decoy", 2)):
+        folder.mkdir(exist_ok=True)
+        with h5py.File(folder / "other.h5", "w") as file:
+            file["x"] = np.full(3, value)
+            file["words"] = np.array([str(value)], dtype=h5py.string_dtype())
+        (folder / "raw").write_bytes(np.full(3, value, "u1").tobytes())
+    with h5py.File(source / "all.h5", "w") as file:
+        file["linked"] = h5py.ExternalLink("other.h5", "/x")
+        layout = h5py.VirtualLayout((3,), "i8")
+        layout[:] = h5py.VirtualSource("other.h5", "x", (3,))
+        file.create_virtual_dataset("virtual", layout)
+        layout = h5py.VirtualLayout((1,), h5py.string_dtype())
+        layout[:] = h5py.VirtualSource("other.h5", "words", (1,), h5py.string_dtype())
+        file.create_virtual_dataset("words", layout)  # that libhdf5 reads
+        file.create_dataset("raw", (3,), "u1", external=[("raw", 0, 3)])
+    for name in ("HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"):
+        monkeypatch.setenv(name, str(place / "decoy"))
+    monkeypatch.setenv("HDF5_DRIVER", "family")
+    monkeypatch.setenv("HDF5_VOL_CONNECTOR", "nobodys")
+    mounted = mount(source)
+    for name in ("linked", "virtual", "raw"):
+        assert np.load(mounted / f"all.h5/{name}.npy").tolist() == [1, 1, 1], name
+    assert np.load(mounted / "all.h5/words.npy").tolist() == ["1"]
+
+
+_READ = """
+import sys
+{ours}
+from h5py import h5pl
+print(sys.argv[2] in [h5pl.get(index).decode() for index in range(h5pl.size())])
+h5pl.append(sys.argv[2].encode())
+import h5py
+try:
+    h5py.File(sys.argv[1])["x"][()]
+except OSError:
+    print("refused")
+"""
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_no_plugin_is_loaded_from_anywhere(filtered: Path, place: Path, ours: bool) -> None:
+    """Neither from the environment's folder nor from the one that libhdf5 was built with.
+
+    Each is kept out by itself: the folder is not known, and were it known, nothing is loaded.
+    """
+    program = _READ.format(ours="import esrffs.formats.hdf5_library" if ours else "")
+    command = [sys.executable, "-c", program, filtered, place / "plugins"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{not ours}\nrefused\n"
+    assert (place / "was-loaded").exists() == (not ours)
 
 
 # Users
