@@ -10,7 +10,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from esrffs import formats, limits
@@ -62,7 +62,7 @@ class Folders:
         self.confined = confined
         self.patience = patience or Patience()
         self._hidden = hidden
-        self._formats: OrderedDict[tuple[int, int], _Known] = OrderedDict()  # by device, inode
+        self._formats: OrderedDict[str, _Known] = OrderedDict()  # by path
 
     def __repr__(self) -> str:
         return f"<Folders of {self.root}{', confined' if self.confined else ''}>"
@@ -140,7 +140,10 @@ class Folders:
 
     async def entry(self, folder: str, name: str) -> Entry:
         """One entry of a folder; MissingError, ForbiddenError."""
-        return await self.patience.call(partial(self._one, folder, name))
+        entry = await self.patience.call(partial(self._one, folder, name))
+        if entry.link is None:
+            return entry
+        return await self.patience.in_thread(partial(self._followed, entry))
 
     def _one(self, folder: str, name: str) -> Entry:
         path = os.path.join(folder, name)
@@ -187,7 +190,7 @@ class Folders:
                     except FileNotFoundError:
                         continue  # gone since
                     if entry is not None:
-                        entries.append(entry)
+                        entries.append(self._followed(entry) if entry.link is not None else entry)
         except OSError as error:
             raise _ours(folder, error) from error
         return entries
@@ -199,35 +202,41 @@ class Folders:
             return None
         status = found if isinstance(found, os.stat_result) else found.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
-            return self._link(path, name, status, place)
+            return Entry(name, path, status, link=os.readlink(name, dir_fd=place))
         if self.confined:  # who renames a file meanwhile changes its ctime, and so its generation
             status = mirrored(status, f"/proc/self/fd/{place}/{name}")
         if stat.S_ISREG(status.st_mode):
             return Entry(name, path, status, self._format(path, name, status))
         return Entry(name, path, status) if stat.S_ISDIR(status.st_mode) else None
 
-    def _link(self, path: str, name: str, status: os.stat_result, place: int) -> Entry:
-        """A link stays one where it leads inside or nowhere; private mounts follow it outside."""
-        absolute = self.absolute(path)
-        text = os.readlink(name, dir_fd=place)
+    def _followed(self, link: Entry) -> Entry:
+        """A link stays one where it leads inside or nowhere; private mounts follow it outside.
+
+        To be called in a thread: it may lead to a file server.
+        """
+        absolute, text = self.absolute(link.path), link.link or ""
         inside = self.inside(absolute)
         if inside is not None and text.startswith("/"):
             folder = os.path.realpath(os.path.dirname(absolute))
             text = os.path.relpath(self.absolute(inside), folder)
-        try:
-            target = os.stat(absolute) if inside is None and not self.confined else None
-        except OSError:
-            target = None
+        target = self._outside(absolute) if inside is None and not self.confined else None
         if target is not None and stat.S_ISREG(target.st_mode):
-            return Entry(name, path, target, self._format(path, name, target))
+            format_ = self._format(link.path, link.name, target)
+            return replace(link, status=target, format=format_, link=None)
         if target is not None and stat.S_ISDIR(target.st_mode):
-            return Entry(name, path, target)
-        return Entry(name, path, status, link=text)
+            return replace(link, status=target, link=None)
+        return replace(link, link=text)
+
+    def _outside(self, absolute: str) -> os.stat_result | None:
+        self.patience.met([os.path.realpath(absolute)])
+        try:
+            return os.stat(absolute)
+        except OSError:
+            return None
 
     def _format(self, path: str, name: str, status: os.stat_result) -> formats.Format | None:
         generation = Generation.of(status)
-        place = generation.device, generation.inode  # so that a file that changes takes one place
-        known = self._formats.get(place)
+        known = self._formats.get(path)  # whatever comes there, it takes one place
         if known is not None and known[0] == generation:
             return known[1]
         try:
@@ -242,8 +251,8 @@ class Folders:
             return None
         finally:
             os.close(descriptor)
-        self._formats[place] = generation, found
-        self._formats.move_to_end(place)
+        self._formats[path] = generation, found
+        self._formats.move_to_end(path)
         while len(self._formats) > _REMEMBERED:
             self._formats.popitem(last=False)
         return found

@@ -192,6 +192,7 @@ class GroupNode:
         steps = [step for step in link.path.split("/") if step not in ("", ".")]
         folders = self.file.shared.sources.folders
         if link.file is not None:
+            await folders.patience.toward([link.file])
             inside = await folders.patience.call(partial(folders.inside, link.file))
             if inside is None:
                 return None if link.kind else os.fsencode(os.path.join(link.file, *steps))

@@ -4,33 +4,49 @@ Decided here: which file systems may keep a caller waiting, and that nobody wait
 `time_limit`.  A call on a local disk costs a microsecond or two, a thread a hundred, so what
 is local is called at once.  A server that does not answer would stop the whole mount at such a
 call; so what lies on one is called in a thread, which is left behind when it does not come back.
+
+That is decided for a mount as a whole, and anew when a link leads out of its source: who meets one
+looks in a thread where it leads (`toward`), and once any leads to a server, all calls take threads.
+To decide for each call would need to know on which file system its path ends, which only a call
+tells that may wait.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TypeVar
 
 import trio
 
 from esrffs.errors import BusyError
-from esrffs.mountinfo import mounts
+from esrffs.mountinfo import Mount, mounts
 
 T = TypeVar("T")
 
+SILENT = "the disk or file server of the source gave no answer within {:g} s (time_limit)"
 _LOCAL = frozenset(
     "bcachefs btrfs erofs exfat ext2 ext3 ext4 f2fs fuseblk hfsplus iso9660 jfs msdos nilfs2 ntfs "
     "ntfs3 overlay ramfs reiserfs rootfs squashfs tmpfs udf ufs vfat xfs zfs".split()
 )
+_WITHIN = frozenset(  # the kernel's own, which lie below "/" on every machine
+    "bpf binfmt_misc cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs "
+    "mqueue nsfs proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
+)
+_KNOWN = 10_000  # paths outside the source that were looked at
 _THREADS = 256  # that may wait for a server at a time, those included that were left behind
 
 
 def is_remote(path: str) -> bool:
-    """Does this path lie on a file system that is not known to answer at once?"""
+    """Does this path lie on a file system that is not known to answer at once, or one below it?"""
+    return _is_remote(path, list(mounts()))
+
+
+def _is_remote(path: str, mounted: Sequence[Mount]) -> bool:
     path = os.path.realpath(path)
-    above = [m for m in mounts() if os.path.commonpath((m.target, path)) == m.target]
+    above = [mount for mount in mounted if os.path.commonpath((mount.target, path)) == mount.target]
     above.sort(key=lambda mount: len(mount.target))  # of two at one place, the later one is seen
-    return bool(above) and above[-1].type not in _LOCAL
+    below = [mount for mount in mounted if mount.target.startswith(path.rstrip("/") + "/")]
+    return any(mount.type not in _LOCAL | _WITHIN for mount in (*above[-1:], *below))
 
 
 class Patience:
@@ -40,6 +56,7 @@ class Patience:
         self.remote = remote
         self._seconds = seconds
         self._threads = trio.CapacityLimiter(_THREADS)
+        self._local: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Patience of {self._seconds:g} s{', remote' if self.remote else ''}>"
@@ -50,6 +67,22 @@ class Patience:
         `unused` puts away what comes after that.
         """
         return await self.in_thread(work, unused=unused) if self.remote else work()
+
+    async def toward(self, paths: Iterable[str]) -> None:
+        """Before these, which may lie anywhere, are looked at; BusyError where one cannot be."""
+        new = [] if self.remote else [path for path in paths if path not in self._local]
+        if new:
+            await self.in_thread(lambda: self.met(new))
+
+    def met(self, paths: Iterable[str]) -> None:
+        """The same, where somebody waits already."""
+        new = [] if self.remote else [path for path in paths if path not in self._local]
+        mounted = list(mounts()) if new else []
+        if any(_is_remote(path, mounted) for path in new):
+            self.remote = True
+        if len(self._local) >= _KNOWN:
+            self._local.clear()
+        self._local.update(new)
 
     async def in_thread(
         self,
@@ -74,9 +107,6 @@ class Patience:
                         run, abandon_on_cancel=True, limiter=self._threads
                     )
             except trio.TooSlowError:
-                raise BusyError(
-                    f"the disk or file server of the source gave no answer within"
-                    f" {self._seconds:g} s (time_limit)"
-                ) from None
+                raise BusyError(SILENT.format(self._seconds)) from None
             finally:
                 given_up = True

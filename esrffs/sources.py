@@ -161,7 +161,9 @@ class Sources:
 
     async def now(self, paths: Sequence[str]) -> bytes:
         """`state`, without stopping the mount."""
-        return await self.folders.patience.call(partial(self.state, paths)) if paths else b""
+        patience = self.folders.patience
+        await patience.toward(paths)
+        return await patience.call(partial(self.state, paths)) if paths else b""
 
     async def current(self, path: str, format_: formats.Format) -> Source:
         """The data file at this path as it is now; MissingError, ForbiddenError."""

@@ -6,7 +6,7 @@ Decided here: what is worth a line, that each is written once, and what the stat
 import errno
 import json
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
@@ -23,14 +23,16 @@ class Telling:
 
     def __init__(self, status: Callable[[], dict[str, object]]) -> None:
         self._status = status
-        self._told: OrderedDict[str, None] = OrderedDict()
+        self._told: OrderedDict[int, None] = OrderedDict()  # by hash: texts may be long
+        self._last: deque[str] = deque(maxlen=_LAST)
 
     def tell(self, code: int, text: str) -> None:
         """One line in the log for each thing that is wrong, however often it is met."""
         if code in _ORDINARY:
             log.debug("%s: %s", errno.errorcode.get(code, code), text)
-        elif text not in self._told:
-            self._told[text] = None
+        elif (number := hash(text)) not in self._told:
+            self._told[number] = None
+            self._last.append(text[:_TOLD_OF_ONE])
             log.warning("%s (%s)", text, errno.errorcode.get(code, code))
             while len(self._told) > _TOLD:
                 self._told.popitem(last=False)
@@ -39,5 +41,5 @@ class Telling:
         """As JSON; `errors`: with the last ones, which name files."""
         told: dict[str, object] = {**self._status(), **further}
         if errors:
-            told["errors"] = [text[:_TOLD_OF_ONE] for text in list(self._told)[-_LAST:]]
+            told["errors"] = list(self._last)
         return json.dumps(told).encode()

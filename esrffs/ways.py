@@ -30,6 +30,7 @@ class Way:
 
     async def watch(self, *paths: str) -> None:
         folders = self._shared.sources.folders
+        await folders.patience.toward(paths)
         for path in paths:
             self._watched[path] = await folders.patience.call(partial(folders.generation, path))
 

@@ -10,18 +10,16 @@ import logging
 import math
 import multiprocessing
 import os
-import pickle
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
-import numpy as np
 import trio
 import trio_parallel
 
 from esrffs import hosting, sandbox
-from esrffs.errors import BusyError, DamagedError, DeadlineError, MountError, WorkerError
+from esrffs.calls import Call, content, opened
+from esrffs.errors import BusyError, DeadlineError, MountError, WorkerError
 from esrffs.limits import Sizes
 from esrffs.model import Box
 
@@ -29,9 +27,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LONG = 0.1  # seconds after which nobody waits for a call any more
-_TRIES = 20  # to have as many processes as there are to be
+_TRIES = 50  # to have as many processes as there are to be, each _LONG after the other
+_CALM = 10  # of them before one is told to leave: the next one that asks may need it
 _STARTS = 5  # of a process that is killed while it starts
 _FURTHER = 8  # processes that may take the place of those that are long at something
+_SPARE = 1  # process that is there before it is needed: to start one takes as long as 100 answers
+_STUCK = 64  # that cannot be killed, before no more are asked
 _PRELOADED = ["esrffs.hosting", "esrffs.formats.preloaded"]
 
 
@@ -60,8 +61,8 @@ class Workers:
         self._nursery = nursery
         self._all = trio.CapacityLimiter(limits.count)
         self._bulk = trio.CapacityLimiter(max(1, limits.count - 1))
-        self._unlimited = trio.CapacityLimiter(math.inf)
         self._levelling = False
+        self._stuck = 0
         self.lost = 0
 
     def __repr__(self) -> str:
@@ -78,27 +79,8 @@ class Workers:
         WorkerError: the process died.  DeadlineError: it took too long, and was killed.
         BusyError: none became free.
         """
-        async with self._lent(self._all):
-            with trio.move_on_after(self._limits.seconds):
-                try:
-                    return cast(
-                        T,
-                        await self._context.run_sync(
-                            function, *arguments, kill_on_cancel=True, limiter=self._unlimited
-                        ),
-                    )
-                except trio_parallel.BrokenWorkerError as error:
-                    self._mourn()
-                    raise _death(error) from None
-                except (OSError, EOFError) as error:  # the fork server was killed, say
-                    unborn = _killed(f"the reader process does not start ({error})")
-                    unborn.unborn = True
-                    raise unborn from error
-                except (MemoryError, RecursionError, pickle.PickleError) as error:
-                    text = f"an answer that cannot be sent: {type(error).__name__}: {error}"
-                    raise DamagedError(text) from error
-            self._mourn()
-            raise DeadlineError(f"no answer within {self._limits.seconds:g} s (time_limit)")
+        async with self.place(self._all):
+            return cast(T, await self._answer(Call(function, arguments), self._all))
 
     async def read(
         self, subject: hosting.Subject, address: str, box: Box, nbytes: int
@@ -106,19 +88,38 @@ class Workers:
         """The elements of this box, as C-ordered bytes."""
         if nbytes == 0:
             return memoryview(b"")
-        async with self._lent(self._bulk):
-            parcel = await self.run(hosting.read, subject, address, box, nbytes)
-            # No `await` here: who runs next might ask the same worker, which then drops the parcel.
-            try:
-                descriptor = parcel.open()
-            except OSError as error:
-                raise _killed(f"the reader process died ({error.strerror})") from error
+        async with self.place(self._bulk), self.place(self._all):
+            call = Call(hosting.read, (subject, address, box, nbytes), opened)
+            descriptor, weary = await self._answer(call, self._bulk, self._all)
         try:
-            if parcel.weary:
+            if weary:
                 self._nursery.start_soon(self._dismiss)
-            return _content(descriptor, nbytes)
+            return content(descriptor, nbytes)
         finally:
             os.close(descriptor)
+
+    async def _answer(self, call: Call, *limiters: trio.CapacityLimiter) -> Any:
+        """What the call gives, whose places are filled again if it lasts; as `run`."""
+        if self._stuck >= _STUCK:
+            raise BusyError(f"no reader was free: {self._stuck} wait for a disk or file server")
+        self._nursery.start_soon(self._work, call)
+        try:
+            with trio.move_on_after(_LONG):
+                await call.done.wait()
+            if not call.done.is_set():
+                with self._lent(*limiters), trio.move_on_after(self._limits.seconds - _LONG):
+                    await call.done.wait()
+        finally:
+            if not call.done.is_set():
+                await call.give_up()
+                self._stuck += call.stuck
+        if call.lost:
+            self._mourn()
+        return call.result(self._limits.seconds)
+
+    async def _work(self, call: Call) -> None:
+        await call.make(self._context)
+        self._stuck -= call.stuck
 
     async def begin(self) -> None:
         """Return when a process has answered; one that is killed meanwhile is no matter."""
@@ -133,39 +134,40 @@ class Workers:
 
     def _mourn(self) -> None:
         self.lost += 1
-        self._nursery.start_soon(self._level)
+        self._nursery.start_soon(self.level)
 
     async def _dismiss(self) -> None:
         """End the worker that answered last: it is the first to be asked again."""
         with contextlib.suppress(BusyError, DeadlineError, WorkerError):
             await self.run(hosting.leave)
 
-    async def _level(self) -> None:
+    async def level(self) -> None:
         """Have as many processes as there are to be: for the dead, new ones; the surplus leaves."""
         if self._levelling:
             return
         self._levelling = True
+        calm = 0
         try:
             for _ in range(_TRIES):
                 await trio.sleep(_LONG)  # those that are told to leave take a moment
                 now = self._context.statistics()
-                there = now.idle_workers + now.running_workers
-                if there < self._limits.count:
+                there = now.idle_workers + now.running_workers - self._stuck
+                least, most = (n + _SPARE for n in (self._limits.count, self._all.total_tokens))
+                if there < least or (now.idle_workers < _SPARE and there < most):
                     async with trio.open_nursery() as nursery:
                         for _ in range(now.idle_workers + 1):  # all that are idle, and one more
                             nursery.start_soon(self._ready)
-                elif there > self._limits.count and now.idle_workers:
-                    await self._dismiss()
-                else:
+                elif not (there > least and now.idle_workers > _SPARE):
                     return
+                elif (calm := calm + 1) > _CALM:
+                    await self._dismiss()
         finally:
             self._levelling = False
 
     async def _ready(self) -> None:
-        with contextlib.suppress(trio_parallel.BrokenWorkerError, OSError, EOFError):
-            await self._context.run_sync(
-                hosting.ready, kill_on_cancel=True, limiter=self._unlimited
-            )
+        """None of the calls that `Workers` counts: it may take a process more than there is."""
+        call = Call(hosting.ready)
+        await call.make(self._context)
 
     @contextlib.asynccontextmanager
     async def place(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
@@ -180,29 +182,19 @@ class Workers:
         finally:
             limiter.release_on_behalf_of(token)
 
-    @contextlib.asynccontextmanager
-    async def _lent(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
-        """A place which is filled again if it is not given back soon."""
-        async with self.place(limiter):
-            done = trio.Event()
-            self._nursery.start_soon(self._lend, limiter, done)
-            try:
-                yield
-            finally:
-                done.set()
-
-    async def _lend(self, limiter: trio.CapacityLimiter, done: trio.Event) -> None:
-        with trio.move_on_after(_LONG):
-            await done.wait()
-            return
-        if limiter.total_tokens >= self._limits.count + _FURTHER:
-            return
-        limiter.total_tokens += 1
+    @contextlib.contextmanager
+    def _lent(self, *limiters: trio.CapacityLimiter) -> Iterator[None]:
+        """Meanwhile one more may have a place."""
+        more = [one for one in limiters if one.total_tokens < self._limits.count + _FURTHER]
+        for limiter in more:
+            limiter.total_tokens += 1
+        self._nursery.start_soon(self.level)
         try:
-            await done.wait()
+            yield
         finally:
-            limiter.total_tokens -= 1
-            self._nursery.start_soon(self._level)
+            for limiter in more:
+                limiter.total_tokens -= 1
+            self._nursery.start_soon(self.level)
 
 
 @contextlib.asynccontextmanager
@@ -225,6 +217,7 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
         except* (WorkerError, DeadlineError) as group:
             why = group.exceptions[0]
             raise MountError(f"the reader processes do not start: {why!r}") from None
+        background.start_soon(workers.level)
         yield workers
         background.cancel_scope.cancel()
 
@@ -242,32 +235,3 @@ async def _open_context(init: Callable[[], None]) -> AsyncIterator[trio_parallel
             yield context
     except trio_parallel.BrokenWorkerError as error:
         log.debug("at the end: %s", error)  # a worker that was killed before does not matter now
-
-
-def _content(descriptor: int, nbytes: int) -> memoryview:
-    """Copied: a mapping would keep a descriptor of its own for as long as it is remembered."""
-    buffer = np.empty(nbytes, np.uint8).data
-    have = 0
-    while have < nbytes:
-        got = os.preadv(descriptor, [buffer[have:]], have)
-        if not got:
-            raise WorkerError("the reader process gave less than it said")
-        have += got
-    return buffer
-
-
-def _death(error: trio_parallel.BrokenWorkerError) -> WorkerError:
-    code = getattr(error.args[-1], "exitcode", None)
-    if code is None or code >= 0:
-        return _killed("the reader process ended")  # shut out of its source, for one
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    ours = WorkerError(f"the reader process died ({name})")
-    ours.killed = -code in (signal.SIGKILL, signal.SIGTERM)
-    return ours
-
-
-def _killed(text: str) -> WorkerError:
-    """The file is not to blame: it is asked again."""
-    ours = WorkerError(text)
-    ours.killed = True
-    return ours

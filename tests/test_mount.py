@@ -439,3 +439,15 @@ def test_the_mount_point_may_lie_in_the_source(source: Path, tmp_path: Path) -> 
         mounted.unmount()
     finally:
         mounted.abandon()
+
+
+def test_hard_links_are_taken_for_what_their_names_say(mount: MountFactory, tmp_path: Path) -> None:
+    """Behind a user block HDF5 is looked for in files that are called so."""
+    source = tmp_path / "hard"
+    source.mkdir()
+    with h5py.File(source / "b.h5", "w", userblock_size=8192) as file:
+        file["x"] = 1
+    os.link(source / "b.h5", source / "a.bin")
+    mounted = mount(source)
+    for name in ("a.bin", "b.h5", "a.bin"):
+        assert (mounted / name).is_dir() == (name == "b.h5")

@@ -24,7 +24,7 @@ HOMES = {
     "silx": {"formats"},
     "fabio": {"formats"},
     "imagecodecs": {"codecs"},
-    "trio_parallel": {"workers"},
+    "trio_parallel": {"workers", "calls"},
 }
 
 

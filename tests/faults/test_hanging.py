@@ -1,4 +1,9 @@
-"""A source whose file server stops answering: its files are errors in time, the mount lives on."""
+"""A source whose file server stops answering: its files are errors in time, the mount lives on.
+
+Where they are not, a process that asks sleeps and cannot be killed.  So everybody who asks while
+the server is silent is a process of its own, which is waited for for so long and then left alone,
+and the server speaks again before anything is unmounted.
+"""
 
 import errno
 import os
@@ -6,8 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +34,14 @@ class Remote:
     path: Path
     switch: Path
 
-    def hangs(self, hangs: bool) -> None:
-        if hangs:
-            self.switch.touch()
-        else:
-            self.switch.unlink(missing_ok=True)
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """The server answers nothing; if it was asked in vain at the end, it answers now."""
+        self.switch.touch()
+        try:
+            yield
+        finally:
+            self.switch.unlink()
 
 
 @pytest.fixture
@@ -57,18 +65,27 @@ def remote(tmp_path: Path) -> Iterator[Remote]:
         wait_for(lambda: is_mounted(path))
         yield served
     finally:
-        served.hangs(False)
+        _abort(path)
         subprocess.run(["fusermount3", "-u", "-z", path], check=False)
         process.wait(10)
 
 
+def _abort(path: Path) -> None:
+    """Whoever still waits for an answer of this mount is told that there will be none."""
+    with open("/proc/self/mountinfo") as lines:
+        device = next(words[2] for words in map(str.split, lines) if words[4] == str(path))
+    with suppress(OSError):  # root may do so, and whoever mounted it
+        Path(f"/sys/fs/fuse/connections/{device.partition(':')[2]}/abort").write_text("1")
+
+
 _TRY = "import os, sys\ntry:\n    {}\nexcept OSError as error:\n    sys.exit(error.errno)\n"
-LIST, READ, STAT = (
+LIST, READ, STAT, STATUS = (
     _TRY.format(work)
     for work in (
         "os.listdir(sys.argv[1])",
         "open(sys.argv[1], 'rb', buffering=0).read()",
         "os.stat(sys.argv[1])",
+        "os.getxattr(sys.argv[1], 'user.esrffs.status')",
     )
 )
 WORKS = {
@@ -81,13 +98,29 @@ WORKS = {
 }
 
 
-def errnos(folder: Path) -> dict[str, int]:
+def errnos(folder: Path, works: dict[str, str] = WORKS) -> dict[str, int | str]:
     """What each of these works, each done by a process of its own at the same time, ends with."""
     running = {
         name: subprocess.Popen([sys.executable, "-c", work, folder / name])
-        for name, work in WORKS.items()
+        for name, work in works.items()
     }
-    return {name: process.wait(60) for name, process in running.items()}
+    end = time.monotonic() + 8 * LIMIT
+    return {name: code(process, end - time.monotonic()) for name, process in running.items()}
+
+
+def code(process: subprocess.Popen[bytes], seconds: float) -> int | str:
+    try:
+        return process.wait(max(seconds, 0))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.returncode = -9  # not waited for: it may sleep until the server speaks
+        return "did not end"
+
+
+def answers(work: str, path: Path) -> bool:
+    """At once?"""
+    asking = subprocess.Popen([sys.executable, "-c", work, path])
+    return code(asking, 1.0) == 0
 
 
 def test_a_silent_server_costs_an_errno_in_time_and_nothing_else(
@@ -95,18 +128,57 @@ def test_a_silent_server_costs_an_errno_in_time_and_nothing_else(
 ) -> None:
     mounted = mount(remote.path, "-o", f"time_limit={LIMIT}")
     mounted.expect("gave no answer within")
-    remote.hangs(True)
     start = time.monotonic()
-    with ThreadPoolExecutor() as pool:
+    with remote.silent(), ThreadPoolExecutor() as pool:
         waiting = pool.submit(errnos, mounted.path)
         time.sleep(LIMIT / 2)
-        asked = time.monotonic()  # what needs no source is answered at once
-        assert os.getxattr(mounted.path, "user.esrffs.status")
-        assert time.monotonic() - asked < 1
+        assert answers(STATUS, mounted.path), "what needs no source"
         assert waiting.result() == dict.fromkeys(WORKS, errno.ETIMEDOUT)
     assert LIMIT / 2 < time.monotonic() - start < 6 * LIMIT
-    remote.hangs(False)
     wait_for(lambda: not any(errnos(mounted.path).values()))
+
+
+AWAY = {  # the kernel looks up one name after the other in a folder: each has its own
+    "a/away": LIST,
+    "b/away/one.h5/gzip.npy": READ,
+    "c/link.h5/group/x.npy": STAT,
+    "d/notes.txt": READ,
+    "e/refers.h5/elsewhere/x.npy": STAT,
+    "f/refers.h5/virtual.npy": READ,
+}
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_links_from_a_local_disk_to_a_silent_server(
+    remote: Remote, mount: Callable[..., Mounted], tmp_path: Path, known: bool
+) -> None:
+    """What is on the server is an errno in time, what is beside the link goes on being served."""
+    local = tmp_path / "local"
+    for name in (*AWAY, "beside/here"):
+        (local / name.partition("/")[0]).mkdir(parents=True, exist_ok=True)
+    (local / "a/away").symlink_to(remote.path)
+    (local / "b/away").symlink_to(remote.path)
+    (local / "c/link.h5").symlink_to(remote.path / "one.h5")
+    (local / "d/notes.txt").symlink_to(remote.path / "notes.txt")
+    with h5py.File(local / "e/refers.h5", "w") as file:
+        file["elsewhere"] = h5py.ExternalLink(str(remote.path / "one.h5"), "group")
+    with h5py.File(local / "f/refers.h5", "w") as file:
+        layout = h5py.VirtualLayout((256, 256), "i4")
+        layout[:] = h5py.VirtualSource(str(remote.path / "two.h5"), "gzip", (4, 256, 256))[1]
+        file.create_virtual_dataset("virtual", layout)
+    with h5py.File(local / "beside/here.h5", "w") as file:
+        file["x"] = np.arange(10)
+    mounted = mount(local, "-o", f"time_limit={LIMIT}")
+    mounted.expect("gave no answer within", "no answer within")
+    if known:
+        assert errnos(mounted.path, AWAY) == dict.fromkeys(AWAY, 0)
+        time.sleep(1.5)  # the kernel does not know it any more
+    with remote.silent(), ThreadPoolExecutor() as pool:
+        waiting = pool.submit(errnos, mounted.path, AWAY)
+        time.sleep(LIMIT / 2)
+        assert answers(READ, mounted / "beside/here.h5/x.npy"), "what is not on the server"
+        assert waiting.result() == dict.fromkeys(AWAY, errno.ETIMEDOUT)
+    wait_for(lambda: not any(errnos(mounted.path, AWAY).values()))
 
 
 def test_handles_that_are_open_hear_of_it_too_and_go_on_afterwards(
@@ -120,18 +192,18 @@ def test_handles_that_are_open_hear_of_it_too_and_go_on_afterwards(
         wholes = [file.read() for file in files]
         for file in files:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        remote.hangs(True)
-        with ThreadPoolExecutor() as pool:
-            first = [pool.submit(os.pread, file.fileno(), 4096, 0) for file in files]
-            assert [error_of(one) for one in first] == [errno.ETIMEDOUT] * len(files)
-        remote.hangs(False)
+        with remote.silent():
+            asking = [_asking(file.fileno()) for file in files]
+            end = time.monotonic() + 8 * LIMIT
+            got = [code(one, end - time.monotonic()) for one in asking]
+        assert got == [errno.ETIMEDOUT] * len(files)
         for file, whole in zip(files, wholes, strict=True):
             wait_for(lambda file=file, whole=whole: _reads(file.fileno(), whole))
 
 
-def error_of(future: Future[bytes]) -> int | None:
-    error = future.exception()
-    return error.errno if isinstance(error, OSError) else None
+def _asking(descriptor: int) -> subprocess.Popen[bytes]:
+    work = _TRY.format(f"os.pread({descriptor}, 4096, 0)")
+    return subprocess.Popen([sys.executable, "-c", work], pass_fds=[descriptor])
 
 
 def _reads(descriptor: int, whole: bytes) -> bool:
@@ -146,4 +218,5 @@ def test_what_is_local_is_called_at_once_what_is_not_in_a_thread(remote: Remote)
 
     assert is_remote(str(remote.path))
     assert is_remote(str(remote.path / "one.h5"))
-    assert not is_remote(str(remote.path.parent))
+    assert is_remote(str(remote.path.parent)), "for what is below it"
+    assert not is_remote(str(remote.path.parent / "real"))
