@@ -10,17 +10,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.stopwatch import Stopwatch
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 ESRFFS = Path(sys.executable).with_name("esrffs")
 FUSE = os.path.exists("/dev/fuse")
 
+# The same examples in every run, however slow the machine: what fails is the change, not the draw.
+# `pytest --hypothesis-profile=explore` draws others.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("steady")
+
 
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Until the condition holds; fails after so many seconds."""
-    end = time.monotonic() + seconds
+    """Until the condition holds; fails after so many seconds that count (`Stopwatch`)."""
+    watch = Stopwatch()
     while not condition():
-        assert time.monotonic() < end, f"still not so after {seconds} s"
+        assert watch.seconds < seconds, f"still not so after {seconds} s"
         time.sleep(0.02)
 
 
@@ -69,7 +78,7 @@ class Mounted:
     def unmount(self) -> None:
         if is_mounted(self.path):
             subprocess.run(["umount", "-l", self.path], check=True)
-        _, text = self.process.communicate(timeout=20)
+        _, text = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, text
         unexpected = [
             line

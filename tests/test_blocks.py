@@ -24,7 +24,7 @@ def count(blocks: Blocks) -> int:
     return blocks.number(blocks.nbytes - 1) + 1
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(cuts())
 def test_each_block_is_its_box_and_its_run_of_bytes(blocks: Blocks) -> None:
     dtype = np.dtype(f"V{blocks.itemsize}")
@@ -40,7 +40,7 @@ def test_each_block_is_its_box_and_its_run_of_bytes(blocks: Blocks) -> None:
     assert end == blocks.nbytes
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(shapes.filter(bool), st.data())
 def test_no_block_exceeds_the_limit_and_grains_are_touched_once_below_it(
     shape: tuple[int, ...], data: st.DataObject

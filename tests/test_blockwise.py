@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.lowlevel
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from esrffs.blocks import Blocks, cut
@@ -134,7 +134,6 @@ def test_what_is_broken_is_told_to_who_asks_and_to_nobody_else() -> None:
     assert run(work, broken=3).made.count(3) >= 1
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 12 * BLOCK - 1), st.integers(1, 3 * BLOCK)), max_size=20),
     st.sampled_from([0, BLOCK, 3 * BLOCK, 1 << 20]),

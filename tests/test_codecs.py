@@ -87,7 +87,7 @@ def test_what_is_supported() -> None:
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(seed=0, itemsize=300, count=13_982, noise=0, shuffle=False, fletcher32=False)
 @given(
     seed=st.integers(0, 2**32),

@@ -107,7 +107,7 @@ def expected(output: Output, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate(made)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(outputs(), st.data())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the oracle
 def test_any_bytes_of_any_output(drawn, data) -> None:

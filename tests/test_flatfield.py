@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -80,7 +80,6 @@ def scans(draw):
     return raw, at, dark, flats, [float(a) for a in abscissae]
 
 
-@settings(deadline=None)
 @given(
     scans(),
     st.sampled_from(["linear", "nearest", "first"]),
@@ -154,7 +153,6 @@ def test_pieces_cover_the_run_once(pixels, first, count):
     assert covered == list(range(first, first + count))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 12).flatmap(lambda n: images(n, (1, 5))))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_reductions_are_numpys_of_float32_frames(frames):

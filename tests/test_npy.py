@@ -31,7 +31,7 @@ dtypes = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(dtypes, hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=7))
 def test_header_is_what_numpy_writes(dtype: np.dtype, shape: tuple[int, ...]) -> None:
     assert npy.header(shape, dtype) == saved_header(np.zeros(shape, dtype))

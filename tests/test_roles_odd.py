@@ -79,13 +79,13 @@ def check(found):
         assert len(output.currents) in (0, frames)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data(), st.sampled_from(["", "a", "2.1", "a/2.1"]), st.booleans())
 def test_files(data, path, norm):
     check(answered(in_file(path, Options(norm_current=norm)), answers(data, NAMES)))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data(), st.booleans())
 def test_folders(data, norm):
     check(answered(in_folder(Options(norm_current=norm)), answers(data, FILES)))

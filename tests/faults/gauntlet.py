@@ -28,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.malformed import fill
+from tests.stopwatch import Stopwatch
 
 CACHE = 128  # MiB
 DAEMON = 256 + CACHE  # MiB that the daemon may have
@@ -124,7 +125,7 @@ class Gauntlet:
             path = chance.choice(sorted(self.good))
             if chance.random() < 0.5:
                 os.utime(self.source / path.partition("/")[0])
-            started = time.monotonic()
+            watch = Stopwatch()
             try:
                 data = (self.mnt / path).read_bytes()
             except OSError as error:
@@ -132,7 +133,7 @@ class Gauntlet:
             else:
                 if data != self.good[path]:
                     self.wrong.append(f"{path}: other bytes")
-            self.times.append(time.monotonic() - started)
+            self.times.append(watch.seconds)
             if self.times[-1] > SOON:
                 at = time.strftime("%H:%M:%S")
                 took = f"{path}: took {self.times[-1]:.2f} s until {at}"

@@ -24,6 +24,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tests.stopwatch import Stopwatch
+
 # One file, a group for each scan, opened for appending each time, locking on.
 WRITER = """
 import os, sys, time
@@ -115,8 +117,8 @@ class Changing:
 
     def newest(self, shown: Path, state: int, seconds: float) -> float:
         """After how many seconds a new open gives this state; one that never does is wrong."""
-        started = time.monotonic()
-        while (taken := time.monotonic() - started) < seconds:
+        watch = Stopwatch()
+        while (taken := watch.seconds) < seconds:
             try:
                 if (np.load(shown / "x.npy") == state).all():
                     return taken
@@ -206,8 +208,8 @@ class Acquisition:
             self.bad.append(f"{name}: {shown[:, 0]}")
 
     def _look_back(self) -> None:
-        stop = time.monotonic() + 3
-        while time.monotonic() < stop and len(os.listdir(self.shown)) < self.scans:
+        watch = Stopwatch()
+        while watch.seconds < 3 and len(os.listdir(self.shown)) < self.scans:
             time.sleep(0.05)
         for number in range(1, self.scans + 1):
             shown = np.load(self.shown / f"{number}.1/data.npy")

@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import ESRFFS, FUSE, MountFactory, is_mounted, wait_for
 from tests.faults.conftest import sound
 from tests.faults.test_readers import code_of, workers
+from tests.stopwatch import Stopwatch
 from tests.test_daemon import esrffs, family, gone, parents
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
@@ -72,9 +73,9 @@ def test_a_disk_that_comes_back(
             disk.pull_out()
             assert os.listdir(shown) == []
             for name in ("good.h5", "good.h5/words.npy", "notes.txt"):
-                started = time.monotonic()
+                watch = Stopwatch()
                 assert code_of((shown / name).stat) == errno.ENOENT, name
-                assert time.monotonic() - started < 1
+                assert watch.seconds < 1
             assert os.statvfs(mounted.path).f_namemax == 255, "and the mount answers"
             disk.put_in()
             check()
@@ -108,29 +109,28 @@ def test_what_a_killed_daemon_leaves_is_dead_at_once(mount: MountFactory, source
     processes = family(mounted.process.pid)
     codes: list[int] = []
     took: list[float] = []
-    killed = threading.Event()
+    at: list[Stopwatch] = []
 
     def read(number: int) -> None:
-        while not killed.is_set() or not codes:
+        code = 0
+        while not code:
             os.utime(source / f"more{number}.h5")
-            if code := code_of((mounted / f"more{number}.h5/words.npy").read_bytes):
-                took.append(time.monotonic())
-                codes.append(code)
-                return
+            code = code_of((mounted / f"more{number}.h5/words.npy").read_bytes)
+        took.append(at[0].seconds if at else -1)
+        codes.append(code)
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     with open(mounted / "good1.h5/x.npy", "rb", buffering=0) as held:
         time.sleep(0.3)
+        at.append(Stopwatch())
         os.kill(mounted.process.pid, signal.SIGKILL)
-        at = time.monotonic()
-        killed.set()
         mounted.process.wait()
         wait_for(lambda: gone(processes), 1)
         for thread in threads:
             thread.join()
-        assert max(took) - at < 1
+        assert 0 <= min(took) <= max(took) < 1
         assert set(codes) <= {errno.ENOTCONN, errno.ECONNABORTED}
         assert code_of(lambda: os.listdir(mounted.path)) == errno.ENOTCONN
         assert code_of(lambda: os.pread(held.fileno(), 10, 5000)) == errno.ENOTCONN
@@ -217,4 +217,4 @@ def test_a_reader_killed_while_the_mount_is_made(source: Path, tmp_path: Path) -
         assert process.poll() is None, process.communicate()[1]
         assert np.load(mountpoint / "good0.h5/words.npy").tolist() == ["a", "bc", "0"]
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)

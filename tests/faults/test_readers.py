@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Mounted, wait_for
 from tests.faults.conftest import sound
+from tests.stopwatch import Stopwatch
 from tests.test_daemon import family, parents
 
 Factory = Callable[..., Mounted]
@@ -47,9 +48,9 @@ def served(mounted: Mounted, source: Path) -> Iterator[list[float]]:
             while not end.is_set():
                 number += 1
                 sound(source / f"fresh{number}.h5", number)
-                started = time.monotonic()
+                watch = Stopwatch()
                 words = np.load(mounted / f"fresh{number}.h5" / "words.npy")
-                times.append(time.monotonic() - started)
+                times.append(watch.seconds)
                 assert words.tolist() == ["a", "bc", str(number)]
         except BaseException as error:  # for the thread that asks
             failures.append(error)
@@ -89,9 +90,9 @@ def test_a_crash_costs_one_file(
     mounted.expect(name)
     request = objects(mounted, name)[method]
     with served(mounted, source):
-        started = time.monotonic()
+        watch = Stopwatch()
         assert code_of(request) == errno.EIO
-        assert time.monotonic() - started < 1
+        assert watch.seconds < 1
         lost = mounted.status["workers"]["lost"]
         for _ in range(5):
             assert code_of(request) == errno.EIO
@@ -118,9 +119,9 @@ def test_a_hanging_reader_ends_at_the_deadline(faulty: Factory, source: Path) ->
 
     def ask(number: int) -> None:
         name = names[number % len(names)]
-        started = time.monotonic()
+        watch = Stopwatch()
         code = code_of(objects(mounted, name)[name.partition("-")[0]])
-        results[number] = code, time.monotonic() - started
+        results[number] = code, watch.seconds
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(12)]
     with served(mounted, source):
@@ -131,9 +132,9 @@ def test_a_hanging_reader_ends_at_the_deadline(faulty: Factory, source: Path) ->
     assert {code for code, _ in results.values()} == {errno.ETIMEDOUT}
     assert max(seconds for _, seconds in results.values()) < 3.5
     for name in names:
-        started = time.monotonic()
+        watch = Stopwatch()
         assert code_of(objects(mounted, name)[name.partition("-")[0]]) == errno.ETIMEDOUT
-        assert time.monotonic() - started < 0.5, "remembered"
+        assert watch.seconds < 0.5, "remembered"
         assert sum(name in line for line in mounted.warnings) == 1
     wait_for(lambda: len(workers(mounted)) <= 3, 5)
 
@@ -200,21 +201,23 @@ def test_a_recursion_without_end_is_an_error(faulty: Factory, source: Path) -> N
 def test_kill_minus_nine_at_any_time_goes_unnoticed(faulty: Factory, source: Path) -> None:
     mounted = faulty(source)
     end = threading.Event()
-    killed = 0
+    number = killed = 0
 
     def kill() -> None:
+        """One file is not to blame for all of it: more than this is what ends its reading."""
         nonlocal killed
+        met: list[int] = []
         while not end.wait(0.3):
-            for pid in list(workers(mounted))[:1]:
+            for pid in list(workers(mounted))[:1] if met[-3:].count(number) < 3 else ():
+                met.append(number)
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
 
     thread = threading.Thread(target=kill)
     thread.start()
     try:
-        stop = time.monotonic() + 6
-        number = 0
-        while time.monotonic() < stop:
+        watch = Stopwatch()
+        while watch.seconds < 6:
             number += 1
             sound(source / f"k{number}.h5", number)
             words = np.load(mounted / f"k{number}.h5/words.npy")
@@ -230,7 +233,7 @@ def test_a_reader_that_is_always_killed_is_an_error(faulty: Factory, source: Pat
     sound(source / "listing-kill.h5")
     mounted = faulty(source)
     mounted.expect("listing-kill")
-    started = time.monotonic()
+    watch = Stopwatch()
     assert code_of(lambda: os.listdir(mounted / "listing-kill.h5")) == errno.EIO
-    assert time.monotonic() - started < 3
+    assert watch.seconds < 3
     assert "SIGKILL" in os.getxattr(mounted / "listing-kill.h5", "user.esrffs.error").decode()

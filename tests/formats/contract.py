@@ -49,9 +49,7 @@ class ReaderContract:
     def test_any_box_is_that_part_of_the_whole(self, reader: Reader) -> None:
         infos = datasets(reader)
 
-        @settings(
-            max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None
-        )
+        @settings(max_examples=50, suppress_health_check=list(HealthCheck), database=None)
         @given(st.data())
         def check(data: st.DataObject) -> None:
             info = data.draw(st.sampled_from(infos))

@@ -200,7 +200,7 @@ def spec_files(draw: st.DrawFn, numbers: st.SearchStrategy[str]) -> tuple[bytes,
     return text.encode(), expected
 
 
-fuzz = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
+fuzz = settings(suppress_health_check=list(HealthCheck), database=None)
 
 
 @settings(fuzz, max_examples=100)
