@@ -222,7 +222,6 @@ def test_a_job_of_slurm(place: Path) -> None:
 
 
 def test_dask_with_two_worker_processes(mounted: Path) -> None:
-    pytest.importorskip("dask.distributed", reason="dask.distributed is not installed")
     command = blocks("cluster.md", "sh")[3].replace("examples/", f"{ROOT}/examples/")
     assert run_shell(command, mounted) == "60 frames by 2 workers\n"
     stack = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")

@@ -1,4 +1,4 @@
-"""The same scans through tomoscan and nabu, where they are installed."""
+"""The same scans through tomoscan and nabu."""
 
 from pathlib import Path
 
@@ -10,8 +10,6 @@ from esrffs.roles import Options
 from tests.test_corrected_scans import formula, mean, median
 from tests.test_roles_kitchen import all_cooked, file_recipe, folder_recipe, loading
 
-pytest.importorskip("nabu")
-pytest.importorskip("tomoscan")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 KEYS = [2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, -1, -1]

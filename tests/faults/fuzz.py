@@ -4,7 +4,7 @@
 
 A mutant is told by format and seed alone.  A mutant that kills, stalls or swells its reader is
 printed (the program copes with those, but they are worth knowing); one that lets out anything but
-an `EsrffsError` is a defect, and the exit status says so.  `test_fuzz.py` keeps the ones found.
+an `EsrffsError` is a defect, and the exit status says so.  `test_commands.py` keeps the ones found.
 """
 
 import argparse

@@ -11,47 +11,49 @@ from tests.conftest import FUSE
 from tests.faults import fuzz
 
 ROOT = Path(__file__).parents[2]
+SEEDS = range(1, 26)
 # Mutants that something went wrong with: `… fuzz --format F --seed S --count 1` makes them again.
-KEPT: list[tuple[Format, int]] = []
+KEPT: dict[Format, tuple[int, ...]] = {
+    "hdf5": (397,),  # an attribute whose text has libhdf5 look for its end for ever
+    "spec": (),
+    "raster": (),
+}
+COMMANDS = {
+    "soak": "--minutes 0.4 --processes 4",
+    "gauntlet": "--good 10 --malformed 30 --damaged 40 --mutants 45 --seconds 120",
+}
 
 
 @pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
-def test_half_a_minute_of_soak() -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_little_of_it(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.soak", "--minutes", "0.4", "--processes", "4"],
+        [sys.executable, "-m", f"tests.faults.{name}", *COMMANDS[name].split()],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
-def test_a_hundred_bad_files_beside_sound_ones() -> None:
-    counts = ["--good", "10", "--malformed", "30", "--damaged", "40", "--mutants", "45"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.gauntlet", *counts, "--seconds", "120"],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize("format_", KEPT)
+def test_mutants_are_refused_as_errors_should_be(
+    format_: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz, "DEADLINE", 3.0)  # to hang is allowed, to wait for it is dull
+    told = {seed: fuzz.run(format_, seed, tmp_path) for seed in (*SEEDS, *KEPT[format_])}
+    assert not {seed: text for seed, text in told.items() if text.startswith("defect")}
+    assert [*told.values()].count("fine") > len(SEEDS) / 2
 
 
-@pytest.mark.parametrize("format_", ["hdf5", "spec", "raster"])
-def test_mutants_are_refused_as_errors_should_be(format_: Format, tmp_path: Path) -> None:
-    for seed in range(1, 26):
-        told = fuzz.run(format_, seed, tmp_path)
-        assert not told.startswith("defect"), f"seed {seed}: {told}"
-
-
-@pytest.mark.parametrize(("format_", "seed"), KEPT)
-def test_kept_mutants(format_: Format, seed: int, tmp_path: Path) -> None:
-    assert not fuzz.run(format_, seed, tmp_path).startswith("defect")
+def test_a_seed_tells_its_mutant() -> None:
+    content = bytes(range(256)) * 8
+    mutants = [fuzz.mutant(content, seed) for seed in SEEDS]
+    assert mutants == [fuzz.mutant(content, seed) for seed in SEEDS]
+    assert len({*mutants, content}) > len(SEEDS) - 2, "seldom nothing, never twice the same"
+    assert {(len(one) > len(content)) - (len(one) < len(content)) for one in mutants} == {-1, 0, 1}
 
 
 def test_sound_files_are_walked_without_an_error(tmp_path: Path) -> None:
