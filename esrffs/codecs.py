@@ -14,7 +14,8 @@ worker: Blosc2 (a container with sizes of its own), scale-offset, n-bit, szip, Z
 import ctypes
 import importlib.util
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD = 32000, 32001, 32004, 32008, 32015
 LIMIT = 2**31 - 1  # bytes: the decoders count with C's int
 MANY = 2**16  # blocks; more must be at least BLOCK bytes each, or the walk over them is the work
 BLOCK = 1024
+
+_FIRST = 12  # bytes before the first block of LZ4 and bitshuffle
+_STORED = struct.Struct(">I")  # before each of them
 
 
 def supported(filters: Filters, itemsize: int) -> bool:
@@ -154,10 +158,10 @@ def _blosc(raw: memoryview, _client: Client, size: int) -> Buffer:
 def _lz4(raw: memoryview, _client: Client, size: int) -> Buffer:
     """A block that did not shrink is stored as is."""
     block = min(_header(raw, size), size)
-    blocks = list(_blocks(raw, -(-size // block)))
+    ends = _ends(raw, -(-size // block))
     target = np.empty(size, np.uint8).data
-    for k, part in enumerate(blocks):
-        room = target[k * block : (k + 1) * block]
+    for k, (start, end) in enumerate(pairwise((_FIRST, *ends))):
+        part, room = raw[start + 4 : end], target[k * block : (k + 1) * block]
         if len(part) == len(room):
             room[:] = part
         elif len(_lib.lz4_decode(part, out=room)) != len(room):
@@ -177,11 +181,11 @@ def _bitshuffle(raw: memoryview, client: Client, size: int) -> Buffer:
         if len(raw) != size:
             raise ValueError(f"{len(raw)} bytes where {size} belong")
     else:
-        block, start = _header(raw, size) // itemsize, 12
+        block, start = _header(raw, size) // itemsize, _FIRST
         if block == 0 or block % 8:
             raise ValueError(f"blocks of {block} elements")
         blocks = count // block + (count % block >= 8)
-        needed = 12 + sum(4 + len(part) for part in _blocks(raw, blocks)) + count % 8 * itemsize
+        needed = (_ends(raw, blocks) or [_FIRST])[-1] + count % 8 * itemsize
     if len(raw) < needed:
         raise ValueError(f"{len(raw)} bytes where {needed} belong")
     source, target = np.frombuffer(raw, np.uint8), np.empty(size, np.uint8)
@@ -199,19 +203,19 @@ def _header(raw: memoryview, size: int) -> int:
     return int(block)
 
 
-def _blocks(raw: memoryview, count: int) -> Iterator[memoryview]:
-    """The blocks after such a header, each with its stored size before it."""
-    if 12 + 4 * count > len(raw):
+def _ends(raw: memoryview, count: int) -> list[int]:
+    """Where each block after such a header ends; its stored size is before it."""
+    if _FIRST + 4 * count > len(raw):
         raise ValueError(f"{count} blocks in {len(raw)} bytes")
     if count > max(MANY, len(raw) // BLOCK):
         raise UnsupportedError(f"{count} blocks in a chunk of {len(raw)} bytes")
-    at = 12
-    for k in range(count):
-        (stored,) = struct.unpack_from(">I", raw, at)
-        at += 4 + stored
-        if at > len(raw):
-            raise ValueError(f"block {k} of {count} ends after the chunk")
-        yield raw[at - stored : at]
+    stored, at, ends = _STORED.unpack_from, _FIRST, []
+    for _ in range(count):  # with the GIL, so as little as possible
+        at += 4 + stored(raw, at)[0]
+        ends.append(at)
+    if at > len(raw):
+        raise ValueError(f"the last of {count} blocks ends after the chunk")
+    return ends
 
 
 # --- hdf5plugin's own libraries -----------------------------------------------------------------
