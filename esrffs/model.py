@@ -11,7 +11,7 @@ are not UTF-8 as surrogate escapes; which file name it gets is decided in `esrff
 
 import copyreg
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Literal, Protocol, TypeVar
@@ -242,12 +242,14 @@ Member = GroupInfo | DatasetInfo | TextInfo | LinkInfo | BrokenInfo
 class Listing:
     """What is in one group: its own attributes, and its members in file order.
 
-    `identity` is that of the group itself, as in `GroupInfo`.
+    `identity` is that of the group itself, as in `GroupInfo`.  `below` are groups beneath it, by
+    address, that the reader has at hand with it: who looks into them need not ask.
     """
 
     members: tuple[Member, ...]
     attributes: Text | None = None
     identity: int | None = None
+    below: Mapping[str, "Listing"] = field(default_factory=dict)
 
 
 class Reader(Protocol):

@@ -113,9 +113,11 @@ async def plan(shared: Shared, source: Source, address: str) -> Plan:
 
     async def make() -> Plan:
         following = _following(shared, source, address)
-        if not following:
-            return planned(await source.listing(address), address)
-        found = await source.listings(address, following)
+        if following:
+            found = await source.listings(address, following)
+        else:
+            listing = await source.listing(address)
+            found = {address: listing, **listing.below}
         plans = {other: planned(listing, other) for other, listing in found.items()}
         for other, plan_ in plans.items():
             shared.cache.put(_key(source, other), plan_, plan_.size())

@@ -52,8 +52,13 @@ class StackReader:
         return f"<{type(self).__name__} of {self._frames!r}>"
 
     def listing(self, address: str) -> Listing:
-        members = self._members(address)
-        return Listing(tuple(members), _text(self._group_attributes(address)))
+        """With the root come all groups that are there without a look at further headers."""
+        members = tuple(self._members(address))
+        attributes = _text(self._group_attributes(address))
+        if address != "":
+            return Listing(members, attributes)
+        below = {other: self.listing(other) for other in self._tree.skeleton}
+        return Listing(members, attributes, below=below)
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
         found: GroupInfo | DatasetInfo = GroupInfo("", "")

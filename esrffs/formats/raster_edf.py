@@ -7,27 +7,27 @@ are read to tell.
 """
 
 import bz2
+import io
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from fabio.edfimage import EdfImage
 
 from esrffs.errors import DamagedError, ForbiddenError, UnsupportedError
+from esrffs.formats.raster_alike import pace
 from esrffs.formats.raster_frames import Array, Binary, Header, attentive, check_shape, open_binary
 from esrffs.model import Asked, Layout
 from esrffs.model import Frames as FramesLayout
 from esrffs.rights import may_follow
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where the data of one frame lie, and how."""
 
     shape: tuple[int, ...]
@@ -64,8 +64,8 @@ class EdfFrames:
         self._confine = confine
         packed = path.endswith((".gz", ".bz2"))
         with attentive("the file", strict=False):
-            size = None if packed else os.stat(path).st_size
-            headers, places, whole = _find(path, size)
+            self._size = None if packed else os.stat(path).st_size
+            headers, places, whole = self._at_a_pace() or _find(path, self._size)
             self.shape = check_shape("frame 0", places[0].shape)
             self._file = open_binary(path)
         self.dtype = places[0].dtype
@@ -73,13 +73,34 @@ class EdfFrames:
         if not self.end and not whole:
             self.end = f"after frame {count - 1}: something that is no EDF header"
         self._places = places[:count]
-        self.headers: list[Header] = headers[:count]
+        self.headers: Sequence[Header] = _Headers(headers[:count], count, self._all_headers)
         self.damage = places[0].fault
         self.layout: Layout = Asked() if packed else _layout(self._places)
         self._kept: tuple[int, Array] | None = None  # the last one that had to be unpacked
 
     def __repr__(self) -> str:
         return f"<{len(self._places)} EDF frames of {self._path}>"
+
+    def _at_a_pace(self) -> "_Found | None":
+        """What FabIO would find, from the first header; None where the others differ from it."""
+        if self._size is None:
+            return None
+        with open_binary(self._path) as file:
+            steps = pace(file.fileno(), self._size)
+        if steps is None:
+            return None
+        with _Beginning(self._path, steps.step) as file:
+            headers, places, _ = _find(file, steps.step)
+        first = places[0]
+        where = first.start, first.room
+        if len(places) > 1 or where != (steps.header, steps.step - steps.header) or first.fault:
+            return None
+        starts = range(steps.header, self._size, steps.step)
+        return headers, [first._replace(start=start) for start in starts], True
+
+    def _all_headers(self) -> list[Header]:
+        with attentive("the headers", strict=False):
+            return _find(self._path, self._size)[0]
 
     def rows(self, index: int, start: int, stop: int) -> Array:
         place, what = self._places[index], f"frame {index}"
@@ -144,10 +165,52 @@ def verbatim_rows(
     return array.byteswap(inplace=True) if swapped else array
 
 
-def _find(path: str, size: int | None) -> tuple[list[Header], list[_Place], bool]:
+class _Beginning(io.FileIO):
+    """A file of which FabIO sees so many bytes."""
+
+    def __init__(self, path: str, nbytes: int) -> None:
+        super().__init__(path)
+        self._nbytes = nbytes
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(self._nbytes - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+
+
+class _Headers(Sequence[Header]):
+    """Of `count` frames: those that are known and, once another one is wanted, all."""
+
+    def __init__(
+        self, known: list[Header], count: int, everything: Callable[[], list[Header]]
+    ) -> None:
+        self._known = known
+        self._count = count
+        self._everything = everything
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Header: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Header]: ...
+
+    def __getitem__(self, index: int | slice) -> Header | list[Header]:
+        wanted = range(self._count)[index]
+        last = wanted if isinstance(wanted, int) else max(wanted, default=-1)
+        if last >= len(self._known):
+            self._known = self._everything()[: self._count]
+        return self._known[index]
+
+
+_Found = tuple[list[Header], list[_Place], bool]
+
+
+def _find(source: str | _Beginning, size: int | None) -> _Found:
     """What FabIO finds in the headers; and whether it understood the file to its end."""
     image = EdfImage()
-    image.read(path)
+    image.read(source)
     try:
         frames = list(image.frames())
         places = [_place(frame, size) for frame in frames]

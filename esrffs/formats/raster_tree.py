@@ -65,6 +65,12 @@ class RasterTree:
             self._groups[SAMPLE] = {"NXclass": "NXsample"}  # so spelled by silx
         self._values: dict[tuple[object, str], Array] = {}
 
+    @property
+    def skeleton(self) -> list[str]:
+        """The addresses of the groups that are known without further headers."""
+        metadata = POSITIONERS, FILE, OTHERS, MEASUREMENT
+        return [address for address in self._groups if address not in metadata]
+
     def group(self, address: str) -> Attributes | None:
         """The attributes of this group; None where there is no such group."""
         if address.startswith(MEASUREMENT + "/"):

@@ -1,0 +1,78 @@
+"""EDF files whose frames follow each other at equal distances, told without parsing each header.
+
+Decided here: when the header of a frame is like the first one.  Then FabIO, which needs 40 µs for
+a header, is asked about the first frame only, and about the others when their values are wanted.
+A file of which anything is unusual has no pace here, and FabIO reads all of it.
+"""
+
+import os
+import re
+from typing import NamedTuple
+
+_HEAD = 1 << 14  # bytes in which the first header ends, or the file is not of this kind
+_END = re.compile(rb"}\r?\n")  # FabIO's
+_SIZE = re.compile(rb"[{;]\s*SIZE\s*=\s*(\d{1,15})\s*;", re.IGNORECASE)
+_BLANK = b" \t\n\r\x0b\x0c\x00"  # what FabIO strips
+_NUMBER = b"EDF_DATABLOCKID"  # of the frame
+_STRUCTURE = (b"DIM_", b"SIZE", b"DATATYPE", b"BYTEORDER", b"COMPRESSION", b"EDF_")
+
+
+class Pace(NamedTuple):
+    """`frames` frames; headers and data take `step` bytes, of which `header` are headers."""
+
+    header: int
+    step: int
+    frames: int
+
+
+def pace(descriptor: int, size: int) -> Pace | None:
+    """How the frames follow each other in a file of so many bytes; None where it is not as usual.
+
+    FabIO would find the same structure in each header: it is the first one, byte for byte, but for
+    values that say nothing about the data.
+    """
+    first = os.pread(descriptor, _HEAD, 0)
+    end = _END.search(first)
+    told = _SIZE.search(first, 0, end.start()) if end else None
+    if end is None or told is None or int(told[1]) == 0:
+        return None
+    first = first[: end.end()]
+    step = len(first) + int(told[1])
+    count, rest = divmod(size, step)
+    if rest or count < 2:
+        return None
+    lines = [_Line.of(text) for text in first.split(b";")]
+    for frame in range(1, count):
+        other = os.pread(descriptor, len(first), frame * step)
+        if other != first and not _alike(lines, other):
+            return None
+    return Pace(len(first), step, count)
+
+
+class _Line(NamedTuple):
+    """A line of the first header, and how one that means the same for the data begins."""
+
+    text: bytes
+    start: bytes  # b"" for what has no "=", which is padding or a remark
+
+    @classmethod
+    def of(cls, text: bytes) -> "_Line":
+        key, equals, _ = text.partition(b"=")
+        name = key.strip(_BLANK).upper()
+        if name.startswith(_STRUCTURE) and name != _NUMBER:
+            return cls(text, text + b";")  # none: lines end at the semicolon
+        return cls(text, key + equals if equals else b"")
+
+
+def _alike(lines: list[_Line], other: bytes) -> bool:
+    """Does this header have the structure of the one with these lines?"""
+    end = _END.search(other)
+    if end is None or end.end() != len(other):
+        return False
+    others = other.split(b";")
+    if len(others) != len(lines):
+        return False
+    for (text, start), their in zip(lines, others, strict=True):
+        if their != text and not (their.startswith(start) if start else b"=" not in their):
+            return False
+    return True
