@@ -6,10 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
+import numpy as np
 import pytest
 import trio
+from fabio.edfimage import EdfImage
 
-from esrffs import hosting, plans
+from esrffs import formats, hosting, plans
 from esrffs.cache import Cache
 from esrffs.errors import WorkerError
 from esrffs.folders import Folders
@@ -42,13 +44,15 @@ def subject(path: Path) -> hosting.Subject:
     return hosting.Subject((str(path),), (generation,), "hdf5", series=False, confine=None)
 
 
-def in_workers(folder: Path, work: Work) -> None:
+def in_workers(
+    folder: Path, work: Work, name: str = "many.h5", format_: formats.Format = "hdf5"
+) -> None:
     async def run() -> None:
         folders = Folders(str(folder), confined=False, hidden="/nowhere")
         async with open_workers(Limits(2), folders.confine) as workers:
             sources = Sources(folders, workers)
             shared = SimpleNamespace(cache=Cache(1 << 24), sources=sources)
-            await work(workers, shared, await sources.current("many.h5", "hdf5"))
+            await work(workers, shared, await sources.current(name, format_))
 
     trio.run(run)
 
@@ -91,6 +95,24 @@ def test_looking_at_one_group_asks_for_that_alone(source: Path) -> None:
         )
 
     in_workers(source, work)
+
+
+def test_what_is_at_hand_comes_with_the_root(tmp_path: Path) -> None:
+    image = EdfImage(np.zeros((2, 3), "u2"), {"motor_mne": "x", "motor_pos": "1"})
+    image.append_frame(data=np.ones((2, 3), "u2"))
+    image.write(str(tmp_path / "some.edf"))
+    detector = "/scan_0/instrument/detector_0"
+
+    async def work(workers: Workers, shared: SimpleNamespace, source: Source) -> None:
+        await plans.plan(shared, source, "")
+        assert plans.is_known(shared, source, detector)
+        assert not plans.is_known(shared, source, detector + "/others")  # needs all headers
+        known = await plans.plan(shared, source, detector)
+        shared.cache.forget((source.digest, detector, "plan"))
+        assert known == await plans.plan(shared, source, detector)
+        assert list(known.entries) == [b"others", b"data.npy", b"data.attrs.json", b"attrs.json"]
+
+    in_workers(tmp_path, work, "some.edf", "raster")
 
 
 def test_what_nobody_asked_for_is_no_reason_to_fail(

@@ -41,38 +41,21 @@ def pace(descriptor: int, size: int) -> Pace | None:
     count, rest = divmod(size, step)
     if rest or count < 2:
         return None
-    lines = [_Line.of(text) for text in first.split(b";")]
+    like_first = re.compile(b";".join(map(_alike, first.split(b";"))))
     for frame in range(1, count):
         other = os.pread(descriptor, len(first), frame * step)
-        if other != first and not _alike(lines, other):
+        ended = _END.search(other)
+        if ended is None or ended.end() != len(first) or not like_first.fullmatch(other):
             return None
     return Pace(len(first), step, count)
 
 
-class _Line(NamedTuple):
-    """A line of the first header, and how one that means the same for the data begins."""
-
-    text: bytes
-    start: bytes  # b"" for what has no "=", which is padding or a remark
-
-    @classmethod
-    def of(cls, text: bytes) -> "_Line":
-        key, equals, _ = text.partition(b"=")
-        name = key.strip(_BLANK).upper()
-        if name.startswith(_STRUCTURE) and name != _NUMBER:
-            return cls(text, text + b";")  # none: lines end at the semicolon
-        return cls(text, key + equals if equals else b"")
-
-
-def _alike(lines: list[_Line], other: bytes) -> bool:
-    """Does this header have the structure of the one with these lines?"""
-    end = _END.search(other)
-    if end is None or end.end() != len(other):
-        return False
-    others = other.split(b";")
-    if len(others) != len(lines):
-        return False
-    for (text, start), their in zip(lines, others, strict=True):
-        if their != text and not (their.startswith(start) if start else b"=" not in their):
-            return False
-    return True
+def _alike(line: bytes) -> bytes:
+    """The regular expression of lines that mean the same for the data as this one."""
+    key, equals, _ = line.partition(b"=")
+    name = key.strip(_BLANK).upper()
+    if not equals:
+        return b"[^;=]*"  # padding, or a remark
+    if name.startswith(_STRUCTURE) and name != _NUMBER:
+        return re.escape(line)
+    return re.escape(key + equals) + b"[^;]*"
