@@ -109,7 +109,7 @@ def test_what_is_at_hand_comes_with_the_root(tmp_path: Path) -> None:
         assert not plans.is_known(shared, source, detector + "/others")  # needs all headers
         known = await plans.plan(shared, source, detector)
         shared.cache.forget((source.digest, detector, "plan"))
-        assert known == await plans.plan(shared, source, detector)
+        assert list(known.entries) == list((await plans.plan(shared, source, detector)).entries)
         assert list(known.entries) == [b"others", b"data.npy", b"data.attrs.json", b"attrs.json"]
 
     in_workers(tmp_path, work, "some.edf", "raster")
