@@ -1,8 +1,9 @@
 """Opening what lies below a folder, whatever links on the way say.
 
 Decided here: how a path is resolved that may not lead out, without a race.  By openat2(2); where
-that is forbidden (systemd's RestrictSUIDSGID= and some containers do, as its flags lie where a
-filter cannot see them) or missing (before Linux 5.6), step by step with the same answers.
+that is missing (before Linux 5.6) or forbidden (by systemd's RestrictSUIDSGID= and by some
+containers, with ENOSYS or EPERM, as its flags lie where a filter cannot see them), step by step
+with the same answers.
 """
 
 import ctypes
@@ -39,7 +40,7 @@ def open_beneath(root: int, path: str, flags: int) -> int:
         if descriptor >= 0:
             return descriptor
         number = ctypes.get_errno()
-        if number == errno.ENOSYS:
+        if number in {errno.ENOSYS, errno.EPERM}:
             return walk_beneath(root, path, flags)
         if number != errno.EAGAIN:  # a folder on the way was moved just then
             break

@@ -65,6 +65,7 @@ class Plan:
     entries: Mapping[bytes, Member | Attributes]
     file_names: Mapping[str, bytes]  # by the member's own name
     identity: int | None
+    groups: tuple[str, ...] = ()  # their addresses, in the order of the entries
 
     def size(self) -> int:
         return _ENTRY_SIZE * len(self.entries)
@@ -87,7 +88,8 @@ def planned(listing: Listing, address: str) -> Plan:
     file_names: dict[str, bytes] = {}
     for name, member in zip(chosen, order, strict=True):
         file_names.setdefault(member.name, name)
-    return Plan(entries, file_names, listing.identity)
+    groups = tuple(member.address for member in order if isinstance(member, GroupInfo))
+    return Plan(entries, file_names, listing.identity, groups)
 
 
 def _kind(member: Member) -> Kind | None:
@@ -140,8 +142,10 @@ def _following(shared: Shared, source: Source, address: str) -> Sequence[str]:
     above: Plan | None = shared.cache.peek(_key(source, address.rpartition("/")[0]))
     if above is None or not address:
         return ()
-    groups = [entry.address for entry in above.entries.values() if isinstance(entry, GroupInfo)]
-    at = groups.index(address) if address in groups else 0
-    if not at or not shared.cache.holds(_key(source, groups[at - 1])):
+    try:
+        at = above.groups.index(address)
+    except ValueError:
         return ()
-    return groups[at + 1 : at + 1 + _AHEAD]
+    if not at or not shared.cache.holds(_key(source, above.groups[at - 1])):
+        return ()
+    return above.groups[at + 1 : at + 1 + _AHEAD]

@@ -123,17 +123,17 @@ def _dataset(hdf5: _Hdf5, opened: int) -> PlainDataset | None:
     if offset == _NOWHERE:
         return None
     stored = hdf5.d_type(opened)
-    kind = _kind(hdf5, stored)
-    hdf5.t_close(stored)
+    try:
+        kind = _kind(hdf5, stored)
+    finally:
+        hdf5.t_close(stored)
     if kind is None:
         return None
     space = hdf5.d_space(opened)
     shape = _shape(hdf5, space)
     hdf5.s_close(space)
-    if shape is None:
-        return None
-    attributes = _attributes(hdf5, opened)
-    if attributes is None:
+    attributes = _attributes(hdf5, opened) if shape is not None else None
+    if shape is None or attributes is None:
         return None
     return PlainDataset(shape, kind.element, offset, hdf5.d_stored(opened), attributes)
 
@@ -230,8 +230,12 @@ def _value(hdf5: _Hdf5, attribute: int) -> object:
         if hdf5.a_read(attribute, stored if kind.text else kind.element.memory.id, _at) < 0:
             return UNUSUAL
         if kind.text:
-            values = [string_at(at) if at else b"" for at in _room[:count]]
-            hdf5.reclaim(stored, space, 0, _at)
+            try:
+                values = [string_at(at) if at else b"" for at in _room[:count]]
+            except MemoryError:  # h5py says so, of this attribute alone
+                return UNUSUAL
+            finally:
+                hdf5.reclaim(stored, space, 0, _at)
         else:
             values = np.frombuffer(_bytes, kind.element.held, count).tolist()
         return values if shape else values[0]

@@ -151,6 +151,32 @@ def test_no_memory_is_lost(tmp_path: Path) -> None:
     assert resident() - before < 10 << 20
 
 
+def test_a_text_without_room_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What libhdf5 could read and we cannot hold is h5py's affair, and is given back."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", locking=False) as file:
+        for holder in (file, file.create_dataset("d", data=1)):
+            holder.attrs.update(text="long", number=3)
+    reader = Hdf5Reader(str(path), None)
+    whole = [reader.listing(""), reader.attributes("")]
+    told: list[str] = []
+
+    def refused(at: int) -> bytes:
+        told.append("refused")
+        raise MemoryError
+
+    def reclaimed(*arguments: int) -> int:
+        told.append("given back")
+        return reclaim(*arguments)
+
+    reclaim = hdf5_direct._hdf5.reclaim
+    monkeypatch.setattr(hdf5_direct, "string_at", refused)
+    monkeypatch.setattr(hdf5_direct._hdf5, "reclaim", reclaimed)
+    assert [reader.listing(""), reader.attributes("")] == whole
+    reader.close()
+    assert told == ["refused", "given back"] * 4
+
+
 def test_records_cross_to_the_daemon_whole(paths: list[Path]) -> None:
     for path in paths:
         reader = Hdf5Reader(str(path), None)
