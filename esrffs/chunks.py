@@ -5,7 +5,7 @@ instead.  The index of chunks is asked for once, and remembered as long as there
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from math import prod
@@ -127,7 +127,7 @@ class Chunks:
             block = await self._patience.in_thread(decode, turn=self._threads())
         else:
             array: npt.NDArray[Any] = np.empty(box.shape, self._info.dtype)
-            await self._filled(view, index, array, places)
+            await self._filled(partial(self._fill, view, index, array), places)
             block = array.reshape(-1).view(np.uint8).data
         if (
             await view.verified() != self._generation
@@ -137,25 +137,20 @@ class Chunks:
         return block
 
     async def _filled(
-        self,
-        view: FileView,
-        index: ChunkIndex,
-        array: npt.NDArray[Any],
-        places: Sequence[_Place],
+        self, fill: Callable[[Sequence[_Place]], None], places: Sequence[_Place]
     ) -> None:
         """These chunks into their places, on all threads."""
         failures: list[EsrffsError] = []
 
-        async def fill(part: int) -> None:
-            work = partial(self._fill, view, index, array, places[part::_THREADS])
+        async def some(part: Sequence[_Place]) -> None:
             try:
-                await self._patience.in_thread(work, turn=self._threads())
+                await self._patience.in_thread(partial(fill, part), turn=self._threads())
             except EsrffsError as error:
                 failures.append(error)
 
         async with trio.open_nursery() as nursery:
-            for part in range(min(_THREADS, len(places))):
-                nursery.start_soon(fill, part)
+            for first in range(min(_THREADS, len(places))):
+                nursery.start_soon(some, places[first::_THREADS])
         if failures:
             raise failures[0]
 

@@ -94,10 +94,7 @@ class PlainDataset:
 
 def plain_dataset(group: int, name: bytes) -> PlainDataset | None:
     """The member `name` of this group (its HDF5 id), if it is one and its attributes are plain."""
-    if _hdf5 is None:
-        return None
-    opened = _hdf5.o_open(group, name, 0)
-    if opened < 0:
+    if _hdf5 is None or (opened := _hdf5.o_open(group, name, 0)) < 0:
         return None
     try:
         return _dataset(_hdf5, opened) if _hdf5.i_type(opened) == _DATASET else None
@@ -107,10 +104,7 @@ def plain_dataset(group: int, name: bytes) -> PlainDataset | None:
 
 def plain_attribute(holder: int, name: bytes) -> object:
     """The value of an attribute of this object (its HDF5 id), or `UNUSUAL`."""
-    if _hdf5 is None:
-        return UNUSUAL
-    opened = _hdf5.a_open(holder, name, 0)
-    if opened < 0:
+    if _hdf5 is None or (opened := _hdf5.a_open(holder, name, 0)) < 0:
         return UNUSUAL
     try:
         return _value(_hdf5, opened)
