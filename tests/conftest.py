@@ -33,6 +33,22 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """A program that ends by itself; the timeout is for one that does not, not for a slow one."""
+    return subprocess.run(
+        [str(word) for word in words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+def esrffs(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return run(ESRFFS, *words, **options)
+
+
 def is_mounted(path: Path) -> bool:
     with open("/proc/self/mountinfo", "rb") as lines:
         return any(os.fsencode(path) == line.split()[4] for line in lines)

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ESRFFS, FUSE, MountFactory, is_mounted, wait_for
+from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, wait_for
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -37,17 +37,6 @@ def mountpoint(tmp_path: Path) -> Iterator[Path]:
     path.mkdir()
     yield path
     subprocess.run(["umount", "-l", path], check=False, stderr=subprocess.DEVNULL)
-
-
-def esrffs(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in (ESRFFS, *arguments)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        **options,
-    )
 
 
 def parents() -> dict[int, int]:

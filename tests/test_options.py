@@ -23,27 +23,12 @@ from esrffs.errors import UsageError
 from esrffs.nodes import Stat
 from esrffs.options import Options, split, with_options
 from esrffs.shown import Shown
-from tests.conftest import ESRFFS, FUSE, MountFactory, is_mounted, wait_for
+from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, run, wait_for
 from tests.stopwatch import Stopwatch
 
 needs_fuse = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can use mount(8) freely")
 HELPER = ESRFFS.with_name("mount.esrffs")
-
-
-def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **options,
-    )
-
-
-def esrffs(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return run(ESRFFS, *words, **options)
 
 
 @pytest.fixture

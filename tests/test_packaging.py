@@ -18,7 +18,7 @@ import pytest
 
 from esrffs import manual, notify
 from esrffs.options import SWITCHES, Options
-from tests.conftest import ESRFFS, FUSE, is_mounted
+from tests.conftest import ESRFFS, FUSE, is_mounted, run
 from tests.stopwatch import Stopwatch
 
 ROOT = Path(__file__).parent.parent
@@ -32,17 +32,6 @@ needs_fuse = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="there is no systemd-analyze"
 )
-
-
-def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )
 
 
 # systemd

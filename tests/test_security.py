@@ -27,8 +27,8 @@ import pytest
 from esrffs import rights, sandbox
 from esrffs.errors import EsrffsError, ForbiddenError
 from esrffs.folders import Folders
-from tests.conftest import Mounted, MountFactory
-from tests.test_daemon import as_nobody, esrffs
+from tests.conftest import Mounted, MountFactory, esrffs
+from tests.test_daemon import as_nobody
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 landlock = pytest.mark.skipif(sandbox.landlock_version() < 3, reason="no Landlock in this kernel")
