@@ -1,9 +1,12 @@
-"""Roles named by the user, in the `.esrffs.toml` of a folder (docs/corrected.md has examples)."""
+"""Roles named by the user, in the `.esrffs.toml` of a folder (docs/corrected.md has examples).
+
+It may be a stranger's, and the mount waits while it is looked at: so it is bounded what it may ask.
+"""
 
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -39,6 +42,9 @@ KEYS = (
     "interpolation",
     "nan",
 )
+_BYTES = 1 << 16
+_DOTS = 100  # in one line
+_PATTERN = 255  # bytes: as long as a name may be
 LARGEST = 1e15  # of an abscissa: whole numbers below it are exact
 FRAMES = re.compile(r"(.*)\[(\d{0,15}):(\d{0,15})\]", re.ASCII | re.DOTALL)
 
@@ -52,10 +58,7 @@ def configured(members: Members, options: Options) -> Steps[Recipe | None]:
     answer: bytes | None = yield ReadFile(FILE)
     if answer is None:
         raise RefusalError(f"{FILE}: cannot be read, or is not a small file")
-    try:
-        document = tomllib.loads(answer.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RefusalError(f"{FILE}: not TOML: {error}") from None
+    document = _document(answer)
     tables = document.pop("corrected", None)
     if document:
         raise RefusalError(f"{FILE}: unknown key `{next(iter(document))}`; expected [[corrected]]")
@@ -64,20 +67,45 @@ def configured(members: Members, options: Options) -> Steps[Recipe | None]:
     if options.norm_current:
         raise RefusalError(f"norm=current: no machine current is known ({FILE})")
     outputs: dict[str, Output] = {}
+    work = _Work()
     for count, table in enumerate(tables, 1):
         where = f"{FILE}: [[corrected]] number {count}"
-        for output in (yield from _Table(where, table, members).outputs(options)):
+        for output in (yield from _Table(where, table, members, work).outputs(options)):
             if output.name in outputs:
                 raise RefusalError(f"{where}: `name`: there are two results {output.name!r}")
             outputs[output.name] = output
     return Recipe(FILE, tuple(outputs.values()))
 
 
+def _document(answer: bytes) -> Table:
+    if len(answer) > _BYTES:
+        raise RefusalError(f"{FILE}: longer than {_BYTES} bytes")
+    if any(line.count(b".") > _DOTS for line in answer.split(b"\n")):  # tomllib takes their square
+        raise RefusalError(f"{FILE}: a line with more than {_DOTS} dots")
+    try:
+        return tomllib.loads(answer.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # of which TOMLDecodeError is one
+        raise RefusalError(f"{FILE}: not TOML: {error}") from None
+
+
+@dataclass(slots=True)
+class _Work:
+    """What all tables of one file may still ask for."""
+
+    comparisons: int = 1_000_000  # of a name with a pattern: a second
+    files: int = 200_000  # that are named, again and again perhaps
+
+    def spend(self, comparisons: int, files: int) -> bool:
+        self.comparisons -= comparisons
+        self.files -= files
+        return self.comparisons >= 0 and self.files >= 0
+
+
 class _Table:
     """One [[corrected]]; every mistake names the file, the table, the key and what is expected."""
 
-    def __init__(self, where: str, table: Table, members: Members) -> None:
-        self.where, self.table, self.members = where, table, members
+    def __init__(self, where: str, table: Table, members: Members, work: _Work) -> None:
+        self.where, self.table, self.members, self.work = where, table, members, work
         for key in table:
             if key not in KEYS:
                 near = get_close_matches(key, KEYS, 1)
@@ -164,7 +192,11 @@ class _Table:
     def _expanded(self, key: str, text: str) -> list[str]:
         file, colons, inner = text.partition("::")
         if not re.search(r"[*?]", file):
+            self._spend(key, 0, 1)
             return [text]
+        if len(file) > _PATTERN:
+            raise self._wrong(key, f"no file is called {file[:_PATTERN]!r}…")
+        self._spend(key, len(self.members), 0)
         pattern = re.sub(r"\[", "[[]", file)
         names = [
             name
@@ -173,7 +205,12 @@ class _Table:
         ]
         if not names:
             raise self._wrong(key, f"no file is called {file!r}")
+        self._spend(key, 0, len(names))
         return [name + colons + inner for name in sorted(names)]
+
+    def _spend(self, key: str, comparisons: int, files: int) -> None:
+        if not self.work.spend(comparisons, files):
+            raise self._wrong(key, "too many files, or patterns for too many files")
 
     def _one(self, key: str, text: str) -> Steps[tuple[Part, Source]]:
         """`file`, `file::path`, with `[first:last]` for some frames of a stack."""

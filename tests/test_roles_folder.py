@@ -1,6 +1,7 @@
 """roles in folders: images by name, ID19's folders of old, `.esrffs.toml`."""
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -310,6 +311,9 @@ def test_toml_mistakes(change, told):
         ("[[corrected]", "not TOML"),
         ("[corrected]\nraw=3", "expected one or more tables [[corrected]]"),
         (f"x = {'[' * 5000}", "not TOML"),
+        (f"x = {'9' * 5000}", "not TOML"),
+        ("x" + ".x" * 30_000 + " = 1", "a line with more than 100 dots"),
+        ("#" * 70_000, "longer than 65536 bytes"),
         ("", "expected one or more tables [[corrected]]"),
         ("[[correct]]", "unknown key `correct`"),
         ("corrected = [1]", "expected one or more tables [[corrected]]"),
@@ -317,6 +321,23 @@ def test_toml_mistakes(change, told):
 )
 def test_toml_that_is_not_the_schema(text, told):
     assert told in toml(text, {}).reason
+
+
+@pytest.mark.parametrize(
+    "flat",
+    [
+        str(["*"] * 12_000),  # each of 500 names would be looked at so often, and taken
+        str(["*?" * 20_000]),
+        str([f"{'*a' * 100}{number}" for number in range(200)]),
+    ],
+)
+def test_toml_that_asks_too_much(flat):
+    """The mount stands still meanwhile."""
+    images = dict.fromkeys((f"{'a' * 200}{number:03}.edf" for number in range(500)), np.ones(SHAPE))
+    started = time.process_time()
+    refusal = toml(f"[[corrected]]\nraw='*'\ndark='*0.edf'\nflat={flat}", images)
+    assert time.process_time() - started < 15
+    assert re.search("too many files|no file is called", refusal.reason)
 
 
 def test_toml_twice_the_same_name():
