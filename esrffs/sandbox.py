@@ -16,6 +16,7 @@ import os
 import resource
 import signal
 import site
+import sys
 import sysconfig
 from collections.abc import Iterator
 
@@ -171,6 +172,9 @@ def _readable(folder: str) -> Iterator[str]:
     paths = sysconfig.get_paths()
     yield from (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     yield from (os.path.join(paths["platstdlib"], "lib-dynload"), site.getusersitepackages())
+    # By PYTHONPATH, or by a .pth file, libraries of other environments are used as well.
+    packages = {"site-packages", "dist-packages"}
+    yield from (path for path in sys.path if os.path.basename(path.rstrip("/")) in packages)
     yield os.path.dirname(__file__)
 
 

@@ -516,7 +516,7 @@ def confined(body: str, folder: Path | None) -> str:
         """
     ) + textwrap.dedent(body)
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -537,6 +537,21 @@ def test_a_confined_reader_reads_beneath_the_source_only(source: Path, place: Pa
         source,
     )
     assert told.split() == [str(errno.EACCES)] * 6 + ["0", "0"]
+
+
+@landlock
+def test_libraries_of_other_environments_are_found(
+    source: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing else of what is on Python's way."""
+    folders = [place / "other/site-packages", place / "elsewhere"]
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        (folder / f"late{number}.py").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([f"{folders[0]}/", str(folders[1])]))
+    told = confined("for number in (0, 1): tried(__import__, f'late{number}')", source)
+    assert told.split()[0] == "0"
+    assert told.split()[1] == str(errno.EACCES)
 
 
 @landlock
