@@ -18,6 +18,7 @@ from tests.stopwatch import Stopwatch
 from tests.test_daemon import family, parents
 
 Factory = Callable[..., Mounted]
+LIMIT = 5.0  # seconds: a busy machine must have made the mount and read a sound file in them
 
 
 def workers(mounted: Mounted) -> set[int]:
@@ -113,7 +114,7 @@ def test_a_hanging_reader_ends_at_the_deadline(faulty: Factory, source: Path) ->
     names = [f"{method}-hang-{i}.h5" for i in range(2) for method in ("listing", "read")]
     for name in names:
         sound(source / name)
-    mounted = faulty(source, "-o", "time_limit=2.5")
+    mounted = faulty(source, "-o", f"time_limit={LIMIT}")
     mounted.expect("-hang-")
     results: dict[int, tuple[int, float]] = {}
 
@@ -130,7 +131,7 @@ def test_a_hanging_reader_ends_at_the_deadline(faulty: Factory, source: Path) ->
         for thread in threads:
             thread.join()
     assert {code for code, _ in results.values()} == {errno.ETIMEDOUT}
-    assert max(seconds for _, seconds in results.values()) < 3.5
+    assert max(seconds for _, seconds in results.values()) < LIMIT + 1
     for name in names:
         watch = Stopwatch()
         assert code_of(objects(mounted, name)[name.partition("-")[0]]) == errno.ETIMEDOUT
