@@ -12,7 +12,7 @@ from esrffs.cache import Cache
 from esrffs.errors import EsrffsError
 
 Buffer = bytes | bytearray | memoryview
-Ahead = Callable[[Callable[[int], Awaitable[None]], int], None]  # starts a task
+Ahead = Callable[..., None]  # starts a task: an async function and its arguments
 
 AHEAD = 4  # blocks, and …
 AHEAD_BYTES = 32 << 20  # … bytes that are made before they are asked for, at the most

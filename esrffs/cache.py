@@ -76,6 +76,12 @@ class Cache:
         if entry is not None:
             self.size -= entry[1]
 
+    def take(self, key: Hashable) -> Any:
+        """The value, which then is not there any more, or None."""
+        entry = self._entries.get(key)
+        self.forget(key)
+        return None if entry is None else entry[0]
+
     def put(self, key: Hashable, value: object, size: int) -> None:
         """Keep a value that nobody asked for yet."""
         if key not in self._entries and key not in self._making:

@@ -4,10 +4,12 @@ Decided here: which members and which JSON files a group shows, and in which ord
 names.  How a name is spelled is decided in `esrffs.names`.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from esrffs import names
+from esrffs.errors import EsrffsError
 from esrffs.files import Shared
 from esrffs.formats import Format
 from esrffs.model import (
@@ -110,9 +112,22 @@ async def plan(shared: Shared, source: Source, address: str) -> Plan:
     """The plan of the group at this address.
 
     For whoever walks through a file, those of the next groups are made with it: most groups are
-    small, and the way to a reader costs more than what it does there.
+    small, and the way to a reader costs more than what it does there.  While they are looked at,
+    a reader lists the ones after them.
     """
+    found = await _plan(shared, source, address)
+    then: str | None = shared.cache.take((source.digest, address, "then"))
+    if then is not None:
+        shared.ahead(_plan_ahead, shared, source, then)
+    return found
 
+
+async def _plan_ahead(shared: Shared, source: Source, address: str) -> None:
+    with contextlib.suppress(EsrffsError):  # whoever asks for it will hear
+        await _plan(shared, source, address)
+
+
+async def _plan(shared: Shared, source: Source, address: str) -> Plan:
     async def make() -> Plan:
         following = _following(shared, source, address)
         if following:
@@ -123,6 +138,9 @@ async def plan(shared: Shared, source: Source, address: str) -> Plan:
         plans = {other: planned(listing, other) for other, listing in found.items()}
         for other, plan_ in plans.items():
             shared.cache.put(_key(source, other), plan_, plan_.size())
+        then = next((other for other in following if other not in plans), None)
+        if then is not None:
+            shared.cache.put((source.digest, address, "then"), then, _ENTRY_SIZE)
         return plans[address]
 
     return await shared.cache.get(_key(source, address), make, Plan.size)
