@@ -238,6 +238,7 @@ class BrokenInfo:
 Member = GroupInfo | DatasetInfo | TextInfo | LinkInfo | BrokenInfo
 
 
+@_sent_by_thousands
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What is in one group: its own attributes, and its members in file order.

@@ -39,12 +39,12 @@ def distinct(wanted: Iterable[tuple[bytes, bytes]], taken: Iterable[bytes] = ())
     names = []
     tried: dict[tuple[bytes, bytes], int] = {}
     for stem, suffix in wanted:
-        number = tried.get((stem, suffix), 0)
-        name = fit(stem, b"~%d" % number + suffix if number else suffix)
-        while name in used:
-            number += 1
-            name = fit(stem, b"~%d" % number + suffix)
-        tried[stem, suffix] = number + 1
+        name = fit(stem, suffix)
+        if name in used:
+            number = tried.get((stem, suffix), 1)
+            while (name := fit(stem, b"~%d" % number + suffix)) in used:
+                number += 1
+            tried[stem, suffix] = number + 1
         used.add(name)
         names.append(name)
     return names

@@ -6,8 +6,6 @@ The other `hdf5*` modules take h5py from here, because the environment is read w
 
 import ctypes
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 # An acquisition that opens the file for writing must not fail because it is mounted here.
 os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
@@ -28,7 +26,6 @@ from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t, h5z
 
 from esrffs.errors import (
     DamagedError,
-    EsrffsError,
     ForbiddenError,
     MissingError,
     TooLargeError,
@@ -41,22 +38,35 @@ __all__ += ["FOREIGN", "close_file", "h5z", "open_file", "ours", "partial_chunks
 FOREIGN = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
-@contextmanager
-def ours(what: str) -> Iterator[None]:
-    """Turn every failure of h5py into one of ours that names `what` failed."""
-    try:
-        yield
-    except EsrffsError:
-        raise
-    except PermissionError as error:
-        raise ForbiddenError(f"{what}: {error}") from error
-    except FileNotFoundError as error:
-        raise MissingError(f"{what}: {error}") from error
-    except MemoryError as error:
-        raise TooLargeError(f"{what}: not enough memory (memory_limit)") from error
-    except FOREIGN as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise DamagedError(f"{what}: {text}") from error
+class ours:  # noqa: N801  # named as what it is used like: contextlib.suppress
+    """`with ours(what)` turns every failure of h5py into one of ours that names `what` failed.
+
+    A class and no generator, because a listing enters it for every object.
+    """
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            return
+        what = self._what
+        match error:
+            case PermissionError():
+                raise ForbiddenError(f"{what}: {error}") from error
+            case FileNotFoundError():
+                raise MissingError(f"{what}: {error}") from error
+            case MemoryError():
+                raise TooLargeError(f"{what}: not enough memory (memory_limit)") from error
+            case KeyError(args=[text, *_]):
+                raise DamagedError(f"{what}: {text}") from error
+        if isinstance(error, FOREIGN):
+            raise DamagedError(f"{what}: {error}") from error
 
 
 def open_file(path: str) -> h5f.FileID:
