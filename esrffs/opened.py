@@ -106,7 +106,7 @@ class FileView:
         self._readers += 1
         try:
             have = self._read_cached(buffer, offset)
-            if have < count:
+            if have < count and not await self._patience.call(partial(self._ends, offset + have)):
                 read_on = partial(self._read_on, buffer[have:], offset + have)
                 have += await self._patience.in_thread(read_on)
             await self.verified()
@@ -128,6 +128,9 @@ class FileView:
         return DamagedError(
             f"{self._name}: ends at byte {offset + have}, {count - have} bytes too early"
         )
+
+    def _ends(self, offset: int) -> bool:
+        return os.fstat(self._descriptor).st_size <= offset
 
     def _read_cached(self, buffer: memoryview, offset: int) -> int:
         try:

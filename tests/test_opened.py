@@ -10,6 +10,7 @@ import trio
 from esrffs.errors import DamagedError, StaleError
 from esrffs.model import Generation
 from esrffs.opened import FileView
+from esrffs.patience import Patience
 
 
 @pytest.fixture
@@ -42,6 +43,32 @@ def test_past_the_end_is_an_error_that_says_where(file: Path) -> None:
     with pytest.raises(DamagedError, match=r"file: ends at byte 100000, 1 bytes too early"):
         read(opened, 99_990, 11)
     assert len(trio.run(opened.read_upto, 99_990, 50)) == 10
+    opened.close()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_thread_is_needed_for_what_is_not_cached_alone(
+    file: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    """The end of a file is none: each small file that is passed through would take one."""
+    threads: list[object] = []
+    in_thread = Patience.in_thread
+
+    async def counted(self: Patience, work: Callable[[], int]) -> int:
+        threads.append(work)
+        return await in_thread(self, work)
+
+    def of_the_cache(self: FileView, buffer: memoryview, offset: int) -> int:
+        return os.preadv(opened._descriptor, [buffer], offset) if cached else 0
+
+    monkeypatch.setattr(Patience, "in_thread", counted)
+    monkeypatch.setattr(FileView, "_read_cached", of_the_cache)
+    opened = view(file)
+    content = file.read_bytes()
+    assert bytes(trio.run(opened.read_upto, 90_000, 20_000)) == content[90_000:]
+    assert len(threads) == (not cached)
+    assert bytes(trio.run(opened.read_upto, 100_000, 20_000)) == b""
+    assert len(threads) == (not cached)
     opened.close()
 
 
