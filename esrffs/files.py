@@ -22,6 +22,7 @@ from esrffs.roles import Options
 from esrffs.sources import Source, Sources
 
 _OFF_T_MAX = (1 << 63) - 1
+_HELD = 1 << 18  # bytes of a text that an open file may hold on to
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,8 @@ async def attribute_values(
 
     async def make() -> xattrs.Xattrs:
         content = None if text is None else text.content
-        if content is None:
-            content = await source.attributes(address)
+        if content is None:  # large, perhaps: nothing to be parsed here
+            return await source.xattrs(address)
         return xattrs.values(content)
 
     try:
@@ -195,9 +196,14 @@ class JsonFile:
     async def open(self) -> Handle:
         content = self.text.content
         if content is None:
-            key = self.source.digest, self.address, self.ask.__name__
-            content = await self.cache.get(key, lambda: self.ask(self.address), len)
+            content = await self._made()
+        if _HELD < len(content) <= self.cache.limit:
+            return LongTextHandle(self._made)
         return TextHandle(content)
+
+    async def _made(self) -> bytes:
+        key = self.source.digest, self.address, self.ask.__name__
+        return await self.cache.get(key, lambda: self.ask(self.address), len)
 
     def trouble(self) -> str | None:
         return self.source.errors.get(self.address)
@@ -211,6 +217,19 @@ class TextHandle:
 
     async def read(self, offset: int, count: int) -> Buffer:
         return self._content[offset : offset + count]
+
+    def close(self) -> None:
+        pass
+
+
+class LongTextHandle:
+    """The same of so many bytes that the cache has them, not whoever leaves files open."""
+
+    def __init__(self, made: Callable[[], Awaitable[bytes]]) -> None:
+        self._made = made
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return (await self._made())[offset : offset + count]
 
     def close(self) -> None:
         pass

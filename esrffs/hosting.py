@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from esrffs import formats, limits, sandbox
+from esrffs import formats, limits, sandbox, xattrs
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError, TooLargeError
 from esrffs.model import Box, Generation, GroupInfo, Listing, Reader
 
@@ -153,6 +153,14 @@ def listings(subject: Subject, address: str, following: Sequence[str]) -> dict[s
             waiting += _groups(listing)
         room -= len(listing.members)
     return found
+
+
+def extended(subject: Subject, address: str) -> xattrs.Xattrs:
+    """The attributes of an object as extended ones; as JSON they may be large, these are not."""
+    try:
+        return xattrs.values(call(subject, "attributes", address))
+    except MemoryError as error:
+        raise TooLargeError("needs more memory than a reader may use (memory_limit)") from error
 
 
 def _groups(listing: Listing) -> list[str]:

@@ -20,7 +20,7 @@ import trio
 from esrffs import formats
 from esrffs.errors import BusyError, DeadlineError, EsrffsError, StaleError, WorkerError
 from esrffs.folders import Folders
-from esrffs.hosting import Subject, call, listings
+from esrffs.hosting import Subject, call, extended, listings
 from esrffs.model import (
     Box,
     ChunkIndex,
@@ -32,6 +32,7 @@ from esrffs.model import (
 )
 from esrffs.rights import narrowest
 from esrffs.workers import Workers
+from esrffs.xattrs import Xattrs
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -82,6 +83,10 @@ class Source:
 
     async def attributes(self, address: str) -> bytes:
         return cast(bytes, await self._ask("attributes", address))
+
+    async def xattrs(self, address: str) -> Xattrs:
+        run = partial(self._workers.run, extended, self.subject, address)
+        return await self._blaming(address, run)
 
     async def text(self, address: str) -> bytes:
         return cast(bytes, await self._ask("text", address))

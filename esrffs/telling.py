@@ -6,7 +6,7 @@ Decided here: what is worth a line, that each is written once, and what the stat
 import errno
 import json
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Telling:
 
     def __init__(self, status: Callable[[], dict[str, object]]) -> None:
         self._status = status
-        self._told: OrderedDict[int, None] = OrderedDict()  # by hash: texts may be long
+        self._told: dict[int, None] = {}  # by hash, as texts may be long; the oldest first
         self._last: deque[str] = deque(maxlen=_LAST)
 
     def tell(self, code: int, text: str) -> None:
@@ -35,7 +35,7 @@ class Telling:
             self._last.append(text[:_TOLD_OF_ONE])
             log.warning("%s (%s)", text, errno.errorcode.get(code, code))
             while len(self._told) > _TOLD:
-                self._told.popitem(last=False)
+                del self._told[next(iter(self._told))]
 
     def status(self, *, errors: bool, **further: int) -> bytes:
         """As JSON; `errors`: with the last ones, which name files."""

@@ -1,5 +1,6 @@
 """Each limit: below it all is as ever; above it EFBIG, in words that name file and option."""
 
+import contextlib
 import errno
 import json
 import os
@@ -90,6 +91,44 @@ def test_json_of_a_hundred_megabytes(mount: MountFactory, source: Path) -> None:
     assert told(mounted, r"a\.h5: .*(json|memory)_limit") == 1
     assert np.load(mounted / "a.h5/y.npy").tolist() == [1, 2]
     assert mounted.status["workers"]["lost"] == 0
+
+
+def resident(mounted: Mounted) -> int:
+    """The most that the daemon ever had, in MiB."""
+    status = Path(f"/proc/{mounted.process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) >> 10
+
+
+def test_names_of_large_attributes(mount: MountFactory, source: Path) -> None:
+    """The daemon parses no JSON of 20 MB, which would be 400 MB of objects, and stand still."""
+    with h5py.File(source / "a.h5", "w", libver="latest") as file:
+        data = file.create_dataset("x", data=1)
+        data.attrs["large"] = np.full((1_000_000, 1), 10, "i1")
+        data.attrs["units"] = "mm"
+    mounted = mount(source)
+    path = mounted / "a.h5/x.npy"
+    assert "user.units" in os.listxattr(path)
+    assert os.getxattr(path, "user.units") == b"mm"
+    assert "user.large" not in os.listxattr(path)
+    assert resident(mounted) < 100
+
+
+def test_texts_that_stay_open(mount: MountFactory, source: Path) -> None:
+    """The cache bounds what they take, also where nobody closes them."""
+    for number in range(30):
+        with h5py.File(source / f"a{number}.h5", "w", libver="latest") as file:
+            data = file.create_dataset("x", data=number)
+            data.attrs["large"] = np.full(1_500_000, 10 + number, "i1")
+    mounted = mount(source, "-o", "cache_size=16")
+    shown = [mounted / f"a{number}.h5/x.attrs.json" for number in range(30)]
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open(path, "rb", buffering=0)) for path in shown]
+        assert resident(mounted) < 150
+        for number in (0, 29, 13):
+            os.posix_fadvise(files[number].fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            told = json.loads(b"".join(iter(lambda n=number: files[n].read(1 << 20), b"")))
+            assert told["large"] == [10 + number] * 1_500_000
+        assert resident(mounted) < 150
 
 
 def test_children(mount: MountFactory, source: Path) -> None:
