@@ -34,7 +34,7 @@ from esrffs.options import Options
 from esrffs.patience import Patience, is_remote
 from esrffs.shown import Shown
 from esrffs.sources import Sources
-from esrffs.workers import Limits, open_workers
+from esrffs.workers import Limits, Workers, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-                nursery.start_soon(_main, nursery.cancel_scope)
+                nursery.start_soon(_main, nursery.cancel_scope, workers)
                 nursery.start_soon(_show_life)
                 await operations.started.wait()
                 set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
@@ -101,8 +101,8 @@ def _shown(options: Options) -> Shown:
     )
 
 
-async def _main(scope: trio.CancelScope) -> None:
-    waiting.install(lambda: chunks.threads().borrowed_tokens > 0)
+async def _main(scope: trio.CancelScope, workers: Workers) -> None:
+    waiting.install(lambda: chunks.threads().borrowed_tokens > 0 or workers.busy)
     await pyfuse3.main(min_tasks=4)
     scope.cancel()  # unmounted from outside
 

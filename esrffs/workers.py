@@ -66,8 +66,14 @@ class Workers:
         self.lost = 0
 
     def __repr__(self) -> str:
-        busy = self._all.borrowed_tokens
-        return f"<Workers: {busy} of {self._limits.count} busy, {self.lost} lost>"
+        return (
+            f"<Workers: {self._all.borrowed_tokens} of {self._limits.count} busy, {self.lost} lost>"
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Is any of them at work?"""
+        return self._all.borrowed_tokens > 0
 
     @property
     def count(self) -> int:
