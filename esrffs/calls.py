@@ -53,7 +53,8 @@ class Call:
                 # No `await` here: who runs next might ask the same worker, which drops a parcel.
                 self._answer, self._error = self.take(answer), None
             except Exception as error:  # is raised where the answer was asked for
-                self._error = error
+                # Not with this frame, which would keep both, and the process, for the collector.
+                self._error = error.with_traceback(None)
         self.done.set()
 
     async def give_up(self) -> None:
@@ -76,22 +77,23 @@ class Call:
         """
         if self.stuck:
             raise BusyError(SILENT.format(seconds))
-        match self._error:
+        error, self._error = self._error, None  # for the same reason
+        match error:
             case None:
                 return self._answer
             case DeadlineError():
                 raise DeadlineError(f"no answer within {seconds:g} s (time_limit)")
             case trio_parallel.BrokenWorkerError():
-                raise _death(self._error) from None
+                raise _death(error) from None
             case OSError() | EOFError():  # the fork server was killed, say
-                unborn = _killed(f"the reader process does not start ({self._error})")
+                unborn = _killed(f"the reader process does not start ({error})")
                 unborn.unborn = True
-                raise unborn from self._error
+                raise unborn from error
             case MemoryError() | RecursionError() | pickle.PickleError():
-                kind = type(self._error).__name__
-                text = f"an answer that cannot be sent: {kind}: {self._error}"
-                raise DamagedError(text) from self._error
-        raise self._error
+                kind = type(error).__name__
+                text = f"an answer that cannot be sent: {kind}: {error}"
+                raise DamagedError(text) from error
+        raise error
 
 
 def opened(parcel: hosting.Parcel) -> tuple[int, bool]:

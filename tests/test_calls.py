@@ -1,0 +1,32 @@
+"""Questions to worker processes, and what is left of those that ended badly."""
+
+import contextlib
+import gc
+import os
+
+import trio
+
+from esrffs.errors import WorkerError
+from esrffs.workers import Limits, open_workers
+
+
+def test_a_dead_process_leaves_no_descriptors() -> None:
+    """Without waiting for the garbage collector, which may have nothing to do for minutes."""
+
+    async def die() -> int:
+        async with open_workers(Limits(), None) as workers:
+            await workers.level()
+            gc.collect()
+            before = len(os.listdir("/proc/self/fd"))
+            for _ in range(8):
+                with contextlib.suppress(WorkerError):
+                    await workers.run(os.abort)
+            await trio.sleep(0.2)
+            await workers.level()
+            return len(os.listdir("/proc/self/fd")) - before
+
+    gc.disable()
+    try:
+        assert trio.run(die) <= 4
+    finally:
+        gc.enable()
