@@ -4,12 +4,17 @@ Decided here: what is made before it is asked for, and when a block has done its
 makes a block, and of what, is decided in `esrffs.arrays` and `esrffs.corrections`.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
+
+import trio
 
 from esrffs.blocks import Blocks
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError
+
+log = logging.getLogger(__name__)
 
 Buffer = bytes | bytearray | memoryview
 Ahead = Callable[..., None]  # starts a task: an async function and its arguments
@@ -17,6 +22,21 @@ Ahead = Callable[..., None]  # starts a task: an async function and its argument
 AHEAD = 4  # blocks, and …
 AHEAD_BYTES = 32 << 20  # … bytes that are made before they are asked for, at the most
 COUNTED = 16  # blocks whose bytes are counted for a handle
+
+
+def unasked(nursery: trio.Nursery) -> Ahead:
+    """Starts tasks that nobody waits for: one that fails is logged, and ends nothing else."""
+
+    async def run(task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        try:
+            await task(*arguments)
+        except Exception:
+            log.exception("internal error in %s", task.__qualname__)
+
+    def start(task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        nursery.start_soon(run, task, *arguments)
+
+    return start
 
 
 class Array(Protocol):

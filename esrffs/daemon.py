@@ -21,6 +21,7 @@ import pyfuse3
 import trio
 
 from esrffs import chunks, errors, roles, tree, waiting
+from esrffs.blockwise import unasked
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MountError
 from esrffs.files import Shared
@@ -52,7 +53,8 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
     limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
     async with open_workers(limits, folders.confine) as workers, trio.open_nursery() as background:
         cache = Cache(options.cache_size * _MIB)
-        shared = Shared(Sources(folders, workers), cache, background.start_soon, _roles(options))
+        ahead = unasked(background)
+        shared = Shared(Sources(folders, workers), cache, ahead, _roles(options))
         operations = Operations(
             await tree.root(shared),
             _shown(options),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esrffs.blocks import Blocks, cut
-from esrffs.blockwise import AHEAD, BlockArray
+from esrffs.blockwise import AHEAD, BlockArray, unasked
 from esrffs.cache import Cache
 from esrffs.errors import DamagedError
 
@@ -147,3 +147,23 @@ def test_any_reads_give_the_bytes_whatever_is_made_ahead(
             await trio.testing.wait_all_tasks_blocked()
 
     run(work, count=12, limit=limit)
+
+
+def test_a_task_that_nobody_waits_for_ends_nothing_but_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done: list[int] = []
+
+    async def task(number: int) -> None:
+        done.append(10 // number)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            ahead = unasked(nursery)
+            for number in (2, 0, 5):
+                ahead(task, number)
+
+    trio.run(main)
+    assert sorted(done) == [2, 5]
+    assert "ZeroDivisionError" in caplog.text
+    assert "internal error in" in caplog.text
