@@ -1,7 +1,7 @@
 """Groups of a file one after another, as `ls -R`, `find` and `cp -r` ask for them."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from esrffs import formats, hosting, plans
 from esrffs.cache import Cache
 from esrffs.errors import WorkerError
 from esrffs.folders import Folders
-from esrffs.model import Generation, GroupInfo
+from esrffs.model import Generation, GroupInfo, Listing
 from esrffs.plans import Plan
 from esrffs.sources import Source, Sources
 from esrffs.workers import Limits, Workers, open_workers
@@ -51,10 +51,23 @@ def in_workers(
         folders = Folders(str(folder), confined=False, hidden="/nowhere")
         async with open_workers(Limits(2), folders.confine) as workers:
             sources = Sources(folders, workers)
-            shared = SimpleNamespace(cache=Cache(1 << 24), sources=sources)
+            begun: list[tuple[Callable[..., Awaitable[None]], *tuple[object, ...]]] = []
+            shared = SimpleNamespace(
+                cache=Cache(1 << 24),
+                sources=sources,
+                ahead=lambda *task: begun.append(task),
+                begun=begun,
+            )
             await work(workers, shared, await sources.current(name, format_))
 
     trio.run(run)
+
+
+async def meanwhile(shared: SimpleNamespace) -> None:
+    """What was begun in the background."""
+    while shared.begun:
+        task, *arguments = shared.begun.pop()
+        await task(*arguments)
 
 
 async def walk(shared: SimpleNamespace, source: Source, address: str = "") -> dict[str, Plan]:
@@ -82,6 +95,53 @@ def test_a_walk_asks_once_for_many_groups(source: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(plans, "_following", lambda *_: ())
         shared.cache = Cache(1 << 24)
         assert await walk(shared, source) == together
+
+    in_workers(source, work)
+
+
+def test_the_next_groups_are_listed_while_the_last_ones_are_looked_at(source: Path) -> None:
+    async def work(workers: Workers, shared: SimpleNamespace, source: Source) -> None:
+        asked: list[str] = []
+        listings = source.listings
+
+        async def of_three(address: str, following: Sequence[str]) -> dict[str, Listing]:
+            asked.append(address)
+            return await listings(address, following[:3])
+
+        source.listings = of_three
+
+        def known(*names: str) -> list[bool]:
+            return [plans.is_known(shared, source, f"/{name}") for name in names]
+
+        await plans.plan(shared, source, "")
+        await plans.plan(shared, source, "/00")
+        await plans.plan(shared, source, "/01")  # as in a walk: … /04 come with it, and next …
+        await meanwhile(shared)
+        assert known("04", "05", "08", "09") == [True, True, True, False]
+        for name in ("02", "03", "04"):
+            await plans.plan(shared, source, f"/{name}")
+        assert asked == ["/01", "/05"]  # … nothing more before somebody comes to them
+        await plans.plan(shared, source, "/05")
+        await meanwhile(shared)
+        assert known("09", "12", "13") == [True, True, False]
+        assert asked == ["/01", "/05", "/09"]
+
+    in_workers(source, work)
+
+
+def test_a_failure_ahead_is_told_to_who_comes_there(source: Path) -> None:
+    async def work(workers: Workers, shared: SimpleNamespace, source: Source) -> None:
+        async def dying(address: str, following: Sequence[str]) -> dict[str, Listing]:
+            if address != "/01":
+                raise WorkerError("the reader process died (SIGSEGV)")
+            return {"/01": await source.listing("/01")}
+
+        source.listings = dying
+        for address in ("", "/00", "/01"):
+            await plans.plan(shared, source, address)
+        await meanwhile(shared)
+        with pytest.raises(WorkerError):
+            await plans.plan(shared, source, "/02")
 
     in_workers(source, work)
 
