@@ -268,3 +268,28 @@ def test_more_handles_than_descriptors(mount: MountFactory, source: Path) -> Non
         os.utime(source / f"a{number}.h5")
         assert np.load(mounted / f"a{number}.h5/words.npy").tolist() == [str(number)] * 9
         assert np.load(mounted / f"a{number}.h5/x.npy")[0] == number
+
+
+def test_sigterm_with_all_descriptors_used_up(mount: MountFactory, source: Path) -> None:
+    """To unmount needs none, nor do the readers to end, also those that are just being started."""
+    with h5py.File(source / "a.h5", "w") as file:
+        file["x"] = np.arange(1000)
+        file["words"] = np.array(["a", "b"], dtype=h5py.string_dtype())
+    mounted = mount(source, "-o", "open_files=128")
+    mounted.expect(r"(EMFILE|EIO)")
+    held: list[int] = []
+    with contextlib.suppress(OSError):
+        while len(held) < 200:
+            held.append(os.open(mounted / "a.h5/x.npy", os.O_RDONLY))
+    try:
+        assert len(held) < 128
+        for pid in workers(mounted):
+            os.kill(pid, signal.SIGKILL)
+        error_of((mounted / "a.h5/words.npy").read_bytes)
+        os.kill(mounted.process.pid, signal.SIGTERM)
+        wait_for(lambda: mounted.process.poll() is not None, 5)
+    finally:
+        for descriptor in held:
+            with contextlib.suppress(OSError):  # the mount is not there any more
+                os.close(descriptor)
+    assert not os.path.ismount(mounted.path)
