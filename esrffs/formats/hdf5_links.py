@@ -23,6 +23,7 @@ from esrffs.formats.hdf5_references import References, decoded
 from esrffs.rights import may_follow
 
 _HOPS = 16  # links that lead to links: libhdf5's own limit
+_GROUPS = 256  # that stay open: members of one are asked for one after the other
 HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
 
 
@@ -126,6 +127,7 @@ class Files:
         self.confine = confine
         self.main = _open(path)
         self._others: dict[tuple[int, int], OpenFile] = {_key(path): self.main}
+        self._groups: dict[tuple[bytes, ...], Found] = {}  # by their names from the root
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.main.path!r}, confine={self.confine!r})"
@@ -156,10 +158,25 @@ class Files:
         here = start
         if path.startswith(b"/") and start.address:
             here = Found(start.file.root, start.file, "")
-        for name in path.split(b"/"):
-            if name not in (b"", b"."):
-                here = self._step(here, name, hops)
+        names = tuple(name for name in path.split(b"/") if name not in (b"", b"."))
+        from_root = here.file is self.main and not here.address
+        done = 0
+        if from_root:
+            here, done = self._met(names)
+        for number, name in enumerate(names[done:], done + 1):
+            here = self._step(here, name, hops)
+            if from_root and here.file is self.main and isinstance(here.object, h5g.GroupID):
+                self._groups[names[:number]] = here
+        while len(self._groups) > _GROUPS:
+            del self._groups[next(iter(self._groups))]
         return here
+
+    def _met(self, names: tuple[bytes, ...]) -> tuple[Found, int]:
+        """The last group on this way from the root that is open, and how far it is."""
+        for number in range(len(names), 0, -1):
+            if names[:number] in self._groups:
+                return self._groups[names[:number]], number
+        return Found(self.main.root, self.main, ""), 0
 
     def _step(self, here: Found, name: bytes, hops: int) -> Found:
         address = f"{here.address}/{decoded(name)}"

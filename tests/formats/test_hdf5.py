@@ -25,6 +25,7 @@ from esrffs.errors import (
     UnsupportedError,
 )
 from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.formats.hdf5_links import Files, Found
 from esrffs.model import (
     Asked,
     Box,
@@ -807,3 +808,30 @@ def test_files_are_closed_whoever_holds_their_objects(tmp_path: Path) -> None:
     assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, _OBJECTS) == before
     assert not root.valid
     assert not member.valid
+
+
+def test_the_way_to_a_group_is_walked_once_and_closing_lets_go_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep.h5"
+    with h5py.File(path, "w") as file:
+        for name in "xyz":
+            file[f"a/b/{name}/value"] = 1
+        file["a/link"] = h5py.SoftLink("/a/b/x")
+    steps: list[bytes] = []
+    step = Files._step
+
+    def counted(self: Files, here: Found, name: bytes, hops: int) -> Found:
+        steps.append(name)
+        return step(self, here, name, hops)
+
+    monkeypatch.setattr(Files, "_step", counted)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    reader = Hdf5Reader(str(path), None)
+    for name in "xyz":
+        assert [member.name for member in reader.listing(f"/a/b/{name}").members] == ["value"]
+    assert steps == [b"a", b"b", b"x", b"y", b"z"]
+    assert [member.name for member in reader.listing("/a/link").members] == ["value"]
+    assert steps[5:] == [b"link"]  # and what it leads to is known
+    reader.close()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
