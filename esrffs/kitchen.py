@@ -16,9 +16,9 @@ import trio
 from esrffs.answers import Answers, InFile, InFolder
 from esrffs.errors import StaleError
 from esrffs.files import Shared
-from esrffs.plans import DataFile
+from esrffs.plans import DataFile, plan
 from esrffs.rights import narrowest
-from esrffs.roles import Found, Part, Recipe, Refusal, Steps, in_file, in_folder
+from esrffs.roles import Found, Part, Recipe, Refusal, Steps, in_file, in_folder, may_hold_roles
 from esrffs.roles_config import FILE
 from esrffs.sources import Source
 
@@ -76,6 +76,8 @@ async def of_group(shared: Shared, source: Source, address: str) -> Kitchen | No
         return None
     for attempt in range(1, _PATIENCE + 1):
         try:
+            if not may_hold_roles((await plan(shared, source, address)).file_names):
+                return None
             kitchen = await _of_group(shared, source, address)
         except StaleError:
             if attempt == _PATIENCE:

@@ -18,7 +18,7 @@ from typing import Any
 from esrffs.roles_bliss import bliss
 from esrffs.roles_config import configured
 from esrffs.roles_folder import id19, plain
-from esrffs.roles_group import data_exchange, named, siblings
+from esrffs.roles_group import WANTED, data_exchange, named, siblings
 from esrffs.roles_nexus import nxtomo
 from esrffs.roles_parts import listing
 from esrffs.roles_words import (
@@ -69,15 +69,25 @@ __all__ = [
     "answered",
     "in_file",
     "in_folder",
+    "may_hold_roles",
     "provenance",
 ]
 
+_WANTED = WANTED | {"instrument"}  # that is wanted by NXtomo and BLISS
+
 FORMULA = "(raw - dark) / (flat - dark)"
+
+
+def may_hold_roles(names: Iterable[str]) -> bool:
+    """May a group with members of these names be one that is corrected?  Most are not."""
+    return not _WANTED.isdisjoint(names)
 
 
 def in_file(path: str, options: Options) -> Steps[Found]:
     """What `corrected/` holds in the group at this path of a data file."""
     members = yield from listing(path)
+    if not may_hold_roles(members):
+        return None
     conventions = (nxtomo, bliss, data_exchange, named, siblings)
     found = yield from _first([follow(path, members, options) for follow in conventions])
     return found

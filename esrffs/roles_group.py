@@ -22,6 +22,8 @@ from esrffs.roles_words import Entry, Options, Output, Recipe, RefusalError, Ste
 RAW = ("data", "raw", "projections")
 FLAT = ("flatfield", "flat", "flats")
 DARK = ("dark", "darks", "background")
+WHITE, BLACK = "data_white", "data_dark"  # of Data Exchange
+WANTED = frozenset((*FLAT, *DARK, WHITE, BLACK))  # one of them by each of these conventions
 NUMBERED_FLAT = re.compile(r"(?:flatfield|flats?)_?\d+", re.ASCII | re.IGNORECASE)
 
 Members = Mapping[str, Entry]
@@ -126,16 +128,16 @@ def siblings(path: str, members: Members, options: Options) -> Steps[Recipe | No
 
 def data_exchange(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
     """APS Data Exchange: `data`, `data_white`, `data_dark`."""
-    if "data" not in members or not {"data_white", "data_dark"} & members.keys():
+    if "data" not in members or not {WHITE, BLACK} & members.keys():
         return None
     roles = Roles("APS Data Exchange", options)
     raw = yield from describe(below(path, "data"), members["data"])
     if raw is None:
         return None
-    if "data_dark" in members:
-        dark = yield from describe(below(path, "data_dark"), members["data_dark"])
+    if BLACK in members:
+        dark = yield from describe(below(path, BLACK), members[BLACK])
         roles.dark = [dark] if dark else []
-    if "data_white" in members:
-        white = yield from describe(below(path, "data_white"), members["data_white"])
+    if WHITE in members:
+        white = yield from describe(below(path, WHITE), members[WHITE])
         roles.flats = [(0.0, white)] if white else []
     return Recipe(roles.convention, outputs(["data"], [raw], roles))

@@ -11,7 +11,7 @@ import pytest
 import trio
 from fabio.edfimage import EdfImage
 
-from esrffs import formats, hosting, plans
+from esrffs import formats, hosting, kitchen, plans
 from esrffs.cache import Cache
 from esrffs.errors import WorkerError
 from esrffs.folders import Folders
@@ -173,6 +173,21 @@ def test_what_is_at_hand_comes_with_the_root(tmp_path: Path) -> None:
         assert list(known.entries) == [b"others", b"data.npy", b"data.attrs.json", b"attrs.json"]
 
     in_workers(tmp_path, work, "some.edf", "raster")
+
+
+def test_a_group_without_any_word_for_flat_or_dark_is_not_asked_about(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(kitchen, "_of_group", asked)
+
+    async def work(workers: Workers, shared: SimpleNamespace, source: Source) -> None:
+        assert await kitchen.of_group(shared, source, "/00") is None
+        assert await kitchen.of_group(shared, source, "/00/below") is None
+
+    in_workers(source, work)
 
 
 def test_what_nobody_asked_for_is_no_reason_to_fail(
