@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
 
 import pyfuse3
@@ -21,6 +20,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 from esrffs import xattrs
 from esrffs.errors import EsrffsError
 from esrffs.inodes import Inodes
+from esrffs.listings import Listing, Listings
 from esrffs.names import NAME_MAX
 from esrffs.nodes import Directory, File, Handle, Node, Path, Stat, Symlink, trouble_of, xattrs_of
 from esrffs.shown import Shown
@@ -32,15 +32,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BLOCK_SIZE = 128 << 10  # st_blksize: what cp and Python read at a time
-
-
-@dataclass(slots=True)
-class _Listing:
-    """An open directory: its entries stay in place while it is read."""
-
-    node: Directory
-    entries: Sequence[tuple[bytes, Node]] = ()
-    status: Stat | None = None
 
 
 class _Place(NamedTuple):
@@ -90,7 +81,7 @@ class Operations(pyfuse3.Operations):
         self._statvfs = statvfs
         self._telling = Telling(status)
         self._handles: dict[int, Handle] = {}
-        self._listings: dict[int, _Listing] = {}
+        self._listings = Listings()
         self._numbers = itertools.count(1)
         self.started = trio.Event()
 
@@ -216,20 +207,16 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        number = next(self._numbers)
-        self._listings[number] = _Listing(self._directory(inode))
-        return number
+        return self._listings.open(self._directory(inode))
 
     @_answering
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        listing = self._listings[fh]
-        if start_id == 0:  # from the beginning: as it is now, as POSIX wants of rewinddir
-            listing.entries = tuple((await listing.node.children()).items())
-            listing.status = await listing.node.stat()
+        # From the beginning: as it is now, as POSIX wants of rewinddir.
+        listing, entries = await self._listings.read(fh, anew=start_id == 0)
         if start_id < 2 and not self._dots(listing, start_id, token):
             return
-        for position in range(max(start_id - 2, 0), len(listing.entries)):
-            name, node = listing.entries[position]
+        for position in range(max(start_id - 2, 0), len(entries)):
+            name, node = entries[position]
             try:
                 status = await node.stat()
             except EsrffsError:
@@ -240,7 +227,7 @@ class Operations(pyfuse3.Operations):
                 break
             self.inodes.refer(number, node)
 
-    def _dots(self, listing: _Listing, start_id: int, token: pyfuse3.ReaddirToken) -> bool:
+    def _dots(self, listing: Listing, start_id: int, token: pyfuse3.ReaddirToken) -> bool:
         """The entries "." and "..", for which the kernel takes no reference."""
         if listing.status is None:
             return True
@@ -253,7 +240,7 @@ class Operations(pyfuse3.Operations):
         return True
 
     async def releasedir(self, fh: int) -> None:
-        self._listings.pop(fh, None)
+        self._listings.close(fh)
 
     # Files
 

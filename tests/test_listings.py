@@ -1,0 +1,73 @@
+"""Open directories: entries stay in place, and do not pile up."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import trio
+
+from esrffs.listings import Listings
+from tests.conftest import MountFactory
+
+
+class Folder:
+    def __init__(self, *names: bytes) -> None:
+        self.names = names
+
+    async def children(self) -> Mapping[bytes, Any]:
+        return dict.fromkeys(self.names, SimpleNamespace())
+
+    async def stat(self) -> Any:
+        return SimpleNamespace()
+
+
+def test_what_was_read_last_stays_in_place() -> None:
+    async def read() -> None:
+        listings = Listings(held=5)
+        folders = [Folder(b"a", b"b") for _ in range(4)]
+        numbers = [listings.open(folder) for folder in folders]  # type: ignore[arg-type]
+        for number in numbers:
+            await listings.read(number, anew=True)
+        for folder in folders:
+            folder.names = (b"c",)
+        shown = [
+            [name for name, _ in (await listings.read(n, anew=False))[1]] for n in numbers[::-1]
+        ]
+        assert shown == [[b"a", b"b"], [b"a", b"b"], [b"c"], [b"c"]]
+        listings.close(numbers[0])
+        _, entries = await listings.read(numbers[1], anew=True)
+        assert [name for name, _ in entries] == [b"c"]
+
+    trio.run(read)
+
+
+def test_one_that_is_too_long_is_held_all_the_same() -> None:
+    async def read() -> None:
+        listings = Listings(held=1)
+        folder = Folder(b"a", b"b", b"c")
+        number = listings.open(folder)  # type: ignore[arg-type]
+        first = (await listings.read(number, anew=True))[1]
+        assert (await listings.read(number, anew=False))[1] is first
+
+    trio.run(read)
+
+
+def test_many_open_directories_of_a_mount(mount: MountFactory, tmp_path: Path) -> None:
+    source = tmp_path / "many"
+    source.mkdir()
+    for number in range(5_000):
+        (source / f"{number:04}").touch()
+    mounted = mount(source)
+    expected = sorted(path.name for path in source.iterdir())
+    scans = [os.scandir(mounted.path) for _ in range(40)]
+    try:
+        heads = [[next(scan).name for _ in range(10)] for scan in scans]
+        for scan, head in zip(scans[::13], heads[::13], strict=True):
+            assert sorted(head + [entry.name for entry in scan]) == expected
+    finally:
+        for scan in scans:
+            scan.close()
+    status = Path(f"/proc/{mounted.process.pid}/status").read_text()
+    assert int(status.split("VmHWM:")[1].split()[0]) >> 10 < 200, "MiB"
