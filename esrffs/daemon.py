@@ -22,7 +22,7 @@ import trio
 
 from esrffs import chunks, errors, roles, tree, waiting
 from esrffs.blockwise import unasked
-from esrffs.cache import Cache
+from esrffs.cache import Cache, give_back
 from esrffs.errors import EsrffsError, MountError
 from esrffs.files import Shared
 from esrffs.flatfield import Method
@@ -40,6 +40,7 @@ from esrffs.workers import Limits, Workers, open_workers
 log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
+_TIDY = 60.0  # seconds
 
 
 async def serve(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
@@ -74,6 +75,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
                 nursery.start_soon(_end_on_signal, nursery.cancel_scope)
                 nursery.start_soon(_main, nursery.cancel_scope, workers)
                 nursery.start_soon(_show_life)
+                nursery.start_soon(_tidy)
                 await operations.started.wait()
                 set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
                 log.info("mounted %s on %s", source, mountpoint)
@@ -114,6 +116,13 @@ async def _show_life() -> None:
     while True:
         await trio.sleep(period())
         notify("WATCHDOG=1")
+
+
+async def _tidy() -> None:
+    """Memory of the busiest moment is not kept for weeks."""
+    while True:
+        await trio.sleep(_TIDY)
+        give_back()
 
 
 async def _end_on_signal(scope: trio.CancelScope) -> None:
