@@ -102,11 +102,10 @@ def test_a_walk_asks_once_for_many_groups(source: Path, monkeypatch: pytest.Monk
 def test_the_next_groups_are_listed_while_the_last_ones_are_looked_at(source: Path) -> None:
     async def work(workers: Workers, shared: SimpleNamespace, source: Source) -> None:
         asked: list[str] = []
-        listings = source.listings
 
         async def of_three(address: str, following: Sequence[str]) -> dict[str, Listing]:
             asked.append(address)
-            return await listings(address, following[:3])
+            return {one: await source.listing(one) for one in (address, *following[:3])}
 
         source.listings = of_three
 
