@@ -742,11 +742,14 @@ except OSError:
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_no_plugin_is_loaded_from_anywhere(filtered: Path, place: Path, ours: bool) -> None:
+def test_no_plugin_is_loaded_from_anywhere(
+    filtered: Path, place: Path, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither from the environment's folder nor from the one that libhdf5 was built with.
 
     Each is kept out by itself: the folder is not known, and were it known, nothing is loaded.
     """
+    monkeypatch.delenv("HDF5_PLUGIN_PRELOAD", raising=False)  # that of another test's import
     program = _READ.format(ours="import esrffs.formats.hdf5_library" if ours else "")
     command = [sys.executable, "-c", program, filtered, place / "plugins"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
