@@ -225,14 +225,20 @@ class Opened:
         subject = self.source.subject
         return os.path.basename(subject.paths[number]) if subject.series else self.source.path
 
+    async def _again(self, seen: Generation) -> Source:
+        """The file in the state that its descriptor shows: a reader opens what is called so now."""
+        source = await self.sources.current(self.source.path, self.source.subject.format)
+        if source.subject.generations != (seen,):
+            raise StaleError(f"{source.path}: was rewritten or replaced since it was opened")
+        return source
+
     async def ask(self, address: str, box: Box, nbytes: int) -> memoryview:
         """The elements of this box, from a reader; a file in change is tried again for a while."""
         source = self.source
         for attempt in range(1, _PATIENCE + 1):
             try:
                 if not source.subject.series:
-                    await (await self.viewed()).verified()
-                    source = await self.sources.current(source.path, source.subject.format)
+                    source = await self._again(await (await self.viewed()).verified())
                 return await source.read(address, box, nbytes)
             except MissingError as error:
                 raise StaleError(f"{source.path}: is gone") from error
