@@ -229,7 +229,7 @@ class Opened:
         """The file in the state that its descriptor shows: a reader opens what is called so now."""
         source = await self.sources.current(self.source.path, self.source.subject.format)
         if source.subject.generations != (seen,):
-            raise StaleError(f"{source.path}: was rewritten or replaced since it was opened")
+            raise StaleError(f"{source.path}: was rewritten since it was opened")
         return source
 
     async def ask(self, address: str, box: Box, nbytes: int) -> memoryview:
