@@ -19,6 +19,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator
+from multiprocessing import forkserver
 
 _PR_SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>
 _PR_CAPBSET_DROP = 24
@@ -96,7 +97,15 @@ def enter(memory: int, folder: str | None) -> None:
 
 
 def end_with_parent() -> None:
-    """The parent is the fork server, which ends with the daemon, and may have ended already."""
+    """The parent is the fork server, which ends with the daemon, and may have ended already.
+
+    It ends when nobody holds the pipe to it any more.  Each of its processes is given an end, for
+    it to start further ones: a reader that hangs would keep the fork server alive, and so itself.
+    """
+    own = forkserver._forkserver  # noqa: SLF001  # no public way; a test tells when it changes
+    pipe = getattr(own, "_forkserver_alive_fd", None)
+    if pipe is not None:
+        os.close(pipe)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() == 1:
         os._exit(1)

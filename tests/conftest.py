@@ -62,6 +62,7 @@ class Mounted:
         self.path = path
         self.log = log
         self._expected: list[str] = []
+        self._killed = False
         path.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
             [ESRFFS, source, path, "-f", "--log-file", log, *options],
@@ -91,7 +92,15 @@ class Mounted:
     def status(self) -> dict:
         return json.loads(os.getxattr(self.path, "user.esrffs.status"))
 
+    def kill(self) -> None:
+        """The daemon, by SIGKILL: nothing is asked of it at the end."""
+        self._killed = True
+        self.process.kill()
+
     def unmount(self) -> None:
+        if self._killed:
+            self.abandon()
+            return
         if is_mounted(self.path):
             subprocess.run(["umount", "-l", self.path], check=True)
         _, text = self.process.communicate(timeout=60)

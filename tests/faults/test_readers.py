@@ -140,6 +140,20 @@ def test_a_hanging_reader_ends_at_the_deadline(faulty: Factory, source: Path) ->
     wait_for(lambda: len(workers(mounted)) <= 3, 5)
 
 
+def test_a_hanging_reader_does_not_outlive_the_daemon(faulty: Factory, source: Path) -> None:
+    """It keeps nothing alive that would keep it alive."""
+    sound(source / "read-hang-0.h5")
+    mounted = faulty(source)
+    asking = threading.Thread(target=code_of, args=(objects(mounted, "read-hang-0.h5")["read"],))
+    asking.start()
+    time.sleep(1)
+    below = family(mounted.process.pid) - {mounted.process.pid}
+    assert len(below) >= 3
+    mounted.kill()
+    asking.join()
+    wait_for(lambda: not below & set(parents()), LIMIT)
+
+
 def test_slow_readers_leave_no_process_behind(faulty: Factory, source: Path) -> None:
     for number in range(6):
         sound(source / f"read-sleep-{number}.h5")
