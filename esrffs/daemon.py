@@ -122,7 +122,7 @@ async def _tidy() -> None:
     """Memory of the busiest moment is not kept for weeks."""
     while True:
         await trio.sleep(_TIDY)
-        give_back()
+        await trio.to_thread.run_sync(give_back)  # who asks for something meanwhile is served
 
 
 async def _end_on_signal(scope: trio.CancelScope) -> None:

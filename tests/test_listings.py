@@ -27,7 +27,7 @@ def test_what_was_read_last_stays_in_place() -> None:
     async def read() -> None:
         listings = Listings(held=5)
         folders = [Folder(b"a", b"b") for _ in range(4)]
-        numbers = [listings.open(folder) for folder in folders]  # type: ignore[arg-type]
+        numbers = [listings.open(folder) for folder in folders]  # type: ignore[arg-type]  # a double
         for number in numbers:
             await listings.read(number, anew=True)
         for folder in folders:
@@ -47,7 +47,7 @@ def test_one_that_is_too_long_is_held_all_the_same() -> None:
     async def read() -> None:
         listings = Listings(held=1)
         folder = Folder(b"a", b"b", b"c")
-        number = listings.open(folder)  # type: ignore[arg-type]
+        number = listings.open(folder)  # type: ignore[arg-type]  # a double
         first = (await listings.read(number, anew=True))[1]
         assert (await listings.read(number, anew=False))[1] is first
 
