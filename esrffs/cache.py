@@ -5,7 +5,6 @@ asker waits for the first.  The key of a thing is everything that it depends on,
 ever invalidated.
 """
 
-import ctypes
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -14,32 +13,6 @@ from typing import Any, TypeVar
 import trio
 
 T = TypeVar("T")
-
-_libc = ctypes.CDLL(None)
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
-
-
-def keep_freed_memory() -> None:
-    """Let malloc use again what was freed, rather than give it back and ask for it anew.
-
-    The kernel clears each page that it hands out, which for a chunk takes as long as LZ4.  One
-    arena for all threads: what one of them frees serves the next.  Without glibc nothing happens.
-    """
-    mallopt = getattr(_libc, "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # larger ones still come and go: glibc's own limit
-        mallopt(_M_TRIM_THRESHOLD, 128 << 20)
-        mallopt(_M_ARENA_MAX, 1)
-
-
-def give_back() -> None:
-    """Give the kernel all that is free: now and then, or what was ever needed at once stays.
-
-    Some 80 ms for 300 MB; nothing where there is nothing.
-    """
-    trim = getattr(_libc, "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 @dataclass(slots=True)

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import trio
 import trio_parallel
 
 from esrffs import hosting
 from esrffs.errors import BusyError, DamagedError, DeadlineError, WorkerError
+from esrffs.memory import buffer
 from esrffs.patience import SILENT
 
 _DYING = 0.3  # seconds that a process has to die
@@ -106,14 +106,14 @@ def opened(parcel: hosting.Parcel) -> tuple[int, bool]:
 
 def content(descriptor: int, nbytes: int) -> memoryview:
     """Copied: a mapping would keep a descriptor of its own for as long as it is remembered."""
-    buffer = np.empty(nbytes, np.uint8).data
+    data = buffer(nbytes)
     have = 0
     while have < nbytes:
-        got = os.preadv(descriptor, [buffer[have:]], have)
+        got = os.preadv(descriptor, [data[have:]], have)
         if not got:
             raise WorkerError("the reader process gave less than it said")
         have += got
-    return buffer
+    return data
 
 
 def _death(error: trio_parallel.BrokenWorkerError) -> WorkerError:

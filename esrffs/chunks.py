@@ -16,8 +16,9 @@ import numpy.typing as npt
 import trio
 
 from esrffs import codecs, limits
-from esrffs.cache import Cache, keep_freed_memory
+from esrffs.cache import Cache
 from esrffs.errors import DamagedError, EsrffsError, StaleError, UnsupportedError
+from esrffs.memory import buffer, keep_freed_memory
 from esrffs.model import Box, Chunked, ChunkIndex, DatasetInfo
 from esrffs.opened import FileView, Opened
 
@@ -126,9 +127,9 @@ class Chunks:
             decode = partial(self._decoded, view, index, only.number)
             block = await self._patience.in_thread(decode, turn=self._threads())
         else:
-            array: npt.NDArray[Any] = np.empty(box.shape, self._info.dtype)
+            block = buffer(self._bytes(box))
+            array = np.frombuffer(block, self._info.dtype).reshape(box.shape)
             await self._filled(partial(self._fill, view, index, array), places)
-            block = array.reshape(-1).view(np.uint8).data
         if (
             await view.verified() != self._generation
             and self._at_the_edge(np.array([place.number for place in places])).any()

@@ -21,8 +21,10 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import numpy.typing as npt
 
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
+from esrffs.memory import buffer
 
 Filters = tuple[tuple[int, tuple[int, ...]], ...]
 Client = tuple[int, ...]
@@ -90,11 +92,15 @@ def _undo(stage: "_Stage", chunk: memoryview, client: Client, size: int) -> memo
     return done
 
 
+def _target(size: int) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(buffer(size), np.uint8)
+
+
 # --- the filters of HDF5 itself -----------------------------------------------------------------
 
 
 def _deflate(raw: memoryview, _client: Client, size: int) -> Buffer:
-    done: Buffer = _lib.deflate_decode(raw, out=size)
+    done: Buffer = _lib.deflate_decode(raw, out=buffer(size))
     return done
 
 
@@ -103,7 +109,7 @@ def _unshuffle(raw: memoryview, client: Client, size: int) -> Buffer:
     itemsize, whole = client[0], size - size % client[0]
     if len(raw) != size or itemsize == 1 or whole <= itemsize:
         return raw
-    source, target = np.frombuffer(raw, np.uint8), np.empty(size, np.uint8)
+    source, target = np.frombuffer(raw, np.uint8), _target(size)
     if _blosc2_unshuffle is not None and itemsize <= 255:
         _blosc2_unshuffle(itemsize, whole, source.ctypes.data, target.ctypes.data)
     else:
@@ -128,7 +134,7 @@ def _fletcher32(raw: memoryview, _client: Client, size: int) -> Buffer:
 
 
 def _lzf(raw: memoryview, _client: Client, size: int) -> Buffer:
-    done: Buffer = _lib.lzf_decode(raw, out=size)
+    done: Buffer = _lib.lzf_decode(raw, out=buffer(size))
     return done
 
 
@@ -142,7 +148,7 @@ def _zstd(raw: memoryview, _client: Client, size: int) -> Buffer:
         raise UnsupportedError("zstd: the chunk does not declare its size")
     if declared != size:
         raise ValueError(f"declares {declared} bytes, not {size}")
-    done: Buffer = _lib.zstd_decode(raw, out=size)
+    done: Buffer = _lib.zstd_decode(raw, out=buffer(size))
     return done
 
 
@@ -151,7 +157,7 @@ def _blosc(raw: memoryview, _client: Client, size: int) -> Buffer:
     declared, _block, stored = struct.unpack_from("<III", raw, 4)
     if declared != size or not 16 <= stored <= len(raw):
         raise ValueError(f"declares {declared} bytes in {stored}, not {size} in {len(raw)}")
-    done: Buffer = _lib.blosc_decode(raw, out=size, numthreads=1)
+    done: Buffer = _lib.blosc_decode(raw, out=buffer(size), numthreads=1)
     return done
 
 
@@ -159,7 +165,7 @@ def _lz4(raw: memoryview, _client: Client, size: int) -> Buffer:
     """A block that did not shrink is stored as is."""
     block = min(_header(raw, size), size)
     ends = _ends(raw, -(-size // block))
-    target = np.empty(size, np.uint8).data
+    target = buffer(size)
     for k, (start, end) in enumerate(pairwise((_FIRST, *ends))):
         part, room = raw[start + 4 : end], target[k * block : (k + 1) * block]
         if len(part) == len(room):
@@ -188,7 +194,7 @@ def _bitshuffle(raw: memoryview, client: Client, size: int) -> Buffer:
         needed = (_ends(raw, blocks) or [_FIRST])[-1] + count % 8 * itemsize
     if len(raw) < needed:
         raise ValueError(f"{len(raw)} bytes where {needed} belong")
-    source, target = np.frombuffer(raw, np.uint8), np.empty(size, np.uint8)
+    source, target = np.frombuffer(raw, np.uint8), _target(size)
     code = function(source.ctypes.data + start, target.ctypes.data, count, itemsize, block)
     if code < 0:
         raise ValueError(f"bitshuffle's error {code}")

@@ -34,6 +34,7 @@ from esrffs.flatfield import (
     divided,
     median,
 )
+from esrffs.memory import buffer
 from esrffs.model import DatasetInfo, Generation
 from esrffs.opened import Opened
 from esrffs.roles import Output, Part, Reduced
@@ -210,7 +211,8 @@ class Corrected:
 
     async def run(self, first: int, last: int) -> memoryview:
         """Elements [first, last) as bytes of float32."""
-        out = np.empty(last - first, np.float32)
+        data = buffer((last - first) * _ITEMSIZE)
+        out = np.frombuffer(data, np.float32)
         dark = await self._supplies.reduced(self._output.correction.dark)
         pixels = self._supplies.pixels
         position = first
@@ -219,7 +221,7 @@ class Corrected:
             stop = min(last, self._starts[number + 1] * pixels)
             await self._stretch(number, position, stop, dark, out[position - first : stop - first])
             position = stop
-        return out.view(np.uint8).data
+        return data
 
     async def _stretch(self, number: int, first: int, last: int, dark: Pixels, out: Pixels) -> None:
         """Elements of one stretch of raw frames."""

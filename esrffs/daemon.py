@@ -22,12 +22,13 @@ import trio
 
 from esrffs import chunks, errors, roles, tree, waiting
 from esrffs.blockwise import unasked
-from esrffs.cache import Cache, give_back
+from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MountError
 from esrffs.files import Shared
 from esrffs.flatfield import Method
 from esrffs.folders import Folders
 from esrffs.limits import Sizes, use
+from esrffs.memory import give_back
 from esrffs.mounting import set_read_ahead
 from esrffs.notify import notify, period
 from esrffs.operations import Operations

@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable
 from functools import partial
 
-import numpy as np
 import trio
 
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError
+from esrffs.memory import buffer
 from esrffs.model import Box, Generation
 from esrffs.patience import Patience
 from esrffs.sources import Source, Sources
@@ -102,27 +102,27 @@ class FileView:
 
     async def read_upto(self, offset: int, count: int) -> memoryview:
         """These bytes, fewer where the file ends before; StaleError."""
-        buffer = np.empty(count, np.uint8).data
+        data = buffer(count)
         self._readers += 1
         try:
-            have = self._read_cached(buffer, offset)
+            have = self._read_cached(data, offset)
             if have < count and not await self._patience.call(partial(self._ends, offset + have)):
-                read_on = partial(self._read_on, buffer[have:], offset + have)
+                read_on = partial(self._read_on, data[have:], offset + have)
                 have += await self._patience.in_thread(read_on)
             await self.verified()
         finally:
             self._readers -= 1
             if self._closing:
                 self.close()
-        return buffer[:have]
+        return data[:have]
 
     def read_now(self, offset: int, count: int) -> memoryview:
         """`read` for a thread; whoever calls it verifies afterwards."""
-        buffer = np.empty(count, np.uint8).data
-        have = self._read_on(buffer, offset)
+        data = buffer(count)
+        have = self._read_on(data, offset)
         if have < count:
             raise self._short(offset, have, count)
-        return buffer
+        return data
 
     def _short(self, offset: int, have: int, count: int) -> EsrffsError:
         return DamagedError(
@@ -132,20 +132,20 @@ class FileView:
     def _ends(self, offset: int) -> bool:
         return os.fstat(self._descriptor).st_size <= offset
 
-    def _read_cached(self, buffer: memoryview, offset: int) -> int:
+    def _read_cached(self, data: memoryview, offset: int) -> int:
         try:
-            return os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+            return os.preadv(self._descriptor, [data], offset, os.RWF_NOWAIT)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
                 return 0
             raise self._failed(error) from error
 
-    def _read_on(self, buffer: memoryview, offset: int) -> int:
+    def _read_on(self, data: memoryview, offset: int) -> int:
         """What is not in the page cache: may wait for the disk, hence runs in a thread."""
         have = 0
         try:
-            while have < len(buffer):
-                got = os.preadv(self._descriptor, [buffer[have:]], offset + have)
+            while have < len(data):
+                got = os.preadv(self._descriptor, [data[have:]], offset + have)
                 if not got:
                     break
                 have += got

@@ -1,8 +1,5 @@
 """The cache: bounded, and nobody works twice."""
 
-import subprocess
-import sys
-
 import pytest
 import trio
 import trio.lowlevel
@@ -129,22 +126,3 @@ def test_who_gives_up_does_not_strand_the_others() -> None:
         assert await cache.get("key", quick, len) == "value"
 
     trio.run(main)
-
-
-def test_what_is_free_is_given_back_when_asked() -> None:
-    """As the daemon does now and then; in a process of its own, whose memory nobody else uses."""
-    work = """if True:
-        import numpy as np
-        from esrffs.cache import give_back, keep_freed_memory
-        def resident():
-            return int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0]) >> 10
-        keep_freed_memory()
-        pieces = [np.ones(1 << 18, "u1") for _ in range(800)]
-        kept = pieces[::20]
-        del pieces
-        before = resident()
-        give_back()
-        print(before - resident())
-    """
-    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 100, "MiB"

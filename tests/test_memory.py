@@ -1,0 +1,95 @@
+"""Where large buffers come from."""
+
+import gc
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esrffs import memory
+from esrffs.memory import buffer, give_back
+
+
+@given(st.integers(0, 20 << 20))
+def test_a_buffer_has_the_size_that_was_asked_for_and_is_nobody_elses(nbytes: int) -> None:
+    one, two = buffer(nbytes), buffer(nbytes)
+    one[:], two[:] = bytes(nbytes), b"\xff" * nbytes
+    assert len(one) == nbytes
+    assert one == bytes(nbytes)
+    assert not one.readonly
+
+
+def address(view: memoryview) -> int:
+    return np.frombuffer(view, np.uint8).ctypes.data
+
+
+@pytest.mark.parametrize("nbytes", [8 << 20, (8 << 20) + 128, 4_300_000])
+def test_who_comes_next_gets_the_pages_of_who_is_gone(nbytes: int) -> None:
+    give_back()
+    first = buffer(nbytes)
+    place = address(first)
+    del first
+    assert address(buffer(nbytes - 100)) == place
+
+
+def test_no_page_changes_hands_while_there_is_a_view_of_it() -> None:
+    give_back()
+    whole = buffer(8 << 20)
+    place, part = address(whole), np.frombuffer(whole, "<u4")[100:200]
+    del whole
+    gc.collect()
+    assert address(buffer(8 << 20)) != place
+    del part
+    assert address(buffer(8 << 20)) == place
+
+
+def test_so_many_free_buffers_are_kept_and_no_more() -> None:
+    give_back()
+    several = [buffer(2 << 20) for _ in range(20)]
+    large = buffer(100 << 20)
+    del several, large
+    assert len(memory._free) == memory._KEPT
+    assert {len(mapping) for mapping in memory._free} == {2 << 20}
+    give_back()
+    assert not memory._free
+
+
+def test_threads_never_share_a_buffer() -> None:
+    give_back()
+    wrong = []
+
+    def work(number: int) -> None:
+        for _ in range(200):
+            view = np.frombuffer(buffer(2 << 20), np.uint8)
+            view[::4096] = number
+            wrong.extend(view[::4096][view[::4096] != number])
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_what_is_free_is_given_back_when_asked() -> None:
+    """As the daemon does now and then; in a process of its own, whose memory nobody else uses."""
+    work = """if True:
+        import numpy as np
+        from esrffs.memory import give_back, keep_freed_memory
+        def resident():
+            return int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0]) >> 10
+        keep_freed_memory()
+        pieces = [np.ones(1 << 18, "u1") for _ in range(800)]
+        kept = pieces[::20]
+        del pieces
+        before = resident()
+        give_back()
+        print(before - resident())
+    """
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100, "MiB"
