@@ -29,7 +29,9 @@ class Listings:
 
     def __init__(self, held: int = _HELD) -> None:
         self._held = held
-        self._open: OrderedDict[int, Listing] = OrderedDict()  # the one read last at the end
+        self._open: dict[int, Listing] = {}
+        self._full: OrderedDict[int, Listing] = OrderedDict()  # with entries, the latest at the end
+        self._total = 0  # entries in them
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
@@ -41,6 +43,7 @@ class Listings:
         return number
 
     def close(self, number: int) -> None:
+        self._empty(number)
         self._open.pop(number, None)
 
     async def read(
@@ -52,16 +55,20 @@ class Listings:
         if anew or entries is None:
             entries = tuple((await listing.node.children()).items())
             listing.status = await listing.node.stat()
-            listing.entries = entries
-            self._make_room(number)
+            if number in self._open:  # still: it may have been closed meanwhile
+                self._fill(number, entries)
         return listing, entries
 
-    def _make_room(self, number: int) -> None:
-        if number in self._open:
-            self._open.move_to_end(number)
-        total = sum(len(listing.entries or ()) for listing in self._open.values())
-        for listing in list(self._open.values())[:-1]:
-            if total <= self._held:
-                return
-            total -= len(listing.entries or ())
+    def _fill(self, number: int, entries: Sequence[tuple[bytes, Node]]) -> None:
+        self._empty(number)
+        listing = self._full[number] = self._open[number]
+        listing.entries = entries
+        self._total += len(entries)
+        while self._total > self._held and len(self._full) > 1:
+            self._empty(next(iter(self._full)))
+
+    def _empty(self, number: int) -> None:
+        listing = self._full.pop(number, None)
+        if listing is not None and listing.entries is not None:
+            self._total -= len(listing.entries)
             listing.entries = None

@@ -43,6 +43,26 @@ def test_what_was_read_last_stays_in_place() -> None:
     trio.run(read)
 
 
+def test_what_is_closed_makes_room() -> None:
+    async def read() -> None:
+        listings = Listings(held=5)
+        folder = Folder(b"a", b"b")
+        for _ in range(10):
+            gone = listings.open(folder)  # type: ignore[arg-type]  # a double
+            for _ in range(3):
+                await listings.read(gone, anew=True)
+            listings.close(gone)
+            listings.close(gone)
+        numbers = [listings.open(folder) for _ in range(2)]  # type: ignore[arg-type]  # a double
+        shown = [(await listings.read(n, anew=True))[1] for n in numbers]
+        assert [
+            (await listings.read(n, anew=False))[1] is s
+            for n, s in zip(numbers, shown, strict=True)
+        ] == [True, True]
+
+    trio.run(read)
+
+
 def test_one_that_is_too_long_is_held_all_the_same() -> None:
     async def read() -> None:
         listings = Listings(held=1)
