@@ -727,6 +727,25 @@ def test_what_the_environment_tells_libhdf5_is_not_heard(
     assert np.load(mounted / "all.h5/words.npy").tolist() == ["1"]
 
 
+def test_nothing_of_the_environment_reaches_libhdf5() -> None:
+    """Though not all of it would have an effect today: files are opened with settings of ours."""
+    names = "EXT_PREFIX VDS_PREFIX EXTFILE_PREFIX DRIVER DRIVER_CONFIG VOL_CONNECTOR PLUGIN_PATH"
+    told = {f"HDF5_{name}": "x" for name in (*names.split(), "USE_FILE_LOCKING")}
+    program = """if True:
+        import ctypes
+        import esrffs.formats.hdf5_library
+        ctypes.CDLL(None).system(b"env | grep ^HDF5_ | sort")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "HDF5_PLUGIN_PRELOAD=::\nHDF5_USE_FILE_LOCKING=FALSE\n"
+
+
 _READ = """
 import sys
 {ours}
