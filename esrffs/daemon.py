@@ -29,7 +29,7 @@ from esrffs.flatfield import Method
 from esrffs.folders import Folders
 from esrffs.limits import Sizes, use
 from esrffs.memory import give_back
-from esrffs.mounting import set_read_ahead
+from esrffs.mounting import set_read_ahead, take_away_rest
 from esrffs.notify import notify, period
 from esrffs.operations import Operations
 from esrffs.options import Options
@@ -86,6 +86,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
             notify("STOPPING=1")
             background.cancel_scope.cancel()
             pyfuse3.close(unmount=True)
+            take_away_rest(mountpoint)
             log.info("unmounted %s", mountpoint)
 
 

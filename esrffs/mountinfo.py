@@ -28,9 +28,12 @@ class Mount:
         return os.fsdecode(unquote_to_bytes(self.source))
 
     def is_dead(self) -> bool:
-        """Has its daemon gone without unmounting it?"""
+        """Has its daemon gone without unmounting it?
+
+        It is opened, because for a while the kernel knows the status of what has died.
+        """
         try:
-            os.stat(self.target)
+            os.close(os.open(self.target, os.O_RDONLY | os.O_DIRECTORY))
         except OSError as error:
             return error.errno == errno.ENOTCONN
         return False

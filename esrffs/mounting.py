@@ -7,6 +7,7 @@ where none is given, and how an unmount is done.
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import stat
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 
 from esrffs.errors import MountError, UsageError
 from esrffs.mountinfo import TYPE, Mount, find, mounts
+
+log = logging.getLogger(__name__)
 
 _FUSE_CONF = "/etc/fuse.conf"
 _DEVICE = "/dev/fuse"
@@ -175,6 +178,21 @@ def unmount(mountpoint: str) -> None:
     _umount(mount, dead=dead)
     if made:
         _made_by_us(mount.target, daemon)
+
+
+def take_away_rest(mountpoint: str) -> None:
+    """Of our own mount, in the end: libfuse leaves one whose connection was cut where it is."""
+    mount = find(mountpoint)
+    if mount is None or not mount.is_dead():
+        return
+    log.warning(
+        "%s: the connection to the kernel was cut (by `umount -f`, or `abort` in /sys/fs/fuse)",
+        mountpoint,
+    )
+    try:
+        _umount(mount, dead=True)
+    except MountError as error:
+        log.warning("%s; `esrffs -u` takes the dead mount away", error)
 
 
 def _umount(mount: Mount, *, dead: bool) -> None:

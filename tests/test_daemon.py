@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, wait_for
+from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, run, wait_for
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -86,6 +86,21 @@ def test_the_background_and_back(source: Path, mountpoint: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not is_mounted(mountpoint)
     wait_for(lambda: gone(processes), 5)
+
+
+@as_root
+def test_a_connection_that_is_cut_leaves_nothing_behind(mount: MountFactory, source: Path) -> None:
+    """`umount -f` cuts it, and then cannot unmount, because a file is open."""
+    mounted = mount(source)
+    mounted.expect("was cut")
+    with open(next(mounted.path.rglob("*.npy")), "rb") as file:
+        assert run("umount", "-f", mounted.path).returncode == 32, "busy"
+        wait_for(lambda: mounted.process.poll() is not None)
+        assert mounted.process.returncode == 0
+        assert not os.path.ismount(mounted.path)
+        assert list(mounted.path.iterdir()) == []
+        with pytest.raises(OSError, match="not connected"):
+            os.pread(file.fileno(), 10, 0)
 
 
 @pytest.mark.parametrize("command", [["fusermount3", "-u"], ["umount"]], ids=" ".join)
