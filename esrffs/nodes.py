@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from esrffs import xattrs
 from esrffs.blockwise import Buffer
@@ -19,9 +19,8 @@ from esrffs.sources import Source
 Path = tuple[bytes, ...]  # names from the root of the mount
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """Status of a node, in the words of stat(2)."""
+class Stat(NamedTuple):
+    """Status of a node, in the words of stat(2): made for every entry of every listing."""
 
     mode: int
     size: int

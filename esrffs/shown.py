@@ -6,7 +6,7 @@ changed only as they are shown: what the daemon itself may read is what its user
 
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from esrffs.nodes import Stat
 
@@ -27,8 +27,7 @@ class Shown:
         """As the user will see it."""
         if self._as_it_is:
             return status
-        return replace(
-            status,
+        return status._replace(
             mode=self._mode(status.mode),
             uid=status.uid if self.uid is None else self.uid,
             gid=status.gid if self.gid is None else self.gid,
