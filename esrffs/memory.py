@@ -14,6 +14,8 @@ from collections import deque
 
 import numpy as np
 
+from esrffs.errors import TooLargeError
+
 _HUGE = 2 << 20  # bytes of a huge page
 _LARGE = _HUGE - _HUGE // 4  # bytes: smaller buffers would leave too much of a huge page unused
 _STEP = 512 << 10  # bytes: so that chunks of about the same size share their mappings
@@ -29,10 +31,15 @@ _free: deque[mmap.mmap] = deque(maxlen=_KEPT)  # its methods are atomic: any thr
 def buffer(nbytes: int) -> memoryview:
     """So many bytes with whatever was in them before, for as long as there is a view of them.
 
-    OSError (ENOMEM) or MemoryError where there is no room.
+    TooLargeError where there is no room.
     """
-    if nbytes < _LARGE:
-        return np.empty(nbytes, np.uint8).data
+    try:
+        return _large(nbytes) if nbytes >= _LARGE else np.empty(nbytes, np.uint8).data
+    except (MemoryError, OSError) as error:
+        raise TooLargeError(f"not enough memory for {nbytes} bytes") from error
+
+
+def _large(nbytes: int) -> memoryview:
     mapping = _mapping(nbytes)
     array = np.frombuffer(mapping, np.uint8, nbytes)
     weakref.finalize(array, _keep, mapping).atexit = False

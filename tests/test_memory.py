@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esrffs import memory
+from esrffs.errors import TooLargeError
 from esrffs.memory import buffer, give_back
 
 
@@ -56,6 +57,11 @@ def test_so_many_free_buffers_are_kept_and_no_more() -> None:
     assert {len(mapping) for mapping in memory._free} == {2 << 20}
     give_back()
     assert not memory._free
+
+
+def test_what_does_not_fit_is_an_error_that_says_so() -> None:
+    with pytest.raises(TooLargeError, match="not enough memory for 1152921504606846976 bytes"):
+        buffer(1 << 60)
 
 
 def test_threads_never_share_a_buffer() -> None:
