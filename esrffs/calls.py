@@ -106,7 +106,7 @@ def opened(parcel: hosting.Parcel) -> tuple[int, bool]:
 
 def content(descriptor: int, nbytes: int) -> memoryview:
     """Copied: a mapping would keep a descriptor of its own for as long as it is remembered."""
-    data = buffer(nbytes)
+    data = buffer(nbytes, "the answer of a reader")
     have = 0
     while have < nbytes:
         got = os.preadv(descriptor, [data[have:]], have)

@@ -17,7 +17,13 @@ import trio
 
 from esrffs import codecs, limits
 from esrffs.cache import Cache
-from esrffs.errors import DamagedError, EsrffsError, StaleError, UnsupportedError
+from esrffs.errors import (
+    DamagedError,
+    EsrffsError,
+    StaleError,
+    TooLargeError,
+    UnsupportedError,
+)
 from esrffs.memory import buffer, keep_freed_memory
 from esrffs.model import Box, Chunked, ChunkIndex, DatasetInfo
 from esrffs.opened import FileView, Opened
@@ -74,6 +80,10 @@ class Chunks:
     def __repr__(self) -> str:
         return f"<Chunks of {self._info.address} in {self._opened!r}>"
 
+    @property
+    def _name(self) -> str:
+        return f"{self._opened.source.path}: {self._info.address}"
+
     @staticmethod
     def known(info: DatasetInfo, layout: Chunked) -> bool:
         """Can the chunks of this dataset be read without the HDF5 library?"""
@@ -127,14 +137,14 @@ class Chunks:
             decode = partial(self._decoded, view, index, only.number)
             block = await self._patience.in_thread(decode, turn=self._threads())
         else:
-            block = buffer(self._bytes(box))
+            block = buffer(self._bytes(box), self._name)
             array = np.frombuffer(block, self._info.dtype).reshape(box.shape)
             await self._filled(partial(self._fill, view, index, array), places)
         if (
             await view.verified() != self._generation
             and self._at_the_edge(np.array([place.number for place in places])).any()
         ):
-            raise StaleError(f"{self._opened.source.path}: {self._info.address} grew in place")
+            raise StaleError(f"{self._name} grew in place")
         return block
 
     async def _filled(
@@ -176,7 +186,7 @@ class Chunks:
     def _decoded(self, view: FileView, index: ChunkIndex, number: int) -> memoryview:
         """In a thread: the bytes of one chunk."""
         size = int(index.sizes[number])
-        limits.check_chunk(f"{self._opened.source.path}: {self._info.address}", size)
+        limits.check_chunk(self._name, size)
         raw = view.read_now(int(index.offsets[number]), size)
         try:
             return codecs.decode(
@@ -186,9 +196,8 @@ class Chunks:
                 self._info.dtype.itemsize,
                 self._nbytes,
             )
-        except DamagedError as error:
-            place = f"{self._opened.source.path}: {self._info.address}: chunk {number}"
-            raise DamagedError(f"{place}: {error}") from error
+        except (DamagedError, TooLargeError) as error:
+            raise type(error)(f"{self._name}: chunk {number}: {error}") from error
 
 
 def _places(box: Box, chunk: Sequence[int], grid: Sequence[int]) -> Iterator[_Place]:

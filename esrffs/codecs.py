@@ -21,7 +21,6 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-import numpy.typing as npt
 
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
 from esrffs.memory import buffer
@@ -92,15 +91,15 @@ def _undo(stage: "_Stage", chunk: memoryview, client: Client, size: int) -> memo
     return done
 
 
-def _target(size: int) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(buffer(size), np.uint8)
+def _target(size: int) -> memoryview:
+    return buffer(size, "decoded")
 
 
 # --- the filters of HDF5 itself -----------------------------------------------------------------
 
 
 def _deflate(raw: memoryview, _client: Client, size: int) -> Buffer:
-    done: Buffer = _lib.deflate_decode(raw, out=buffer(size))
+    done: Buffer = _lib.deflate_decode(raw, out=_target(size))
     return done
 
 
@@ -109,7 +108,7 @@ def _unshuffle(raw: memoryview, client: Client, size: int) -> Buffer:
     itemsize, whole = client[0], size - size % client[0]
     if len(raw) != size or itemsize == 1 or whole <= itemsize:
         return raw
-    source, target = np.frombuffer(raw, np.uint8), _target(size)
+    source, target = np.frombuffer(raw, np.uint8), np.frombuffer(_target(size), np.uint8)
     if _blosc2_unshuffle is not None and itemsize <= 255:
         _blosc2_unshuffle(itemsize, whole, source.ctypes.data, target.ctypes.data)
     else:
@@ -134,7 +133,7 @@ def _fletcher32(raw: memoryview, _client: Client, size: int) -> Buffer:
 
 
 def _lzf(raw: memoryview, _client: Client, size: int) -> Buffer:
-    done: Buffer = _lib.lzf_decode(raw, out=buffer(size))
+    done: Buffer = _lib.lzf_decode(raw, out=_target(size))
     return done
 
 
@@ -148,7 +147,7 @@ def _zstd(raw: memoryview, _client: Client, size: int) -> Buffer:
         raise UnsupportedError("zstd: the chunk does not declare its size")
     if declared != size:
         raise ValueError(f"declares {declared} bytes, not {size}")
-    done: Buffer = _lib.zstd_decode(raw, out=buffer(size))
+    done: Buffer = _lib.zstd_decode(raw, out=_target(size))
     return done
 
 
@@ -157,7 +156,7 @@ def _blosc(raw: memoryview, _client: Client, size: int) -> Buffer:
     declared, _block, stored = struct.unpack_from("<III", raw, 4)
     if declared != size or not 16 <= stored <= len(raw):
         raise ValueError(f"declares {declared} bytes in {stored}, not {size} in {len(raw)}")
-    done: Buffer = _lib.blosc_decode(raw, out=buffer(size), numthreads=1)
+    done: Buffer = _lib.blosc_decode(raw, out=_target(size), numthreads=1)
     return done
 
 
@@ -165,7 +164,7 @@ def _lz4(raw: memoryview, _client: Client, size: int) -> Buffer:
     """A block that did not shrink is stored as is."""
     block = min(_header(raw, size), size)
     ends = _ends(raw, -(-size // block))
-    target = buffer(size)
+    target = _target(size)
     for k, (start, end) in enumerate(pairwise((_FIRST, *ends))):
         part, room = raw[start + 4 : end], target[k * block : (k + 1) * block]
         if len(part) == len(room):
@@ -194,7 +193,7 @@ def _bitshuffle(raw: memoryview, client: Client, size: int) -> Buffer:
         needed = (_ends(raw, blocks) or [_FIRST])[-1] + count % 8 * itemsize
     if len(raw) < needed:
         raise ValueError(f"{len(raw)} bytes where {needed} belong")
-    source, target = np.frombuffer(raw, np.uint8), _target(size)
+    source, target = np.frombuffer(raw, np.uint8), np.frombuffer(_target(size), np.uint8)
     code = function(source.ctypes.data + start, target.ctypes.data, count, itemsize, block)
     if code < 0:
         raise ValueError(f"bitshuffle's error {code}")

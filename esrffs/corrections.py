@@ -211,7 +211,7 @@ class Corrected:
 
     async def run(self, first: int, last: int) -> memoryview:
         """Elements [first, last) as bytes of float32."""
-        data = buffer((last - first) * _ITEMSIZE)
+        data = buffer((last - first) * _ITEMSIZE, f"corrected/{self._output.name}")
         out = np.frombuffer(data, np.float32)
         dark = await self._supplies.reduced(self._output.correction.dark)
         pixels = self._supplies.pixels

@@ -17,11 +17,13 @@ _HELD = 100_000  # entries: some 100 MB
 
 @dataclass(slots=True)
 class Listing:
-    """An open directory; `entries` is None before it is read, or when others took its place."""
+    """An open directory, and its status when it was read last."""
 
     node: Directory
-    entries: Sequence[tuple[bytes, Node]] | None = None
     status: Stat | None = None
+
+
+Entries = Sequence[tuple[bytes, Node]]
 
 
 class Listings:
@@ -30,8 +32,8 @@ class Listings:
     def __init__(self, held: int = _HELD) -> None:
         self._held = held
         self._open: dict[int, Listing] = {}
-        self._full: OrderedDict[int, Listing] = OrderedDict()  # with entries, the latest at the end
-        self._total = 0  # entries in them
+        self._entries: OrderedDict[int, Entries] = OrderedDict()  # the latest at the end
+        self._total = 0  # of all of them
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
@@ -43,32 +45,25 @@ class Listings:
         return number
 
     def close(self, number: int) -> None:
-        self._empty(number)
+        self._forget(number)
         self._open.pop(number, None)
 
-    async def read(
-        self, number: int, *, anew: bool
-    ) -> tuple[Listing, Sequence[tuple[bytes, Node]]]:
+    async def read(self, number: int, *, anew: bool) -> tuple[Listing, Entries]:
         """The directory and its entries: as they are now, or as they were when it was read last."""
-        listing = self._open[number]
-        entries = listing.entries
+        listing, entries = self._open[number], self._entries.get(number)
         if anew or entries is None:
             entries = tuple((await listing.node.children()).items())
             listing.status = await listing.node.stat()
             if number in self._open:  # still: it may have been closed meanwhile
-                self._fill(number, entries)
+                self._keep(number, entries)
         return listing, entries
 
-    def _fill(self, number: int, entries: Sequence[tuple[bytes, Node]]) -> None:
-        self._empty(number)
-        listing = self._full[number] = self._open[number]
-        listing.entries = entries
+    def _keep(self, number: int, entries: Entries) -> None:
+        self._forget(number)
+        self._entries[number] = entries
         self._total += len(entries)
-        while self._total > self._held and len(self._full) > 1:
-            self._empty(next(iter(self._full)))
+        while self._total > self._held and len(self._entries) > 1:
+            self._forget(next(iter(self._entries)))
 
-    def _empty(self, number: int) -> None:
-        listing = self._full.pop(number, None)
-        if listing is not None and listing.entries is not None:
-            self._total -= len(listing.entries)
-            listing.entries = None
+    def _forget(self, number: int) -> None:
+        self._total -= len(self._entries.pop(number, ()))

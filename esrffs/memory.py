@@ -28,15 +28,18 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 _free: deque[mmap.mmap] = deque(maxlen=_KEPT)  # its methods are atomic: any thread may come
 
 
-def buffer(nbytes: int) -> memoryview:
+def buffer(nbytes: int, what: str) -> memoryview:
     """So many bytes with whatever was in them before, for as long as there is a view of them.
 
-    TooLargeError where there is no room.
+    TooLargeError where there is no room, which names `what` they are for.
     """
     try:
         return _large(nbytes) if nbytes >= _LARGE else np.empty(nbytes, np.uint8).data
     except (MemoryError, OSError) as error:
-        raise TooLargeError(f"not enough memory for {nbytes} bytes") from error
+        raise TooLargeError(
+            f"{what}: not enough memory for {nbytes} bytes; end other programs, or mount with a"
+            " smaller cache_size"
+        ) from error
 
 
 def _large(nbytes: int) -> memoryview:

@@ -102,7 +102,7 @@ class FileView:
 
     async def read_upto(self, offset: int, count: int) -> memoryview:
         """These bytes, fewer where the file ends before; StaleError."""
-        data = buffer(count)
+        data = buffer(count, self._name)
         self._readers += 1
         try:
             have = self._read_cached(data, offset)
@@ -118,7 +118,7 @@ class FileView:
 
     def read_now(self, offset: int, count: int) -> memoryview:
         """`read` for a thread; whoever calls it verifies afterwards."""
-        data = buffer(count)
+        data = buffer(count, self._name)
         have = self._read_on(data, offset)
         if have < count:
             raise self._short(offset, have, count)

@@ -1,6 +1,8 @@
 """Open directories: entries stay in place, and do not pile up."""
 
+import gc
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +14,16 @@ from esrffs.listings import Listings
 from tests.conftest import MountFactory
 
 
+class Entry:
+    """A double of a node."""
+
+
 class Folder:
     def __init__(self, *names: bytes) -> None:
         self.names = names
 
     async def children(self) -> Mapping[bytes, Any]:
-        return dict.fromkeys(self.names, SimpleNamespace())
+        return dict.fromkeys(self.names, Entry())
 
     async def stat(self) -> Any:
         return SimpleNamespace()
@@ -43,22 +49,23 @@ def test_what_was_read_last_stays_in_place() -> None:
     trio.run(read)
 
 
-def test_what_is_closed_makes_room() -> None:
+def test_what_is_closed_is_let_go_and_read_again_counts_once() -> None:
     async def read() -> None:
         listings = Listings(held=5)
         folder = Folder(b"a", b"b")
-        for _ in range(10):
-            gone = listings.open(folder)  # type: ignore[arg-type]  # a double
-            for _ in range(3):
-                await listings.read(gone, anew=True)
-            listings.close(gone)
-            listings.close(gone)
-        numbers = [listings.open(folder) for _ in range(2)]  # type: ignore[arg-type]  # a double
-        shown = [(await listings.read(n, anew=True))[1] for n in numbers]
-        assert [
-            (await listings.read(n, anew=False))[1] is s
-            for n, s in zip(numbers, shown, strict=True)
-        ] == [True, True]
+        one, two = (listings.open(folder) for _ in range(2))  # type: ignore[arg-type]  # a double
+        for _ in range(3):
+            await listings.read(one, anew=True)
+        shown = (await listings.read(two, anew=True))[1]
+        first = (await listings.read(one, anew=False))[1]
+        assert (await listings.read(one, anew=False))[1] is first
+        assert (await listings.read(two, anew=False))[1] is shown
+        gone = weakref.ref(shown[0][1])
+        del shown
+        for _ in range(2):
+            listings.close(two)
+        gc.collect()
+        assert gone() is None
 
     trio.run(read)
 

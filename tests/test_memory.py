@@ -1,9 +1,13 @@
 """Where large buffers come from."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esrffs import memory
+from esrffs.chunks import Chunks
 from esrffs.errors import TooLargeError
 from esrffs.memory import buffer, give_back
+from esrffs.model import ChunkIndex, Generation
+from esrffs.opened import FileView
 
 
 @given(st.integers(0, 20 << 20))
 def test_a_buffer_has_the_size_that_was_asked_for_and_is_nobody_elses(nbytes: int) -> None:
-    one, two = buffer(nbytes), buffer(nbytes)
+    one, two = buffer(nbytes, "x"), buffer(nbytes, "x")
     one[:], two[:] = bytes(nbytes), b"\xff" * nbytes
     assert len(one) == nbytes
     assert one == bytes(nbytes)
@@ -31,27 +38,27 @@ def address(view: memoryview) -> int:
 @pytest.mark.parametrize("nbytes", [8 << 20, (8 << 20) + 128, 4_300_000])
 def test_who_comes_next_gets_the_pages_of_who_is_gone(nbytes: int) -> None:
     give_back()
-    first = buffer(nbytes)
+    first = buffer(nbytes, "x")
     place = address(first)
     del first
-    assert address(buffer(nbytes - 100)) == place
+    assert address(buffer(nbytes - 100, "x")) == place
 
 
 def test_no_page_changes_hands_while_there_is_a_view_of_it() -> None:
     give_back()
-    whole = buffer(8 << 20)
+    whole = buffer(8 << 20, "x")
     place, part = address(whole), np.frombuffer(whole, "<u4")[100:200]
     del whole
     gc.collect()
-    assert address(buffer(8 << 20)) != place
+    assert address(buffer(8 << 20, "x")) != place
     del part
-    assert address(buffer(8 << 20)) == place
+    assert address(buffer(8 << 20, "x")) == place
 
 
 def test_so_many_free_buffers_are_kept_and_no_more() -> None:
     give_back()
-    several = [buffer(2 << 20) for _ in range(20)]
-    large = buffer(100 << 20)
+    several = [buffer(2 << 20, "x") for _ in range(20)]
+    large = buffer(100 << 20, "x")
     del several, large
     assert len(memory._free) == memory._KEPT
     assert {len(mapping) for mapping in memory._free} == {2 << 20}
@@ -60,8 +67,26 @@ def test_so_many_free_buffers_are_kept_and_no_more() -> None:
 
 
 def test_what_does_not_fit_is_an_error_that_says_so() -> None:
-    with pytest.raises(TooLargeError, match="not enough memory for 1152921504606846976 bytes"):
-        buffer(1 << 60)
+    with pytest.raises(
+        TooLargeError, match=r"^x: not enough memory for 1152921504606846976 bytes; end"
+    ):
+        buffer(1 << 60, "x")
+
+
+def test_the_error_says_which_file_and_which_chunk(tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    path.write_bytes(bytes(8))
+    view = FileView(os.open(path, os.O_RDONLY), Generation.of(path.stat()), "scan.h5")
+    try:
+        with pytest.raises(TooLargeError, match=r"^scan\.h5: not enough memory"):
+            view.read_now(0, 1 << 60)
+        index = ChunkIndex(np.array([0]), np.array([8]), np.array([0]))
+        layout, info = SimpleNamespace(filters=()), SimpleNamespace(dtype=np.dtype("u1"))
+        chunks = SimpleNamespace(_name="scan.h5: /x", _layout=layout, _info=info, _nbytes=1 << 31)
+        with pytest.raises(TooLargeError, match=r"^scan\.h5: /x: chunk 0: a chunk of 2147483648"):
+            Chunks._decoded(chunks, view, index, 0)  # type: ignore[arg-type]  # a double
+    finally:
+        view.close()
 
 
 def test_threads_never_share_a_buffer() -> None:
@@ -70,8 +95,9 @@ def test_threads_never_share_a_buffer() -> None:
 
     def work(number: int) -> None:
         for _ in range(200):
-            view = np.frombuffer(buffer(2 << 20), np.uint8)
+            view = np.frombuffer(buffer(2 << 20, "x"), np.uint8)
             view[::4096] = number
+            time.sleep(0)  # the others' turn
             wrong.extend(view[::4096][view[::4096] != number])
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]

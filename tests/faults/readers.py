@@ -88,7 +88,7 @@ def _open(format_: formats.Format, path: str, confine: str | None) -> Reader:
     fault = fault.partition("-")[0].removesuffix(".h5")
     if fault not in FAULTS:
         return reader
-    return _Faulty(reader, method, fault)  # type: ignore[return-value]  # by __getattr__
+    return _Faulty(reader, method, fault)
 
 
 def install() -> None:
