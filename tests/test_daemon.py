@@ -154,7 +154,8 @@ def test_a_killed_worker_goes_unnoticed(mount: MountFactory, source: Path) -> No
         workers = {p for p, parent in parents().items() if parent in family(daemon) - {daemon}}
         assert workers
         for pid in workers:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # one that was not needed has left
+                os.kill(pid, signal.SIGKILL)
         os.utime(source / "data.h5")  # so that it must be asked again
         assert np.load(mounted / "data.h5/x.npy").tolist() == list(range(10))
 
