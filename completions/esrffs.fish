@@ -12,7 +12,7 @@ complete -c esrffs -l default-permissions -d 'let the kernel check owners and mo
 complete -c esrffs -l noexec -d 'let no program in the mount be run'
 complete -c esrffs -l uid -x -d 'show this user as the owner of everything'
 complete -c esrffs -l gid -x -d 'show this group as that of everything'
-complete -c esrffs -l umask -x -d 'show modes as r-xr-xr-x and r--r--r-- less these octal bits'
+complete -c esrffs -l umask -x -d 'show modes as rwxrwxrwx and rw-rw-rw- less these octal bits'
 complete -c esrffs -l fmask -x -d 'the same, of files alone'
 complete -c esrffs -l dmask -x -d 'the same, of directories alone'
 complete -c esrffs -l cache-size -x -d 'memory for what was decoded (default, 512)'

@@ -22,7 +22,7 @@ from esrffs.corrections import Supplies, corrected_array, paths_of, pixels_of
 from esrffs.errors import EsrffsError, MissingError
 from esrffs.files import ArrayHandle, Shared, TextHandle
 from esrffs.kitchen import Kitchen
-from esrffs.model import Generation
+from esrffs.model import FileStatus, Generation
 from esrffs.nodes import Handle, Node, Path, Stat
 from esrffs.roles import Output, Recipe, provenance
 
@@ -36,7 +36,7 @@ class Dish(NamedTuple):
 
     output: Output
     key: bytes
-    status: os.stat_result
+    status: FileStatus
 
 
 Shown = Mapping[bytes, Dish | bytes]  # or the content of a file that esrffs made

@@ -15,7 +15,7 @@ from esrffs.blockwise import Ahead, Array, Buffer, Held, joined
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MissingError, StaleError, TooLargeError
 from esrffs.folders import Folders
-from esrffs.model import DatasetInfo, Generation, Text
+from esrffs.model import DatasetInfo, FileStatus, Generation, Text
 from esrffs.nodes import Handle, Path, Stat
 from esrffs.opened import FileView, Opened
 from esrffs.roles import Options
@@ -242,7 +242,7 @@ class PassedFile:
     path: Path
     folders: Folders
     source_path: str
-    status: os.stat_result
+    status: FileStatus
 
     @property
     def key(self) -> bytes:

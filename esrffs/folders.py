@@ -16,7 +16,7 @@ from functools import partial
 from esrffs import formats, limits
 from esrffs.beneath import open_beneath
 from esrffs.errors import EsrffsError, ForbiddenError, MissingError
-from esrffs.model import Generation
+from esrffs.model import FileStatus, Generation
 from esrffs.patience import Patience
 from esrffs.rights import mirrored
 
@@ -36,7 +36,7 @@ class Entry:
 
     name: str
     path: str
-    status: os.stat_result
+    status: FileStatus
     format: formats.Format | None = None
     link: str | None = None
 
@@ -96,14 +96,14 @@ class Folders:
             raise ForbiddenError(f"{path}: is not a regular file")
         return descriptor
 
-    async def status(self, path: str) -> os.stat_result:
+    async def status(self, path: str) -> FileStatus:
         """Status of this file or folder, links followed; MissingError, ForbiddenError."""
         return await self.patience.call(partial(self._status, path))
 
-    def _status(self, path: str) -> os.stat_result:
+    def _status(self, path: str) -> FileStatus:
         try:
             if not self.confined:
-                return os.stat(self.absolute(path))
+                return FileStatus.of(os.stat(self.absolute(path)))
             descriptor = self._descriptor(path, _PLACE)
             try:
                 return mirrored(os.fstat(descriptor), f"/proc/self/fd/{descriptor}")
@@ -200,11 +200,13 @@ class Folders:
     ) -> Entry | None:
         if self._hidden is not None and self.absolute(path) == self._hidden:
             return None
-        status = found if isinstance(found, os.stat_result) else found.stat(follow_symlinks=False)
+        if isinstance(found, os.DirEntry):
+            found = found.stat(follow_symlinks=False)
+        status = FileStatus.of(found)
         if stat.S_ISLNK(status.st_mode):
             return Entry(name, path, status, link=os.readlink(name, dir_fd=place))
         if self.confined:  # who renames a file meanwhile changes its ctime, and so its generation
-            status = mirrored(status, f"/proc/self/fd/{place}/{name}")
+            status = mirrored(found, f"/proc/self/fd/{place}/{name}")
         if stat.S_ISREG(status.st_mode):
             return Entry(name, path, status, self._format(path, name, status))
         return Entry(name, path, status) if stat.S_ISDIR(status.st_mode) else None
@@ -227,14 +229,14 @@ class Folders:
             return replace(link, status=target, link=None)
         return replace(link, link=text)
 
-    def _outside(self, absolute: str) -> os.stat_result | None:
+    def _outside(self, absolute: str) -> FileStatus | None:
         self.patience.met([os.path.realpath(absolute)])
         try:
-            return os.stat(absolute)
+            return FileStatus.of(os.stat(absolute))
         except OSError:
             return None
 
-    def _format(self, path: str, name: str, status: os.stat_result) -> formats.Format | None:
+    def _format(self, path: str, name: str, status: FileStatus) -> formats.Format | None:
         generation = Generation.of(status)
         known = self._formats.get(path)  # whatever comes there, it takes one place
         if known is not None and known[0] == generation:

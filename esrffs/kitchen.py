@@ -5,7 +5,6 @@ that a refusal is told to the log and to the user.
 """
 
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -16,6 +15,7 @@ import trio
 from esrffs.answers import Answers, InFile, InFolder
 from esrffs.errors import StaleError
 from esrffs.files import Shared
+from esrffs.model import FileStatus
 from esrffs.plans import DataFile, plan
 from esrffs.rights import narrowest
 from esrffs.roles import Found, Part, Recipe, Refusal, Steps, in_file, in_folder, may_hold_roles
@@ -46,9 +46,9 @@ class Kitchen:
 
     found: Found
     answers: Answers
-    status: os.stat_result
+    status: FileStatus
     keys: tuple[bytes, ...] = ()
-    statuses: tuple[os.stat_result, ...] = ()
+    statuses: tuple[FileStatus, ...] = ()
     errors: dict[str, str] = field(default_factory=dict)  # of reading, by the name of the output
 
     @property
@@ -148,7 +148,7 @@ async def _first_turn() -> _Turn:
     return _Turn()
 
 
-async def _kitchen(found: Found, answers: Answers, status: os.stat_result) -> Kitchen:
+async def _kitchen(found: Found, answers: Answers, status: FileStatus) -> Kitchen:
     if not isinstance(found, Recipe):
         return Kitchen(found, answers, status)
     known: dict[int, _Base] = {}  # many outputs share one correction
@@ -169,12 +169,12 @@ class _Base(NamedTuple):
     """What bytes depend on: how they are made, and of what."""
 
     key: bytes
-    status: os.stat_result
+    status: FileStatus
 
 
 async def _base(answers: Answers, made: str, parts: Iterable[Part]) -> _Base:
     key = blake2b(made.encode("utf-8", "surrogateescape"), digest_size=16)
-    statuses: dict[bytes, os.stat_result] = {}
+    statuses: dict[bytes, FileStatus] = {}
     for path in dict.fromkeys(part.path for part in parts):
         located = await answers.locate(path)
         key.update(located.key)

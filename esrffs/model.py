@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,37 @@ class Box:
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
 
+class FileStatus(NamedTuple):
+    """What stat(2) says of a file or folder of the source, less what an ACL takes away.
+
+    A record of our own, for `os.stat_result` cannot be made with another mode on every Python.
+    """
+
+    st_mode: int
+    st_ino: int
+    st_dev: int
+    st_uid: int
+    st_gid: int
+    st_size: int  # bytes
+    st_atime_ns: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "FileStatus":
+        return cls(
+            status.st_mode,
+            status.st_ino,
+            status.st_dev,
+            status.st_uid,
+            status.st_gid,
+            status.st_size,
+            status.st_atime_ns,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """The state of a file: in another generation it may hold other bytes."""
@@ -66,7 +97,7 @@ class Generation:
     ctime_ns: int
 
     @classmethod
-    def of(cls, status: os.stat_result) -> "Generation":
+    def of(cls, status: FileStatus | os.stat_result) -> "Generation":
         return cls(
             status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         )

@@ -5,7 +5,6 @@ a source.  Which nodes there are, and under which names, is decided in `esrffs.t
 `esrffs.groups`; how the bytes of files are put together, in `esrffs.files`.
 """
 
-import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import NamedTuple, Protocol, cast
 from esrffs import xattrs
 from esrffs.blockwise import Buffer
 from esrffs.errors import EsrffsError
+from esrffs.model import FileStatus
 from esrffs.sources import Source
 
 Path = tuple[bytes, ...]  # names from the root of the mount
@@ -31,27 +31,35 @@ class Stat(NamedTuple):
     ctime_ns: int
 
     @classmethod
-    def file(cls, status: os.stat_result, size: int) -> "Stat":
-        """A file made of this source: readable by whom the source is."""
-        return cls._of(status, stat.S_IFREG | status.st_mode & 0o444, size)
+    def file(cls, status: FileStatus, size: int) -> "Stat":
+        """A file made of this source, with its permissions; nothing in it is a program.
+
+        The bits to write stay, although nothing can be written here: copies inherit them, and
+        whoever made a copy may want to change it.
+        """
+        return cls._of(status, stat.S_IFREG | status.st_mode & 0o666, size)
 
     @classmethod
-    def same(cls, status: os.stat_result) -> "Stat":
-        """A file or folder that is shown as it is, less the right to write."""
-        return cls._of(status, status.st_mode & ~0o7222, status.st_size)
+    def same(cls, status: FileStatus) -> "Stat":
+        """A file or folder that is shown as it is, but never setuid, setgid or sticky."""
+        return cls._of(status, status.st_mode & ~0o7000, status.st_size)
 
     @classmethod
-    def directory(cls, status: os.stat_result) -> "Stat":
-        """A directory made of this source: who may read the file may enter."""
+    def directory(cls, status: FileStatus) -> "Stat":
+        """A directory made of this source: who may read the file may enter.
+
+        The owner's bit to write stays, for what is copied out of it (`file`).
+        """
         readable = status.st_mode & 0o444
-        return cls._of(status, stat.S_IFDIR | readable | readable >> 2, 0)
+        writable = status.st_mode & 0o200
+        return cls._of(status, stat.S_IFDIR | readable | readable >> 2 | writable, 0)
 
     @classmethod
-    def link(cls, status: os.stat_result, target: bytes) -> "Stat":
+    def link(cls, status: FileStatus, target: bytes) -> "Stat":
         return cls._of(status, stat.S_IFLNK | 0o777, len(target))
 
     @classmethod
-    def _of(cls, status: os.stat_result, mode: int, size: int) -> "Stat":
+    def _of(cls, status: FileStatus, mode: int, size: int) -> "Stat":
         return cls(
             mode,
             size,
@@ -139,7 +147,7 @@ class Symlink:
     """`target` is relative, or leads to nothing of ours."""
 
     path: Path
-    status: os.stat_result
+    status: FileStatus
     target: bytes
 
     @property

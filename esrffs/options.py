@@ -122,7 +122,7 @@ class Options:
     uid: int | None = _option(None, "show this user as the owner of everything", "USER", _user)
     gid: int | None = _option(None, "show this group as that of everything", "GROUP", _group)
     umask: int | None = _option(
-        None, "show modes as r-xr-xr-x and r--r--r-- less these octal bits", "MASK", _mask
+        None, "show modes as rwxrwxrwx and rw-rw-rw- less these octal bits", "MASK", _mask
     )
     fmask: int | None = _option(None, "the same, of files alone", "MASK", _mask)
     dmask: int | None = _option(None, "the same, of directories alone", "MASK", _mask)

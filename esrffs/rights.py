@@ -15,33 +15,36 @@ import stat
 import struct
 from collections.abc import Iterable
 
+from esrffs.model import FileStatus
+
 _READ = 0o444
 _ACL = "system.posix_acl_access"
 _NONE = {errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.ELOOP, errno.ENOTDIR}
 _USER, _GROUP_OBJ, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10  # <linux/posix_acl.h>
 
 
-def mirrored(status: os.stat_result, path: str) -> os.stat_result:
+def mirrored(status: os.stat_result, path: str) -> FileStatus:
     """The status with a mode that grants nobody more than the ACL of the file at `path` does.
 
     Who is looked at by several rules gets the narrowest: the owning group what its entry and those
     of all named users grant; others in addition what those of all named groups grant.  An ACL
     that cannot be read leaves the owner's rights.
     """
+    plain = FileStatus.of(status)
     try:
         acl = os.getxattr(path, _ACL)
     except OSError as error:
-        return status if error.errno in _NONE else _with_mode(status, status.st_mode & ~0o077)
+        return plain if error.errno in _NONE else plain._replace(st_mode=plain.st_mode & ~0o077)
     entries = list(struct.iter_unpack("<HHI", acl[4:]))
     mask = min((granted for tag, granted, _ in entries if tag == _MASK), default=0o7)
     group = others = 0o7
     for tag, granted, _ in entries:
         group &= granted & mask if tag in (_USER, _GROUP_OBJ) else 0o7
         others &= granted & mask if tag in (_USER, _GROUP) else 0o7
-    return _with_mode(status, status.st_mode & (~0o077 | group << 3 | others))
+    return plain._replace(st_mode=plain.st_mode & (~0o077 | group << 3 | others))
 
 
-def narrowest(statuses: Iterable[os.stat_result]) -> os.stat_result:
+def narrowest(statuses: Iterable[FileStatus]) -> FileStatus:
     """The status that was modified last, with the mode that lets nobody read who may not read all.
 
     A file of another owner (group) grants the owner (group) only what it grants to everybody.
@@ -54,20 +57,10 @@ def narrowest(statuses: Iterable[os.stat_result]) -> os.stat_result:
         owner = status.st_mode & 0o700 if status.st_uid == shown.st_uid else everybody << 6
         group = status.st_mode & 0o070 if status.st_gid == shown.st_gid else everybody << 3
         mode &= ~0o777 | owner | group | everybody
-    return _with_mode(shown, mode)
+    return shown._replace(st_mode=mode)
 
 
-def _with_mode(status: os.stat_result, mode: int) -> os.stat_result:
-    return os.stat_result((mode, *status[1:10]), _more(status))
-
-
-def _more(status: os.stat_result) -> dict[str, int | float]:
-    """What a stat_result holds beyond its ten integers."""
-    names = [name for name in dir(status) if name.startswith("st_")]
-    return {name: getattr(status, name) for name in names}
-
-
-def covers(holder: os.stat_result, other: os.stat_result) -> bool:
+def covers(holder: FileStatus, other: FileStatus) -> bool:
     """May everybody who may read the holder read the other file (search the other folder)?"""
     mode = other.st_mode & _READ
     if stat.S_ISDIR(other.st_mode):

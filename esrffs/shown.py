@@ -49,7 +49,7 @@ class Shown:
     def _mode(self, mode: int) -> int:
         """Masks replace the source's bits, as they do in vfat(5); programs stay executable."""
         if stat.S_ISDIR(mode) and self.dmask is not None:
-            return stat.S_IFDIR | 0o555 & ~self.dmask
+            return stat.S_IFDIR | 0o777 & ~self.dmask
         if stat.S_ISREG(mode) and self.fmask is not None:
-            return stat.S_IFREG | (0o444 | mode & 0o111) & ~self.fmask
+            return stat.S_IFREG | (0o666 | mode & 0o111) & ~self.fmask
         return mode

@@ -7,7 +7,6 @@ says of the file.
 
 import contextlib
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +24,7 @@ from esrffs.model import (
     Box,
     ChunkIndex,
     DatasetInfo,
+    FileStatus,
     Generation,
     GroupInfo,
     Listing,
@@ -47,9 +47,7 @@ _ERRORS = 100  # error texts kept for one file
 class Source:
     """One data file, or one series of them, in one generation."""
 
-    def __init__(
-        self, subject: Subject, path: str, status: os.stat_result, workers: Workers
-    ) -> None:
+    def __init__(self, subject: Subject, path: str, status: FileStatus, workers: Workers) -> None:
         self.subject = subject
         self.path = path  # for people: relative to the source folder
         self.status = status
@@ -174,7 +172,7 @@ class Sources:
         """The data file at this path as it is now; MissingError, ForbiddenError."""
         return self.seen(path, format_, await self.folders.status(path))
 
-    def seen(self, path: str, format_: formats.Format, status: os.stat_result) -> Source:
+    def seen(self, path: str, format_: formats.Format, status: FileStatus) -> Source:
         """The data file at this path, whose status was just looked up."""
         subject = Subject(
             (self.folders.absolute(path),),
@@ -207,7 +205,7 @@ class Sources:
         source.seen, source.members = now, members
         return source
 
-    def _remember(self, path: str, subject: Subject, status: os.stat_result) -> Source:
+    def _remember(self, path: str, subject: Subject, status: FileStatus) -> Source:
         known = self._current.get(path)
         if known is None or known.subject != subject:
             known = self._current[path] = Source(subject, path, status, self._workers)

@@ -424,8 +424,8 @@ def test_who_may_not_read_all_may_not_read_the_result(mount: MountFactory, sourc
     (source / "scan.h5").chmod(0o440)
     mounted = mount(source)
     for path, mode in (
-        ("corrected/open.npy", 0o440),
-        ("corrected/closed.npy", 0o400),
+        ("corrected/open.npy", 0o640),
+        ("corrected/closed.npy", 0o600),
         ("scan.h5/corrected/data.npy", 0o440),
         ("scan.h5/corrected/attrs.json", 0o440),
         ("scan.h5/corrected", 0o550),

@@ -121,14 +121,14 @@ def test_status(mount: MountFactory, source: Path) -> None:
     mounted = mount(source)
     directory = (mounted / "data.h5/entry").stat()
     file = (mounted / "data.h5/entry/stack.npy").stat()
-    assert oct(directory.st_mode) == "0o40550"
-    assert oct(file.st_mode) == "0o100440"
+    assert oct(directory.st_mode) == "0o40750"
+    assert oct(file.st_mode) == "0o100640"
     assert file.st_mtime_ns == directory.st_mtime_ns == 1_000_000_000_000_000_002
     assert file.st_size == 128 + 3 * 50 * 60 * 2
     assert file.st_blocks == -(-file.st_size // 512)
     assert file.st_blksize >= 4096
     assert file.st_nlink == 1
-    assert oct((mounted / "notes.txt").stat().st_mode) == "0o100555"
+    assert oct((mounted / "notes.txt").stat().st_mode) == "0o100755"
     space = os.statvfs(mounted.path)
     assert space.f_namemax == 255
     assert space.f_blocks == os.statvfs(source).f_blocks

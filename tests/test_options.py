@@ -97,10 +97,10 @@ def shown(mode: int, **options: int) -> str:
 
 def test_masks() -> None:
     assert shown(stat.S_IFREG | 0o640) == "-rw-r-----"
-    assert shown(stat.S_IFREG | 0o600, fmask=0o022) == "-r--r--r--"
-    assert shown(stat.S_IFREG | 0o700, fmask=0o007) == "-r-xr-----"
+    assert shown(stat.S_IFREG | 0o600, fmask=0o022) == "-rw-r--r--"
+    assert shown(stat.S_IFREG | 0o700, fmask=0o007) == "-rwxrw----"
     assert shown(stat.S_IFREG | 0o600, dmask=0o077) == "-rw-------"
-    assert shown(stat.S_IFDIR | 0o700, dmask=0o027) == "dr-xr-x---"
+    assert shown(stat.S_IFDIR | 0o700, dmask=0o027) == "drwxr-x---"
     assert shown(stat.S_IFDIR | 0o700, fmask=0o027) == "drwx------"
     assert shown(stat.S_IFLNK | 0o777, fmask=0o777, dmask=0o777) == "lrwxrwxrwx"
 
@@ -110,10 +110,10 @@ def test_owner_and_masks_on_a_mount(mount: MountFactory, source: Path) -> None:
     options = "uid=1234,gid=4321,umask=077,dmask=022"
     mounted = mount(source, "-o", options)
     for name, mode in (
-        ("", 0o40555),
-        ("data.h5", 0o40555),
-        ("data.h5/x.npy", 0o100400),
-        ("run.sh", 0o100500),
+        ("", 0o40755),
+        ("data.h5", 0o40755),
+        ("data.h5/x.npy", 0o100600),
+        ("run.sh", 0o100700),
     ):
         status = (mounted / name).stat()
         assert (status.st_uid, status.st_gid, oct(status.st_mode)) == (1234, 4321, oct(mode)), name

@@ -27,6 +27,7 @@ import pytest
 from esrffs import rights, sandbox
 from esrffs.errors import EsrffsError, ForbiddenError
 from esrffs.folders import Folders
+from esrffs.model import FileStatus
 from tests.conftest import Mounted, MountFactory, esrffs
 from tests.test_daemon import as_nobody
 
@@ -275,9 +276,8 @@ def test_a_virtual_dataset_whose_source_becomes_private(
     assert SECRET.decode()[:10] not in refused.stdout
 
 
-def status(mode: int, uid: int = 1, gid: int = 1, mtime: int = 0) -> os.stat_result:
-    ten = (stat.S_IFREG | mode, 1, 1, 1, uid, gid, 0, mtime, mtime, mtime)
-    return os.stat_result(ten, {"st_mtime_ns": mtime * 10**9})
+def status(mode: int, uid: int = 1, gid: int = 1, mtime: int = 0) -> FileStatus:
+    return FileStatus(stat.S_IFREG | mode, 1, 1, uid, gid, 0, 0, mtime * 10**9, 0)
 
 
 @pytest.mark.parametrize(
@@ -294,13 +294,13 @@ def status(mode: int, uid: int = 1, gid: int = 1, mtime: int = 0) -> os.stat_res
     ],
 )
 def test_who_may_read_one_may_read_the_other(
-    holder: os.stat_result, other: os.stat_result, may: bool
+    holder: FileStatus, other: FileStatus, may: bool
 ) -> None:
     assert rights.covers(holder, other) is may
 
 
 def test_the_narrowest_mode() -> None:
-    def mode(*statuses: os.stat_result) -> str:
+    def mode(*statuses: FileStatus) -> str:
         return oct(stat.S_IMODE(rights.narrowest(statuses).st_mode))
 
     assert mode(status(0o644)) == "0o644"
