@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 
+import numpy as np
+
 from esrffs import npy, xattrs
 from esrffs.arrays import open_array
 from esrffs.blockwise import Ahead, Array, Buffer, Held, joined
@@ -96,12 +98,34 @@ class NpyFile:
     def trouble(self) -> str | None:
         return self.source.errors.get(self.info.address)
 
-    async def xattrs(self) -> xattrs.Xattrs:
+    async def listed_xattrs(self) -> xattrs.Xattrs:
+        named = {xattrs.VALUE: b""} if xattrs.has_value(self.info) else {}
+        return {**await self._described(), **named}  # nothing is read to be named
+
+    async def _value(self) -> xattrs.Xattrs:
+        """None where it cannot be read: the error is an extended attribute, too."""
+        if not xattrs.has_value(self.info):
+            return {}
+        start = len(self._header())
+        try:
+            handle = await self.open()
+            try:
+                element = bytes(await handle.read(start, self.info.dtype.itemsize))
+            finally:
+                handle.close()
+        except EsrffsError:
+            return {}
+        return xattrs.value(np.frombuffer(element, self.info.dtype))
+
+    async def _described(self) -> xattrs.Xattrs:
         info = self.info
         told: xattrs.Xattrs = {}
         if info.attributes is not None:
             told = await attribute_values(self.shared, self.source, info.address, info.attributes)
         return {**xattrs.dataset(info, self._place(), self.source.path), **told}
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        return {**await self._described(), **await self._value()}
 
     def _place(self) -> str:
         """Where the dataset is in its file; a name of the mount where addresses mean nothing."""

@@ -9,6 +9,7 @@ Decided here: their names, how a value looks as text, and what does not fit and 
 | `user.esrffs.dtype` | as in the header of the `.npy`: `<u2`, or the list of a compound's fields |
 | `user.esrffs.shape`, `user.esrffs.chunks` | JSON: `[60, 96, 128]` |
 | `user.esrffs.filters` | JSON, as written: `[{"id": 1, "name": "deflate", "values": [4]}]` |
+| `user.esrffs.value` | of one number or short text: the text itself, or the number as in JSON |
 | `user.esrffs.error` | what went wrong with the object |
 | `user.NAME` | the attribute NAME of the object: text, or a number as in JSON |
 
@@ -16,15 +17,18 @@ Arrays and compounds are not told: they are in the JSON file of the attributes.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from esrffs.attributes import value_to_json
 from esrffs.model import Chunked, DatasetInfo, Layout
 
 PREFIX = b"user."
 OURS = PREFIX + b"esrffs."
 ERROR = OURS + b"error"
+VALUE = OURS + b"value"
 STATUS = OURS + b"status"  # of the root; not listed
 
 NAME_MAX = 255  # bytes, prefix included; these three are of <linux/limits.h>
@@ -84,6 +88,18 @@ def array(
 def dataset(info: DatasetInfo, path: str, source: str) -> dict[bytes, bytes]:
     """What a dataset at this path of this data file is."""
     return place(path, source) | array(info.shape, info.dtype, info.layout)
+
+
+def has_value(info: DatasetInfo) -> bool:
+    """Is this one number (bool and complex too) or one text, short enough for an attribute?"""
+    short = info.dtype.itemsize <= 4 * VALUE_MAX  # text of four bytes a character
+    return math.prod(info.shape) == 1 and short and info.dtype.kind in "biufcSU"
+
+
+def value(element: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> dict[bytes, bytes]:
+    """The value of an array of one element, if the kernel takes it."""
+    found = json.loads(value_to_json(element.reshape(())))
+    return fitting([(b"esrffs.value", _bytes(found) if isinstance(found, str) else _json(found))])
 
 
 def values(attributes: bytes) -> Xattrs:

@@ -148,6 +148,49 @@ def test_attributes_of_a_dataset(mounted: Mounted) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        (7, b"7"),
+        (np.uint64(2**64 - 1), b"18446744073709551615"),
+        (np.array(0.1, ">f8"), b"0.1"),
+        (np.float32(0.25), b"0.25"),
+        (np.nan, b"null"),
+        (1 - 2j, b"[1.0, -2.0]"),
+        (True, b"true"),
+        ([3.5], b"3.5"),
+        ("ascan θ 0 1", "ascan θ 0 1".encode()),
+        ("", b""),
+        (np.bytes_(b"caf\xe9"), "café".encode()),
+        ("x" * xattrs.VALUE_MAX, b"x" * xattrs.VALUE_MAX),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_one_value_is_shown(
+    tmp_path: Path, mount: MountFactory, stored: object, shown: bytes
+) -> None:
+    (tmp_path / "source").mkdir()
+    with h5py.File(tmp_path / "source/a.h5", "w") as file:
+        file["x"] = stored
+    assert told(mount(tmp_path / "source") / "a.h5/x.npy")["esrffs.value"] == shown
+
+
+def test_several_values_are_not_shown_and_a_broken_one_is_none(
+    tmp_path: Path, mount: MountFactory
+) -> None:
+    (tmp_path / "source").mkdir()
+    with h5py.File(tmp_path / "source/a.h5", "w") as file:
+        file["two"] = [1, 2]
+        file["none"] = np.zeros((0,))
+        file["long"] = "x" * (xattrs.VALUE_MAX + 1)
+        file["compound"] = np.zeros((), COMPOUND)
+        file.create_dataset("lost", (1,), "<i4", external=[("nowhere.raw", 0, 4)])
+    mounted = mount(tmp_path / "source")
+    mounted.expect("nowhere.raw")
+    for name in ("two", "none", "long", "compound", "lost"):
+        assert code_of(mounted / f"a.h5/{name}.npy", "user.esrffs.value") == errno.ENODATA, name
+
+
 def test_attributes_of_groups(mounted: Mounted) -> None:
     where = {"esrffs.source": b"data.h5"}
     assert told(mounted / "data.h5") == {**where, "esrffs.path": b"/"}, "as long as none looks in"
