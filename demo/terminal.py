@@ -3,8 +3,10 @@
 Each command is run for real, at a terminal, beside a new experiment; what it answers is drawn.
 """
 
+import html
 import os
 import pty
+import re
 import subprocess
 import sys
 import tempfile
@@ -127,9 +129,25 @@ def drawn(told: list[tuple[str, str]]) -> str:
             console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             if answer_:
                 console.print(Text.from_ansi(answer_.rstrip("\n")))
-        return console.export_svg(
+        svg = console.export_svg(
             title="", theme=THEME, code_format=SVG, font_aspect_ratio=0.602, unique_id="t"
         )
+        return TEXT.sub(words_in_place, svg)
+
+
+TEXT = re.compile(r'<text class="(.*?)" x="(.*?)" y="(.*?)" textLength="(.*?)" (.*?)>(.*?)</text>')
+
+
+def words_in_place(run: re.Match[str]) -> str:
+    """Each word of a run of text at an `x` of its own: some viewers leave out blanks."""
+    style, x, y, length, clip, content = run.groups()
+    text = html.unescape(content).replace("\u00a0", " ")
+    width = float(length) / len(text)
+    return "".join(
+        f'<text class="{style}" x="{float(x) + word.start() * width:.1f}" y="{y}"'
+        f' textLength="{len(word[0]) * width:.1f}" {clip}>{html.escape(word[0])}</text>'
+        for word in re.finditer(r"\S+", text)
+    )
 
 
 if __name__ == "__main__":

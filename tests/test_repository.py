@@ -191,6 +191,8 @@ def test_the_terminal_in_the_readme_is_what_a_user_sees(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stdout
     drawn = drawn_text((ROOT / "docs" / "terminal.svg").read_text())
     assert len(drawn) > 30
+    blanks = [text for _, text in drawn if re.search(r"[ \u00a0]|&#160;", text.strip())]
+    assert blanks == [], "some viewers draw no blanks: each word has a position of its own"
     assert drawn_text((tmp_path / "terminal.svg").read_text()) == drawn, "run `make pictures`"
 
 
