@@ -73,6 +73,39 @@ def test_five_minutes(place: Path) -> None:
     assert not (place / "experiment.mnt").exists()
 
 
+def shown(block: str) -> tuple[str, str]:
+    """The commands of a console block as one script, and all that they answer."""
+    commands: list[str] = []
+    answers: list[str] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            commands.append(line.removeprefix("$ "))
+        elif commands[-1].count("'") % 2:  # within a quoted program
+            commands[-1] += f"\n{line}"
+        else:
+            answers.append(line)
+    return "\n".join(commands), "".join(f"{line}\n" for line in answers)
+
+
+@pytest.mark.parametrize("block", blocks("recipes.md", "console"), ids=lambda b: b[:30])
+def test_recipes(block: str, mounted: Path) -> None:
+    script, answer = shown(block)
+    assert run("bash", "-ec", script, cwd=mounted) == answer
+
+
+@pytest.mark.skipif(not shutil.which("gnuplot"), reason="there is no gnuplot")
+def test_one_frame_in_gnuplot(mounted: Path) -> None:
+    """Gnuplot gives back as text what it took for the frame."""
+    [plot] = blocks("recipes.md", "gnuplot")
+    assert run("gnuplot", "-e", plot.replace("\n", ";"), cwd=mounted) == ""
+    assert (mounted / "frame.png").read_bytes().startswith(b"\x89PNG")
+    table = plot.splitlines()[-1].replace("plot ", "set table 'frame.txt'; plot ")
+    run("gnuplot", "-e", table, cwd=mounted)
+    values = np.loadtxt(mounted / "frame.txt", usecols=2)
+    frame = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")[20]
+    assert values.reshape(frame.shape) == pytest.approx(frame, rel=1e-4)
+
+
 def run_shell(command: str, cwd: Path) -> str:
     return run("bash", "-c", command, cwd=cwd)
 
@@ -108,9 +141,11 @@ def test_reading_as_the_readme_says(mounted: Path) -> None:
     said = run("python3", "-c", program, cwd=mounted)
     assert said == f"{stack.shape} {stack[20].max()} counts\n"
     told = run("bash", "-ec", readme("sh", "find mnt"), cwd=mounted).splitlines()
-    assert told[-1] == "NXentry"
-    assert all(line.startswith("{") for line in told[:-1])
-    assert len(told) > 5
+    assert 'user.esrffs.value="phantom, 60 projections over 180 degrees"' in told
+    assert "NXentry" in told
+    attributes = told[told.index("NXentry") + 1 :]
+    assert all(line.startswith("{") for line in attributes)
+    assert len(attributes) > 5
     assert (mounted / "2.1/measurement/diode.npy").is_file()
 
 
@@ -209,9 +244,19 @@ def test_imagej(mounted: Path) -> None:
 def test_a_job_of_slurm(place: Path) -> None:
     """The scripts of the page, with folders and a program of ours."""
     (place / "analysis.py").write_text("import os, sys; print(len(os.listdir(sys.argv[1])))")
-    job, prolog, epilog = blocks("cluster.md", "sh")[:3]
-    job = job.replace("/data/visitor/ma1234", str(place / "experiment"))
-    assert run("bash", "-ec", job, cwd=place, TMPDIR=str(place)) == "4\n"
+    job, sweep, prolog, epilog = (
+        block.replace("/tmp/", f"{place}/").replace("/data/visitor/ma1234", f"{place}/experiment")
+        for block in blocks("cluster.md", "sh")[:4]
+    )
+    slurm = {"SLURM_JOB_ID": "17", "SLURM_SUBMIT_DIR": str(place), "USER": "ada"}
+    assert run("bash", "-c", job, cwd=place, **slurm) == "4\n"
+    assert (place / "esrffs-17.log").is_file()
+    assert list(place.glob("esrffs-ada-*")) == []
+    left = place / "esrffs-ada-18"  # by a job that was killed
+    left.mkdir()
+    assert run(ESRFFS, "experiment", left, cwd=place) == ""
+    assert run("bash", "-c", sweep, cwd=place, **slurm) == ""
+    assert not left.exists()
     for script in (prolog, epilog):
         here = script.replace("/run/esrffs", str(place / "jobs")).replace(
             "/data/visitor", "experiment"
@@ -222,13 +267,17 @@ def test_a_job_of_slurm(place: Path) -> None:
 
 
 def test_dask_with_two_worker_processes(mounted: Path) -> None:
-    command = blocks("cluster.md", "sh")[3].replace("examples/", f"{ROOT}/examples/")
+    command = blocks("cluster.md", "sh")[4].replace("examples/", f"{ROOT}/examples/")
     assert run_shell(command, mounted) == "60 frames by 2 workers\n"
     stack = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")
     expected = [np.nanmean(frame, dtype=np.float64) for frame in stack]
     assert np.load(mounted / "means.npy").tolist() == expected
-    program = blocks("cluster.md", "python")[0] + "print(mean.mean())"
-    assert float(run("python3", "-c", program, cwd=mounted)) == pytest.approx(stack.mean(), 1e-5)
+    program = blocks("cluster.md", "python")[0] + (
+        "import pickle\nprint(mean.mean(), len(pickle.dumps(lazy.__dask_graph__().to_dict())))"
+    )
+    average, graph_nbytes = run("python3", "-c", program, cwd=mounted).split()
+    assert float(average) == pytest.approx(stack.mean(), 1e-5)
+    assert int(graph_nbytes) < stack.nbytes // 100, "frames are in the graph"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mount(8) needs root")
