@@ -51,7 +51,8 @@ fuzz: setup  ## mutated files against the readers (COUNT=1000 of each format)
 gauntlet: setup  ## 5 540 malformed, damaged and mutated files in a mount beside 50 sound ones, all read
 	$(BIN)/python -m tests.faults.gauntlet $(ARGS)
 
-pictures: setup  ## docs/terminal.svg and docs/corrected.png anew, from a real run
+pictures: setup  ## docs/terminal.svg, corrected.png and performance.png anew
+	$(BIN)/pip install --quiet '.[bench]'
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/pictures.sh docs
 
 docs: setup  ## the pages of docs/ as a website in build/site

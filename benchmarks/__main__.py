@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: make the material, measure, print the table, draw the plot."""
+"""`python -m benchmarks`: make the material, measure, print the table."""
 
 import argparse
 import json
@@ -22,7 +22,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--only", default="", help="groups of rows, separated by commas")
     parser.add_argument("--keep", type=Path, help="folder for the material, kept for the next run")
-    parser.add_argument("--plot", type=Path, help="PNG to draw")
     parser.add_argument("--json", type=Path, help="file for all figures")
     return parser.parse_args()
 
@@ -81,8 +80,6 @@ def main() -> None:
         print(growth.table(grown))
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(line) for line in found], indent=1))
-    if arguments.plot:
-        report.plot(found, arguments.plot)
 
 
 if __name__ == "__main__":

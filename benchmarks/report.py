@@ -1,11 +1,10 @@
-"""What the figures look like: a table of ratios against the goals, and a plot.
+"""What the figures look like: a table of ratios against the goals.
 
 Decided here: a ratio is the rival's median over ours, above 1 where esrffs is the faster.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.rows import Rival, Row
 from benchmarks.timing import READ_AHEADS, Times, least, middle
@@ -75,35 +74,3 @@ def _markdown(line: Line) -> str:
 def _verdict(ratio: float, goal: float | None) -> str:
     mark = "" if goal is None or ratio >= goal else " ✗"
     return f"{ratio:.2f}{mark}"
-
-
-def plot(found: Sequence[Line], path: Path) -> None:
-    """Bars of ratios, on a logarithmic axis, the goals as marks."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 0.34 * len(found) + 1.2))
-    places = range(len(found))
-    for kind, shift, colour in (("ordinary", 0.2, "#7fa6d6"), ("root", -0.2, "#1f4e8c")):
-        axes.barh(
-            [-k + shift for k in places],
-            [line.wall[kind] - 1 for line in found],
-            0.38,
-            left=1,
-            color=colour,
-            label=f"{kind} ({READ_AHEADS[kind]} KiB read-ahead)",
-        )
-        marks = [(line.goals[kind], -k + shift) for k, line in enumerate(found)]
-        marks = [mark for mark in marks if mark[0] is not None]
-        axes.plot([m[0] for m in marks], [m[1] for m in marks], "|", color="#c0392b", ms=9, mew=2)
-    axes.plot([], [], "|", color="#c0392b", ms=9, mew=2, label="goal")
-    axes.axvline(1, color="black", lw=0.8)
-    axes.set_xscale("log")
-    axes.set_yticks([-k for k in places], [f"{line.name}  vs  {line.rival}" for line in found])
-    axes.tick_params(labelsize=7)
-    axes.set_xlabel("how many times as fast as the other")
-    axes.legend(fontsize=7, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, bbox_inches="tight")

@@ -7,6 +7,7 @@ work=$(mktemp -d)
 trap 'esrffs -u "$work/mnt" 2>/dev/null || true; rm -rf -- "$work"' EXIT
 
 python "$demo/terminal.py" "$out/terminal.svg"
+(cd "$demo/.." && python -m benchmarks.picture docs/performance.md "$out/performance.png")
 
 python "$demo/make_experiment.py" "$work/experiment"
 mkdir "$work/mnt"

@@ -249,3 +249,17 @@ def explained(text: str, page: str) -> bool:
     parts = [part.strip(" :;,()'\"") for part in text.replace("`", "").split("…")]
     known = [part[:30] for part in parts if len(part) >= LEAST]
     return not known or any(part in page for part in known)
+
+
+def test_the_picture_of_the_benchmarks_is_that_of_their_table() -> None:
+    sys.path.insert(0, str(ROOT))
+    try:
+        from benchmarks.picture import ROWS, ratios
+    finally:
+        sys.path.remove(str(ROOT))
+    found = ratios((ROOT / "docs" / "performance.md").read_text())
+    assert list(found) == list(ROWS.values())
+    readme = (ROOT / "README.md").read_text()
+    for label, words in (("stack in gzip", "a stack in gzip"), ("uncompressed stack", "uncomp")):
+        ordinary, root = found[label]
+        assert re.search(rf"^\| .*{words}.* \| {ordinary:.1f} \| {root:.1f} \|$", readme, re.M)
