@@ -262,4 +262,6 @@ def test_the_picture_of_the_benchmarks_is_that_of_their_table() -> None:
     readme = (ROOT / "README.md").read_text()
     for label, words in (("stack in gzip", "a stack in gzip"), ("uncompressed stack", "uncomp")):
         ordinary, root = found[label]
-        assert re.search(rf"^\| .*{words}.* \| {ordinary:.1f} \| {root:.1f} \|$", readme, re.MULTILINE)
+        assert re.search(
+            rf"^\| .*{words}.* \| {ordinary:.1f} \| {root:.1f} \|$", readme, re.MULTILINE
+        )
