@@ -25,6 +25,12 @@ settings.register_profile("steady", settings.get_profile("explore"), derandomize
 settings.load_profile("steady")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What fails should fail soon: files of tests without a mount first, `tests/faults` last."""
+    mounting = {item.path for item in items if {"mount", "data"} & set(item.fixturenames)}
+    items.sort(key=lambda item: ("faults" in item.path.parts, item.path in mounting))
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Until the condition holds; fails after so many seconds that count (`Stopwatch`)."""
     watch = Stopwatch()
