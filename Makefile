@@ -1,5 +1,7 @@
 # `make help` tells what there is.
-BIN := .venv/bin
+# Where the environment is.  Not taken from the shell's variables: what is there may be taken away.
+VENV := .venv
+BIN := $(VENV)/bin
 ARGS :=
 MINUTES := 30
 READERS := 64
@@ -9,22 +11,25 @@ MIRROR :=
 PREFIX := /usr/local
 LIB := $(PREFIX)/lib/esrffs
 SHARE := $(PREFIX)/share
-PYTHON := python3
+# from the command line or the shell: PYTHON=/path/to/python3; where it is empty, .ci/python chooses
+PYTHON ?=
+export PYTHON
 # mount(8) looks for its helpers in /sbin and nowhere else
 SBIN := $(if $(filter /usr /usr/local,$(PREFIX)),/usr/sbin,$(PREFIX)/sbin)
 UNITS := $(PREFIX)/lib/systemd
 SHOWN := $(PREFIX)
 
-.PHONY: help setup demo lint test bench soak live fuzz gauntlet pictures docs dist deb debcheck install uninstall install-program install-files clean
+.PHONY: help setup demo lint test pytest bench soak live fuzz gauntlet pictures docs dist deb debcheck install uninstall install-program install-files clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 11
 
 setup:  ## system packages (apt-get) and .venv with esrffs in it
-	@.ci/setup
+	@.ci/setup test $(VENV)
 
-demo: setup  ## make a small experiment, mount it, look around, unmount (KEEP=1 leaves it mounted)
+demo:  ## make a small experiment, mount it, look around, unmount (KEEP=1 leaves it mounted)
+	@.ci/setup demo $(VENV)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/demo.sh
 
 lint: setup  ## ruff and mypy
@@ -33,6 +38,9 @@ lint: setup  ## ruff and mypy
 	$(BIN)/mypy
 
 test: lint  ## lint, then all tests (ARGS="-k names" chooses some)
+	$(BIN)/pytest $(ARGS)
+
+pytest: setup
 	$(BIN)/pytest $(ARGS)
 
 bench: setup  ## measure against h5py, silx, fabio, numpy (ARGS=--quick: less of it)
@@ -63,18 +71,18 @@ dist: setup  ## wheel and sdist in dist/, each installed into an empty environme
 	$(BIN)/pip install --quiet build twine
 	packaging/dist.sh $(BIN)/python
 
-deb: setup  ## a Debian package in dist/, for the Debian that this is
-	packaging/deb.sh $(BIN)/python
+deb:  ## a Debian package in dist/, for the Debian that this is
+	@.ci/setup deb
+	packaging/deb.sh
 
-debcheck: deb  ## that package in a fresh Debian 12, its units in a booted systemd (root, debootstrap)
-	packaging/deb-check.sh dist/*.deb $(MIRROR)
-	packaging/systemd-check.sh dist/*.deb $(MIRROR)
+debcheck:  ## that package, made and installed in a fresh Debian 12 and 13, its units in a booted systemd (root, debootstrap)
+	packaging/deb-check.sh bookworm $(MIRROR)
+	packaging/deb-check.sh trixie $(MIRROR)
 
 install: install-program install-files  ## esrffs, helper, units, manual pages, completions (PREFIX=/usr/local)
 
 install-program:
-	$(PYTHON) -m venv $(LIB)
-	$(LIB)/bin/pip install --quiet .
+	packaging/venv.sh $(LIB)
 
 install-files:
 	install -d $(PREFIX)/bin $(SBIN) $(UNITS)/system $(UNITS)/user $(PREFIX)/lib/tmpfiles.d \
@@ -101,5 +109,5 @@ uninstall:  ## take away what `install` put there (with the same PREFIX)
 		$(SHARE)/fish/vendor_completions.d/esrffs.fish
 
 clean:  ## take away .venv and everything else that was made here
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-3.* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -76,16 +76,23 @@ fi
 say "It is read-only."
 run "touch mnt/tomo.h5/entry/new || true"
 
+program=$(command -v esrffs)
 if [ -n "${KEEP:-}" ]; then
-    kept=yes hint=""
-    say "Left mounted for you.  When you are done:"
-    echo "$(command -v esrffs) -u $work/mnt && rm -r $work"
+    kept=yes
+    say "Left mounted for you, in $work/mnt.  When you are done:"
+    echo "$program -u $work/mnt && rm -r $work"
 else
-    hint=" (KEEP=1 make demo leaves this one mounted)"
     say "Unmount."
     run "esrffs -u mnt"
     run "ls mnt"
 fi
 
-say "Now with your own data$hint:"
-echo "mkdir -p ~/mnt && $(command -v esrffs) /path/to/your/data ~/mnt"
+say "How to go on"
+cat <<NEXT
+with this experiment:   KEEP=1 make demo      (leaves it mounted for you to play with)
+with your own data:     mkdir -p ~/mnt
+                        $program /path/to/your/data ~/mnt
+                        $program -u ~/mnt
+to install it:          "Install" in README.md
+five minutes more:      docs/tutorial.md
+NEXT

@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# A Debian package with all Python libraries in it: packaging/deb.sh PYTHON, into dist/.
+# A Debian package with all Python libraries in it: packaging/deb.sh, into dist/.
 # For the Debian that it is built on: pyfuse3 is compiled for its Python and its libfuse3.
 set -euo pipefail
-python=$(realpath -s "$1")
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 root=$work/root
 library=/usr/lib/esrffs
+/usr/bin/python3 -m venv "$work/environment" # for its pip: what is run in the end is /usr/bin/python3
+python=$work/environment/bin/python
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 minor=$("$python" -c 'import sys; print(sys.version_info[1])')
 architecture=$(dpkg --print-architecture)
 
-"$python" -m pip install --quiet --no-compile --target "$root$library" .
+mkdir "$work/source"
+packaging/copy.sh "$work/source"
+echo "esrffs and its libraries, for $("$python" --version) (300 MB; about a minute)"
+.ci/pip-install "$python" --no-compile --target "$root$library" "$work/source"
 rm -rf "$root$library/bin" # programs of the libraries
 # with the modules compiled, so that nothing is written below /usr when they are imported
 "$python" -m compileall -q -s "$root" -p / "$root$library" || true # some libraries bring templates
@@ -40,6 +44,10 @@ chmod 755 "$root/usr/bin/esrffs" "$root/usr/sbin/mount.esrffs"
 gzip -n9 "$root"/usr/share/man/man?/*
 install -Dm 644 LICENSE "$root/usr/share/doc/esrffs/copyright"
 
+# The package of the libfuse3 that pyfuse3 was linked to: libfuse3-3 on Debian 12, libfuse3-4 on 13.
+fuse=$(ldd "$root$library"/pyfuse3/*.so | sed -n 's/^\s*\(libfuse3\.so\.[0-9]*\) .*/\1/p' | sort -u)
+libfuse=$(dpkg -S "*/$fuse" | sed -n '1s/:.*//p')
+
 mkdir "$root/DEBIAN"
 cat >"$root/DEBIAN/control" <<CONTROL
 Package: esrffs
@@ -49,7 +57,7 @@ Maintainer: esrffs <esrffs@localhost>
 Section: science
 Priority: optional
 Installed-Size: $(du -sk "$root" | cut -f1)
-Depends: python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), fuse3, libfuse3-3, libstdc++6
+Depends: python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), fuse3, $libfuse, libstdc++6
 Description: Spec, EDF and HDF5 files as directories of arrays
  Mounts a folder of beamline data read-only: every HDF5, Spec or EDF file is a
  directory, every dataset in it an .npy file, all attributes JSON.
@@ -63,6 +71,9 @@ fi
 POSTRM
 chmod 755 "$root/DEBIAN/postrm"
 
+package=dist/esrffs_${version}_$architecture.deb
 mkdir -p dist
-dpkg-deb --root-owner-group -Zgzip --build "$root" "dist/esrffs_${version}_$architecture.deb" >/dev/null
-echo "dist/esrffs_${version}_$architecture.deb"
+echo "packing"
+dpkg-deb --root-owner-group -Zgzip --build "$root" "$package" >/dev/null
+[ "$(id -u)" != 0 ] || chown --reference=. dist "$package" # whose clone it is
+echo "$package"
