@@ -1,36 +1,79 @@
 #!/usr/bin/env bash
-# Install a Debian package in a fresh Debian 12, mount and read there, purge: nothing is left.
-# packaging/deb-check.sh PACKAGE [MIRROR], as root, with debootstrap.
+# In fresh roots of one Debian: make the package in the first, install it in the second, mount and
+# read there, purge, and nothing is left; run its units in the third, with systemd.
+# packaging/deb-check.sh SUITE [MIRROR], as root, with debootstrap and systemd-container.
 set -euo pipefail
-package=$(realpath "$1")
+suite=$1
+mirror=${2:-}
+cd "$(dirname "$0")/.."
+fail() { printf 'deb-check: %s\n' "$*" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || fail "debootstrap and chroot need root: sudo make debcheck"
+for program in debootstrap systemd-nspawn; do
+    command -v $program >/dev/null || fail "please install debootstrap and systemd-container"
+done
+
 work=$(mktemp -d)
 end() {
-    umount -ql "$work/system/tmp/source.mnt" "$work/system/dev/fuse" "$work/system/proc" || true
+    for system in "$work"/*/; do
+        umount -ql "$system"tmp/source.mnt "$system"tmp/mnt "$system"dev/fuse "$system"proc || true
+    done 2>/dev/null
     rm -rf --one-file-system -- "$work"
 }
 trap end EXIT
-debootstrap --variant=minbase bookworm "$work/system" ${2:+"$2"} >"$work/log" || { tail "$work/log"; exit 1; }
-cp "$package" "$work/system/tmp/esrffs.deb"
-for list in /etc/apt/sources.list /etc/apt/apt.conf.d /etc/resolv.conf; do
-    [ ! -e $list ] || [ -n "${2:-}" ] || cp -rL $list "$work/system$(dirname $list)/"
-done
-mount -t proc proc "$work/system/proc"
-touch "$work/system/dev/fuse"
-mount --bind /dev/fuse "$work/system/dev/fuse"
-inside() { chroot "$work/system" env -i PATH=/usr/sbin:/usr/bin DEBIAN_FRONTEND=noninteractive "$@"; }
-files() { (cd "$work/system" && find usr etc lib ! -name '*.pyc' | sort); }
+say() { echo "$suite: $*"; }
 
-inside apt-get -qq update
-inside apt-get -qq -y install fuse3 mount libstdc++6 python3 >/dev/null 2>&1
-files >"$work/before"
-inside apt-get -qq -y install /tmp/esrffs.deb >/dev/null
-inside esrffs --version
-inside /usr/bin/python3 -c 'if True:
+fresh() { # a root of its own
+    cp -a "$work/base" "$work/$1"
+    mount -t proc proc "$work/$1/proc"
+    touch "$work/$1/dev/fuse"
+    mount --bind /dev/fuse "$work/$1/dev/fuse"
+}
+pip=()
+for name in ${!PIP_@}; do pip+=("$name=${!name}"); done
+inside() { # a command in the root that is named first
+    local system=$work/$1
+    shift
+    chroot "$system" env -i PATH=/usr/sbin:/usr/bin HOME=/root DEBIAN_FRONTEND=noninteractive "${pip[@]}" "$@"
+}
+quietly() { "$@" >"$work/log" 2>&1 || { tail -n 40 "$work/log"; exit 1; }; }
+files() { (cd "$work/$1" && find usr etc lib ! -name '*.pyc' | sort); }
+
+say "a fresh root"
+quietly debootstrap --variant=minbase "$suite" "$work/base" ${mirror:+"$mirror"}
+cp -r /etc/apt/apt.conf.d "$work/base/etc/apt/" # the proxy, for example
+cp -L /etc/resolv.conf "$work/base/etc/"
+inside base apt-get -qq update
+
+say "make deb"
+fresh build
+if [ -n "${PIP_CERT:-}" ]; then cp --parents -L "$PIP_CERT" "$work/build/"; fi
+mkdir "$work/build/clone"
+tar -c --exclude='./.venv*' --exclude=./.git --exclude=./dist --exclude=./build . |
+    tar -x --no-same-owner -C "$work/build/clone"
+quietly inside build apt-get -qq -y install --no-install-recommends make
+quietly inside build make -C /clone deb
+package=$(echo "$work"/build/clone/dist/esrffs_*.deb)
+say "$(dpkg-deb --field "$package" Depends)"
+
+say "installed, mounted, purged"
+fresh check
+cp "$package" "$work/check/tmp/esrffs.deb"
+quietly inside check apt-get -qq -y install fuse3 mount libstdc++6 python3
+files check >"$work/before"
+quietly inside check apt-get -qq -y install /tmp/esrffs.deb
+inside check esrffs --version
+inside check /usr/bin/python3 -c 'if True:
     import sys; sys.path.insert(0, "/usr/lib/esrffs")
     import h5py, os; os.mkdir("/tmp/source"); h5py.File("/tmp/source/data.h5", "w")["x"] = range(10)'
-inside sh -c 'cd /tmp && esrffs source && ls source.mnt/data.h5 && esrffs -u source.mnt'
-inside sh -c 'cd /tmp && mkdir mnt && mount -t esrffs source mnt && ls mnt/data.h5 && umount mnt'
-inside apt-get -qq -y purge esrffs >/dev/null
-files >"$work/after"
+inside check sh -c 'cd /tmp && esrffs source && ls source.mnt/data.h5 && esrffs -u source.mnt'
+inside check sh -c 'cd /tmp && mkdir mnt && mount -t esrffs source mnt && ls mnt/data.h5 && umount mnt'
+quietly inside check apt-get -qq -y purge esrffs
+files check >"$work/after"
 diff "$work/before" "$work/after"
-echo "$1: installed, mounted, purged"
+
+say "its units"
+cp -a "$work/base" "$work/units"
+quietly inside units apt-get -qq -y install systemd systemd-sysv dbus dbus-user-session \
+    libpam-systemd fuse3 mount python3 libstdc++6
+packaging/systemd-check.sh "$package" "$work/units"
+say "all is well"

@@ -1,14 +1,10 @@
 #!/usr/bin/env bash
-# Boot a Debian 12 with systemd in a container, install a Debian package there, and run the units:
-# packaging/systemd-check.sh PACKAGE [MIRROR], as root, with debootstrap and systemd-container.
+# Boot a Debian with systemd in a container, install a Debian package there, and run the units:
+# packaging/systemd-check.sh PACKAGE SYSTEM, as root, with systemd-container.  SYSTEM is the root of
+# that Debian, which is changed: packaging/deb-check.sh makes one.
 set -euo pipefail
 package=$(realpath "$1")
-work=$(mktemp -d)
-trap 'rm -rf --one-file-system -- "$work"' EXIT
-system=$work/system
-wanted=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,fuse3,mount,python3,libstdc++6
-debootstrap --variant=minbase --include=$wanted bookworm "$system" ${2:+"$2"} >"$work/log" ||
-    { tail "$work/log"; exit 1; }
+system=$(realpath "$2")
 cp "$package" "$system/esrffs.deb"
 chroot "$system" env DEBIAN_FRONTEND=noninteractive dpkg --install /esrffs.deb >/dev/null
 cp "$(dirname "$0")/systemd-checks.sh" "$system/checks"
@@ -32,6 +28,6 @@ UNIT
 chroot "$system" systemctl --quiet enable checks.service
 
 timeout 300 systemd-nspawn --boot --quiet --directory="$system" --register=no --keep-unit \
-    --private-network --bind=/dev/fuse </dev/null >"$work/console" 2>&1 || true
-cat "$system/told" || tail "$work/console"
+    --private-network --bind=/dev/fuse </dev/null >"$system.console" 2>&1 || true
+cat "$system/told" || tail "$system.console"
 tail -n 1 "$system/told" | grep -qx "all is well"
