@@ -44,10 +44,7 @@ chmod 755 "$root/usr/bin/esrffs" "$root/usr/sbin/mount.esrffs"
 gzip -n9 "$root"/usr/share/man/man?/*
 install -Dm 644 LICENSE "$root/usr/share/doc/esrffs/copyright"
 
-# The package of the libfuse3 that pyfuse3 was linked to: libfuse3-3 on Debian 12, libfuse3-4 on 13.
-fuse=$(ldd "$root$library"/pyfuse3/*.so | sed -n 's/^\s*\(libfuse3\.so\.[0-9]*\) .*/\1/p' | sort -u)
-libfuse=$(dpkg -S "*/$fuse" | sed -n '1s/:.*//p')
-
+libfuse=$(packaging/libfuse.sh "$root$library")
 mkdir "$root/DEBIAN"
 cat >"$root/DEBIAN/control" <<CONTROL
 Package: esrffs
