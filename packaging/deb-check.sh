@@ -30,6 +30,7 @@ fresh() { # a root of its own
 }
 pip=()
 for name in ${!PIP_@}; do pip+=("$name=${!name}"); done
+[ -z "${PIP_CERT:-}" ] || pip+=(PIP_CERT=/certificates.pem) # copied there
 inside() { # a command in the root that is named first
     local system=$work/$1
     shift
@@ -46,7 +47,7 @@ inside base apt-get -qq update
 
 say "make deb"
 fresh build
-if [ -n "${PIP_CERT:-}" ]; then cp --parents -L "$PIP_CERT" "$work/build/"; fi
+[ -z "${PIP_CERT:-}" ] || cp -L "$PIP_CERT" "$work/build/certificates.pem"
 mkdir "$work/build/clone"
 tar -c --exclude='./.venv*' --exclude=./.git --exclude=./dist --exclude=./build . |
     tar -x --no-same-owner -C "$work/build/clone"
