@@ -60,6 +60,24 @@ def is_mounted(path: Path) -> bool:
         return any(os.fsencode(path) == line.split()[4] for line in lines)
 
 
+def shared_mounts_allowed() -> bool:
+    """May this user say `allow_other`?"""
+    if os.geteuid() == 0:
+        return True
+    try:
+        lines = Path("/etc/fuse.conf").read_text().splitlines()
+    except OSError:
+        return False
+    return "user_allow_other" in (line.strip() for line in lines)
+
+
+def drop_caches(what: int) -> None:
+    """Let the kernel forget, as /proc/sys/vm/drop_caches explains: 1 pages, 2 names, 3 both."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can tell the kernel to drop its caches")
+    Path("/proc/sys/vm/drop_caches").write_text(str(what))
+
+
 class Mounted:
     """A mount of `source`; `expect` names the warnings that its log may hold."""
 
@@ -69,6 +87,8 @@ class Mounted:
         self.log = log
         self._expected: list[str] = []
         self._killed = False
+        if "allow_other" in ",".join(options).split(",") and not shared_mounts_allowed():
+            pytest.skip("allow_other needs a line user_allow_other in /etc/fuse.conf")
         path.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
             [ESRFFS, source, path, "-f", "--log-file", log, *options],

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import Mounted, MountFactory, wait_for
+from tests.conftest import Mounted, MountFactory, drop_caches, wait_for
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_inode_numbers_agree_and_stay(mount: MountFactory, source: Path) -> None
 
     before = numbers()
     assert len(set(before.values())) == len(before)
-    Path("/proc/sys/vm/drop_caches").write_text("2")
+    drop_caches(2)
     assert numbers() == before
 
 
@@ -165,7 +165,7 @@ def test_the_kernel_forgets_and_so_do_we(mount: MountFactory, source: Path) -> N
     assert mounted.status["inodes"] > 2000
 
     def forgotten() -> bool:
-        Path("/proc/sys/vm/drop_caches").write_text("3")
+        drop_caches(3)
         return mounted.status["inodes"] < 50
 
     wait_for(forgotten)

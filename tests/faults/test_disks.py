@@ -168,6 +168,7 @@ def test_sigterm_ends_it_with_files_open_and_readers_at_work(
 
 
 def test_a_killed_reader_is_one_line_in_the_log(mount: MountFactory, source: Path) -> None:
+    """One for each that was asked by then; one that dies unasked is none."""
     mounted = mount(source)
     np.load(mounted / "good0.h5/words.npy")
     for round_ in range(3):
@@ -179,7 +180,6 @@ def test_a_killed_reader_is_one_line_in_the_log(mount: MountFactory, source: Pat
         told = mounted.log.read_text().count("asking again") - before
         assert told <= 2, f"round {round_}"
     assert mounted.warnings == []
-    assert "the reader process died (SIGKILL); asking again" in mounted.log.read_text()
     assert len(workers(mounted)) >= 1
 
 
@@ -192,7 +192,8 @@ def test_readers_and_the_fork_server_killed_at_any_time(mount: MountFactory, sou
         while time.monotonic() < stop:
             below = sorted(family(mounted.process.pid) - {mounted.process.pid})
             for pid in below[number % 2 :: 2]:
-                with contextlib.suppress(ProcessLookupError):
+                # a user's fusermount3, which is root's, is below as well
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             number += 1
             sound(source / "fresh.h5", number)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from esrffs import sources
 from tests.conftest import Mounted, wait_for
 from tests.faults.conftest import sound
 from tests.stopwatch import Stopwatch
@@ -259,3 +261,9 @@ def test_a_reader_that_is_always_killed_is_an_error(faulty: Factory, source: Pat
     assert code_of(lambda: os.listdir(mounted / "listing-kill.h5")) == errno.EIO
     assert watch.seconds < 3
     assert "SIGKILL" in os.getxattr(mounted / "listing-kill.h5", "user.esrffs.error").decode()
+    asked_again = re.findall(
+        r" INFO .*listing-kill.h5: the reader process died \(SIGKILL\); asking again$",
+        mounted.log.read_text(),
+        re.MULTILINE,
+    )
+    assert len(asked_again) == sources._KILLED - 1
