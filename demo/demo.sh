@@ -78,10 +78,11 @@ run "touch mnt/tomo.h5/entry/new || true"
 
 program=$(command -v esrffs)
 if [ -n "${KEEP:-}" ]; then
-    kept=yes
+    kept=yes again=""
     say "Left mounted for you, in $work/mnt.  When you are done:"
     echo "$program -u $work/mnt && rm -r $work"
 else
+    again="with this experiment:   KEEP=1 make demo      (leaves it mounted for you to play with)"$'\n'
     say "Unmount."
     run "esrffs -u mnt"
     run "ls mnt"
@@ -89,8 +90,7 @@ fi
 
 say "How to go on"
 cat <<NEXT
-with this experiment:   KEEP=1 make demo      (leaves it mounted for you to play with)
-with your own data:     mkdir -p ~/mnt
+${again}with your own data:     mkdir -p ~/mnt
                         $program /path/to/your/data ~/mnt
                         $program -u ~/mnt
 to install it:          "Install" in README.md

@@ -16,7 +16,7 @@ architecture=$(dpkg --print-architecture)
 
 mkdir "$work/source"
 packaging/copy.sh "$work/source"
-echo "esrffs and its libraries, for $("$python" --version) (300 MB; about a minute)"
+echo "esrffs and its libraries, for $("$python" --version) (120 MB to fetch; a minute)"
 .ci/pip-install "$python" --no-compile --target "$root$library" "$work/source"
 rm -rf "$root$library/bin" # programs of the libraries
 # with the modules compiled, so that nothing is written below /usr when they are imported

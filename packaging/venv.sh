@@ -11,6 +11,6 @@ python=$(.ci/python) || {
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 packaging/copy.sh "$work"
-echo "esrffs and its libraries into $folder, with $("$python" --version) (300 MB; about a minute)"
+echo "esrffs and its libraries into $folder, with $("$python" --version) (120 MB to fetch; a minute)"
 "$python" -m venv --clear "$folder"
 .ci/pip-install "$folder/bin/python" "$work"

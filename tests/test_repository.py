@@ -210,7 +210,22 @@ def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     shown = run(ROOT / "demo" / "demo.sh", cwd=tmp_path)
     assert shown.returncode == 0, shown.stdout
     assert "Read-only file system" in shown.stdout
+    assert "KEEP=1 make demo" in shown.stdout.split("# How to go on\n")[1]
     assert list(tmp_path.glob("esrffs-demo.*")) == []
+
+
+@needs_fuse
+def test_the_demo_stays_mounted_where_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEP", "1")
+    shown = run(ROOT / "demo" / "demo.sh", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stdout
+    [work] = tmp_path.glob("esrffs-demo.*")
+    assert os.path.ismount(work / "mnt")
+    [ended_by] = re.findall(r"^\S+ -u \S+/mnt && rm -r .*$", shown.stdout, re.MULTILINE)
+    ended = run("sh", "-c", ended_by, cwd=tmp_path)
+    assert (ended.returncode, list(tmp_path.iterdir())) == (0, []), ended.stdout
 
 
 # Every text of an error is explained
