@@ -1,5 +1,6 @@
 """Real mounts for tests: made in a moment, always taken away, their logs looked at."""
 
+import contextlib
 import json
 import os
 import re
@@ -78,6 +79,25 @@ def drop_caches(what: int) -> None:
     Path("/proc/sys/vm/drop_caches").write_text(str(what))
 
 
+def device_of(path: Path) -> bytes:
+    """The number of the mount's file system, as mountinfo has it."""
+    with open("/proc/self/mountinfo", "rb") as lines:
+        fields = [line.split() for line in lines]
+    return [field[2] for field in fields if field[4] == os.fsencode(path)][-1]
+
+
+def seen_elsewhere(device: bytes) -> bool:
+    """Has a container, or whatever else got its own copy of all mounts meanwhile, this one as well?
+
+    Of the processes of others only root is told that.
+    """
+    for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):
+            if any(line.split()[2] == device for line in mounts.read_bytes().splitlines()):
+                return True
+    return False
+
+
 class Mounted:
     """A mount of `source`; `expect` names the warnings that its log may hold."""
 
@@ -128,7 +148,10 @@ class Mounted:
             self.abandon()
             return
         if is_mounted(self.path):
+            device = device_of(self.path)
             subprocess.run(["umount", "-l", self.path], check=True)
+            if seen_elsewhere(device):  # so its daemon is right to stay
+                self.process.terminate()
         _, text = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, text
         unexpected = [

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, run, wait_for
+from tests.conftest import ESRFFS, FUSE, Mounted, MountFactory, esrffs, is_mounted, run, wait_for
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -376,3 +376,21 @@ def test_an_ordinary_user_mounts(source: Path, open_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "data.h5\n45\n"), done.stderr
     assert "user_allow_other" in done.stderr
+
+
+@as_root
+def test_a_mount_that_something_else_has_a_copy_of_ends_all_the_same(
+    source: Path, tmp_path: Path
+) -> None:
+    """As the fixtures of these tests end it: a container may start at any time."""
+    mounted = Mounted(source, tmp_path / "mnt", tmp_path / "log")
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE
+    ) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            mounted.unmount()
+        finally:
+            other.kill()
+            mounted.abandon()
