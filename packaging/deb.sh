@@ -71,6 +71,6 @@ chmod 755 "$root/DEBIAN/postrm"
 package=dist/esrffs_${version}_$architecture.deb
 mkdir -p dist
 echo "packing"
-dpkg-deb --root-owner-group -Zgzip --build "$root" "$package" >/dev/null
+dpkg-deb --root-owner-group -Zzstd --build "$root" "$package" >/dev/null
 [ "$(id -u)" != 0 ] || chown --reference=. dist "$package" # whose clone it is
 echo "$package"
