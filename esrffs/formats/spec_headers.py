@@ -6,7 +6,7 @@ the end of a line, the line says what is written in it.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,12 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _CHANNELS = 1 << 24  # no analyser has more; a typing error can
+_QUOTED = 60  # characters
 _EXPONENT = bytes.maketrans(b"dD", b"ee")
+_CHANNEL_RANGE = re.compile(r"\s*\d+\s+" + r"\s+".join([r"([-+]?\d{1,18})"] * 3) + r"\s*")
+_COUNT = re.compile(rb"[ \t]*(\d{1,9})(?!\S)")
+_TWO_BLANKS = re.compile(rb" {2,}")
+_PARTINGS = _TWO_BLANKS, re.compile(rb"[ \t]{2,}|\t"), re.compile(rb"[ \t]+")
 _LAST_LETTER = re.compile(rb"(\S) (\S)$")
 
 
@@ -41,14 +46,14 @@ def name(label: bytes) -> str:
 def number(token: bytes) -> float:
     """One number as Spec, C or Fortran writes it; `ValueError` for anything else."""
     if b"_" in token:  # Python would read 1_0 as 10
-        raise ValueError(f"{text(token)!r} is not a number")
+        raise ValueError(f"{shortened(text(token))!r} is not a number")
     try:
         return float(token)
     except ValueError:
         try:
             return float(token.translate(_EXPONENT))
         except ValueError:
-            raise ValueError(f"{text(token)!r} is not a number") from None
+            raise ValueError(f"{shortened(text(token))!r} is not a number") from None
 
 
 def value(lines: Sequence[bytes], key: bytes) -> str | None:
@@ -88,12 +93,31 @@ def start_time(lines: Sequence[bytes], file_lines: Sequence[bytes]) -> str:
         return date
 
 
-def labels(lines: Sequence[bytes]) -> list[bytes]:
-    """The counters of a scan: two blanks or more stand between two labels."""
+def is_labels(line: bytes) -> bool:
+    """Whether this is a `#L` line."""
+    return _keyed(line, b"L")
+
+
+def column_count(lines: Sequence[bytes]) -> int | None:
+    """What `#N` says; of several such lines, the first."""
     for line in lines:
-        if _keyed(line, b"L"):
-            return _names(line[2:])
-    return []
+        if _keyed(line, b"N") and (match := _COUNT.match(line[2:])):
+            return int(match[1])
+    return None
+
+
+def labels(lines: Sequence[bytes], told: int | None, widths: Mapping[int, int]) -> list[bytes]:
+    """The counters of a scan, from its `#L` line; of several before its points, the last.
+
+    Two blanks or more stand between two labels, as in silx.  Where that does not give the number
+    that `#N` has `told`, but parting at tabs or at single blanks does, or all lines together do,
+    the labels are those.  Without `#N` it is the way that suits most lines; `widths` says how many
+    lines there are of each number of values.
+    """
+    ways = [_parted(line, way) for line in (lines[-1], b"  ".join(lines)) for way in _PARTINGS]
+    if told is None:
+        return max(ways, key=lambda found: widths.get(len(found), 0))
+    return next((found for found in ways if len(found) == told), ways[0])
 
 
 def motors(lines: Sequence[bytes], file_lines: Sequence[bytes]) -> list[bytes]:
@@ -103,7 +127,11 @@ def motors(lines: Sequence[bytes], file_lines: Sequence[bytes]) -> list[bytes]:
 
 
 def _names(line: bytes) -> list[bytes]:
-    return [part for part in re.split(rb" {2,}", line.strip()) if part]
+    return _parted(line, _TWO_BLANKS)
+
+
+def _parted(line: bytes, way: re.Pattern[bytes]) -> list[bytes]:
+    return [part.strip() for part in way.split(line.strip()) if part.strip()]
 
 
 def positions(lines: Sequence[bytes], file_lines: Sequence[bytes]) -> list[bytes] | None:
@@ -144,7 +172,7 @@ def _geometry(lines: Sequence[bytes], key: bytes) -> Floats:
 
 
 def calibration(lines: Sequence[bytes], analyser: int) -> Floats:
-    """a, b, c of `#@CALIB`.  Raises `ValueError`, `IndexError` where it says something else."""
+    """a, b, c of `#@CALIB`.  Raises `ValueError` where it says something else."""
     line = _of_analyser(lines, b"@CALIB", analyser if analysers(lines) > 1 else 0)
     if line is None:
         return np.array([0.0, 1.0, 0.0])
@@ -152,19 +180,42 @@ def calibration(lines: Sequence[bytes], analyser: int) -> Floats:
 
 
 def channels(lines: Sequence[bytes], analyser: int, length: int) -> range | Floats:
-    """The channel numbers of a spectrum of this length, by `#@CHANN number first last step`."""
+    """The channel numbers of a spectrum of this length, by `#@CHANN number first last step`.
+
+    Raises `ValueError` where it says something else.
+    """
     line = _of_analyser(lines, b"@CHANN", analyser)
     if line is None:
         return range(length)
-    _, first, last, step = (int(token) for token in line.split())
-    told = range(first, last + 1, step)
-    if len(told) > _CHANNELS:
-        raise ValueError(f"{line!r} tells of {len(told)} channels")
+    first, step, told = _channel_range(line)
     if length == 0 or len(told) <= 1 or len(told) == length:
         return told
     if len(told) > length:
         return told[:length]
     return np.linspace(first, first + step * length, length, endpoint=False)
+
+
+def channel_count(lines: Sequence[bytes], analyser: int) -> int | None:
+    """How many channels a spectrum has by `#@CHANN`; None where that does not say."""
+    try:
+        line = _of_analyser(lines, b"@CHANN", analyser)
+        return max(int(line.split()[0]), len(_channel_range(line)[2])) if line else None
+    except ValueError:
+        return None
+
+
+def _channel_range(line: str) -> tuple[int, int, range]:
+    """First channel, step, and all channels."""
+    found = _CHANNEL_RANGE.fullmatch(line)
+    if not found or not int(found[3]):
+        raise ValueError(
+            f"#@CHANN {shortened(line)!r} does not say number, first, last and step of the channels"
+        )
+    first, last, step = (int(token) for token in found.groups())
+    told = range(first, last + 1, step)
+    if len(told) > _CHANNELS:
+        raise ValueError(f"#@CHANN {shortened(line)!r} tells of {len(told)} channels")
+    return first, step, told
 
 
 def times(lines: Sequence[bytes], analyser: int) -> tuple[float, ...] | None:
@@ -173,7 +224,7 @@ def times(lines: Sequence[bytes], analyser: int) -> tuple[float, ...] | None:
     if line is None:
         return None
     if len(line.split()) != 3:
-        raise ValueError(f"{line!r} is not three times")
+        raise ValueError(f"#@CTIME {shortened(line)!r} is not three times")
     return tuple(number(token.encode()) for token in line.split())
 
 
@@ -183,9 +234,16 @@ def _of_analyser(lines: Sequence[bytes], key: bytes, analyser: int) -> str | Non
     if found is None:
         return None
     each = found.split("\n")
+    if 1 < len(each) <= analyser:
+        raise ValueError(f"there are {len(each)} lines #{key.decode()}, none for mca_{analyser}")
     return each[0] if len(each) == 1 else each[analyser]
 
 
 def analysers(lines: Sequence[bytes]) -> int:
     """How many the header tells of."""
     return max(1, len((value(lines, b"@CHANN") or "").split("\n")))
+
+
+def shortened(line: str) -> str:
+    """A line as error texts quote it."""
+    return line if len(line) <= _QUOTED else line[:_QUOTED] + "…"

@@ -4,7 +4,7 @@ Decided here: which groups, datasets, links and attributes a scan has.  What can
 broken where it stands, and nowhere else.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from esrffs.errors import DamagedError
 from esrffs.formats import spec_headers as headers
-from esrffs.formats.spec_text import Scan, SpecText, Survey
+from esrffs.formats.spec_points import Survey
+from esrffs.formats.spec_text import Scan, SpecText
 from esrffs.model import Box, Kind
 
 Array = npt.NDArray[np.generic]
 
+_TOLD = 20  # lines that are told one by one
 _FLOAT64 = np.dtype(np.float64)
 
 
@@ -63,7 +65,7 @@ def _attempt(names: tuple[str, ...], make: Callable[[], tuple[object, ...]]) -> 
     """Values of the header under these names; what the header says wrongly is broken."""
     try:
         values = make()
-    except (ValueError, IndexError, OverflowError) as error:
+    except ValueError as error:
         yield from (Broken(name, f"the scan's header is malformed: {error}") for name in names)
     else:
         yield from map(_constant, names, values)
@@ -93,7 +95,8 @@ class _ScanTree:
         self._lines = self._survey.header
         same = scan.file_header.start == scan.span.start
         self._file_lines = () if same else file.header(scan.file_header)
-        self._labels = headers.labels(self._lines)
+        self._labels = self._survey.labels
+        self._misfit = self._told_misfit()
         self._analysers = self._survey.analysers(headers.analysers(self._lines))
 
     def root(self) -> Group:
@@ -102,17 +105,43 @@ class _ScanTree:
             _constant("title", headers.title(self._lines)),
             _constant("start_time", headers.start_time(self._lines, self._file_lines)),
             Group("instrument", tuple(self._instrument()), _nx("NXinstrument")),
-            Group("measurement", (*measurement, *self._mca_links()), self._collection()),
+            Group("measurement", (*measurement, *self._mca_links()), _nx("NXcollection")),
         ]
         if sample := tuple(self._sample()):
             members.append(Group("sample", sample, _nx("NXsample")))
-        return Group(self._scan.name, tuple(members), _nx("NXentry"))
+        return Group(self._scan.name, tuple(members), _nx("NXentry") | self._left_out())
 
-    def _collection(self) -> dict[str, str]:
-        """What silx does not say: that lines of the scan are missing from its columns."""
-        count, columns = self._survey.left_out, self._survey.columns
-        told = {"left_out": f"{count} lines that do not hold {columns} numbers"} if count else {}
-        return _nx("NXcollection") | told
+    def _told_misfit(self) -> str:
+        if (start := self._survey.misfit) is None:
+            return ""
+        promised = f"#L has {_count(len(self._labels), 'label')}"
+        if self._survey.columns != len(self._labels):
+            promised += f", #N says {self._survey.columns}"
+        number, line = self._file.line_number(start), self._file.line(start)
+        return f"{promised}, but line {number} of the file, the first one after #L, is {line!r}"
+
+    def _left_out(self) -> dict[str, str]:
+        """What silx does not say: that there is more in the scan than its columns show."""
+        left_out, columns, labels = self._survey.left_out, self._survey.columns, len(self._labels)
+        told = {}
+        if len(left_out):
+            numbers = [self._file.line_number(int(start)) for start in left_out[:_TOLD]]
+            more = f" and {len(left_out) - _TOLD} more" if len(left_out) > _TOLD else ""
+            where = "line " if len(left_out) == 1 else "lines "
+            first = self._file.line(int(left_out[0]))
+            told["left_out"] = (
+                f"{_count(len(left_out), 'line')} without #, neither points of "
+                f"{_count(columns, 'number')} nor spectra: {where}{_ranges(numbers)}{more} of the "
+                f"file, first {first!r}"
+            )
+            if self._survey.unfinished:
+                told["left_out"] += "; the last has no line end, so that it may go on"
+        if len(self._survey.points) and labels < columns:
+            told["without_label"] = (
+                f"points have {_count(columns, 'number')}, #L has {_count(labels, 'label')}: "
+                f"the last {columns - labels} are not shown"
+            )
+        return told
 
     def _instrument(self) -> Iterator[Node]:
         told = (
@@ -130,6 +159,8 @@ class _ScanTree:
     def _column(self, index: int, name: str) -> Node:
         """Counter number `index` of this scan, under this name."""
         points, columns = self._survey.points, self._survey.columns
+        if self._misfit:
+            return Broken(name, self._misfit)
         if len(points) and index >= columns:
             return Broken(name, f"a point has {columns} values, this is column {index + 1}")
 
@@ -205,6 +236,21 @@ class _ScanTree:
             yield _constant("unit_cell_alphabetagamma", cell[0, 3:], **scalar)
         if (matrix := headers.ub_matrix(self._lines)) is not None:
             yield _constant("ub_matrix", matrix, **scalar)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """As "3, 5-7"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
 
 
 def _strings(lines: tuple[bytes, ...]) -> npt.NDArray[np.str_]:

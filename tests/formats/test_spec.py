@@ -1,7 +1,6 @@
 """Spec files, against silx (the oracle of names and values) and against the text itself."""
 
 import io
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -311,13 +310,6 @@ def test_latin_1_spoils_nothing(tmp_path: Path) -> None:
     assert values(reader, "1.1/measurement/b") == [2]
 
 
-def test_lines_that_are_no_points_are_counted(tmp_path: Path) -> None:
-    reader = opened(tmp_path, scan(b"#L a  b", b"1 2", b"3", b"4 5 6", b"7 8"))
-    assert values(reader, "1.1/measurement/a").tolist() == [1, 7]
-    told = json.loads(reader.attributes(reader.find("1.1/measurement").address))
-    assert told == {"NX_class": "NXcollection", "left_out": "2 lines that do not hold 2 numbers"}
-
-
 ROW = b"#F x\n\n" + scan(b"#N 2", b"#L a  b", b"1 2")
 
 
@@ -361,28 +353,6 @@ def test_a_word_spoils_its_column_only(tmp_path: Path, word: bytes) -> None:
         values(reader, "1.1/measurement/a")
     info = reader.find("1.1/measurement/a")
     assert reader.read(info.address, Box((0,), (1,))).tolist() == [1]
-
-
-def test_lines_of_another_length_are_no_points(tmp_path: Path) -> None:
-    reader = opened(tmp_path, scan(b"#L a  b", b"1", b"2 3", b"4 5 6", b"7 8"))
-    assert values(reader, "1.1/measurement/a").tolist() == [2, 7]
-    assert values(reader, "1.1/measurement/b").tolist() == [3, 8]
-
-
-def test_labels_without_a_column_are_broken(tmp_path: Path) -> None:
-    reader = opened(tmp_path, HEAD + scan(b"#P0 1 2 3", b"#P1 4", b"#L a  b  th", b"1 2", b"3 4"))
-    *_, broken = named(reader, "1.1/measurement")
-    assert isinstance(broken, BrokenInfo)
-    assert isinstance(named(reader, "1.1/instrument/positioners")[0], BrokenInfo)
-    assert values(reader, "1.1/measurement/b").tolist() == [2, 4]
-    with pytest.raises(DamagedError, match="2 values"):
-        reader.find("1.1/measurement/th")
-
-
-def test_columns_without_a_label_are_not_shown(tmp_path: Path) -> None:
-    reader = opened(tmp_path, scan(b"#L a", b"1 2", b"3 4") + scan(b"1 2", number=2))
-    assert values(reader, "1.1/measurement/a").tolist() == [1, 3]
-    assert names(reader, "2.1/measurement") == []
 
 
 def test_blanks_after_the_last_label(tmp_path: Path) -> None:
@@ -584,14 +554,14 @@ def test_addresses_that_nobody_gave(tmp_path: Path, address: str) -> None:
 
 def test_listing_parses_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = opened(tmp_path, TWO_ANALYSERS.replace(b"@A", b"#A"))
-    monkeypatch.setattr("esrffs.formats.spec_text._numbers", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr("esrffs.formats.spec_text._floats", lambda _: pytest.fail("parsed"))
     monkeypatch.setattr(
         "esrffs.formats.spec_text.SpecText.survey",
         lambda *_: pytest.fail("surveyed"),
     )
     assert names(reader) == ["1.1", "2.1", "1.2"]
     monkeypatch.undo()
-    monkeypatch.setattr("esrffs.formats.spec_text._numbers", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr("esrffs.formats.spec_text._floats", lambda _: pytest.fail("parsed"))
     assert names(reader, "1.1/measurement") == ["th", "a%b", "Epoch"]
 
 
@@ -602,56 +572,3 @@ def test_strings_survive_numpy_save(tmp_path: Path) -> None:
         np.save(stream, values(reader, path), allow_pickle=False)
         stream.seek(0)
         assert np.load(stream).tolist() in ("", [])
-
-
-SPEC = {
-    "usual": HEAD + scan(b"#L a", b"1"),
-    "scan first": scan(b"#L a", b"1"),
-    "scan without more": b"#S 1 t\n1 2\n",
-    "no title": b"#S 5\n#D Sat Oct 31 12:13:46 1998\n",
-    "file name only": b"#F x.dat\n",
-    "long header, no #F": HEAD.split(b"\n", 1)[1] + b"#O2 a  b\n" * 500,
-    "Latin-1": b"#F \xe9\n#E 909799770\n" + scan(b"#L \xe9", b"1"),
-    "Windows": (HEAD + scan(b"#L a", b"1")).replace(b"\n", b"\r\n"),
-    "DABAX": b"#F f0.dat\n#UT Scattering factors\n#UIDL f0\n#UD\n\n#S  1  H\n#N 1\n#L f0\n 1.5\n",
-    "numbered comments": b"#F a.dat\n#U00\n#U01 From a table\n\n#S 1 K\n#N 1\n#L Z\n1\n",
-    "cut in the first scan": (HEAD + scan(b"#L a", b"1"))[:-12],
-}
-OTHER = {
-    "empty": b"",
-    "blank": b"\n\n",
-    "log": b"2024-01-01 12:00 started\n#S 1 t\n",
-    "a scan inside a log": b"started\n#S 1 t\n#D Sat Oct 31 12:13:46 1998\n1 2\n",
-    "columns": b"# x y\n1 2\n3 4\n",
-    "CSV": b"#S 1,2,3\n# F\n1,2,3\n",
-    "comment S": b"#S = 5\nprint(1)\n",
-    "comment F": b"#F is for foo\nimport os\n",
-    "comment F twice": b"#F 1\n#Something else\nx = 1\n",
-    "markdown": b"# Title\n\n#S 1 is a tag\n\nSome text.\n",
-    "shell": b"#!/bin/sh\n#F usage\nls\n",
-    "python": b"#!/usr/bin/env python\n# D\n#C comment\nimport numpy\n",
-    "NUL": b"#F x\n#E 909799770\n\0\0\0",
-    "dates": b"#D Sat Oct 31 12:13:46 1998\n1 2 3\n",
-    "EDF": b"{\nHeaderID = EH:000001:000000:000000 ;\n",
-}
-
-
-@pytest.mark.parametrize("case", SPEC)
-def test_recognised(case: str) -> None:
-    assert recognise_spec(SPEC[case][:4096], "scan.dat")
-
-
-@pytest.mark.parametrize("case", OTHER)
-def test_not_recognised(case: str) -> None:
-    assert not recognise_spec(OTHER[case][:4096], "notes.txt")
-
-
-@given(st.binary(max_size=300) | st.text("#SFEDLNO 01\n", max_size=60).map(str.encode))
-def test_recognition_never_fails(head: bytes) -> None:
-    assert recognise_spec(head, "") in (True, False)
-
-
-def test_sources_of_this_project_are_not_spec() -> None:
-    for path in Path(__file__).parents[2].rglob("*.*"):
-        if path.is_file() and path.suffix in {".py", ".md", ".toml", ".txt"}:
-            assert not recognise_spec(path.read_bytes()[:4096], "extensionless"), path
