@@ -23,6 +23,7 @@ _NEVER = (  # what other formats could be found inside of, or what is already as
     *(b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06", b"%PDF-", b"\x7fELF", b"#!", b"\xfd7zXZ\0"),
     *(b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"SQLite format 3\0"),
 )
+_LONG_HEADER = 1 << 16  # bytes
 _TAR = slice(257, 262)
 
 
@@ -40,7 +41,7 @@ def recognise(pread: Pread, size: int, name: str) -> Format | None:
         return "raster"
     if _behind_user_block(head, pread, size, name):
         return "hdf5"
-    return "spec" if _is_spec(head, name) else None
+    return "spec" if _is_spec(head, pread, size, name) else None
 
 
 def open_reader(format_: Format, path: str, confine: str | None) -> Reader:
@@ -70,13 +71,19 @@ def _remembering(head: bytes, pread: Pread) -> Pread:
     return lambda offset, count: head[:count] if offset == 0 else pread(offset, count)
 
 
-def _is_spec(head: bytes, name: str) -> bool:
-    """Every Spec file starts with a `#` line: the rest need not load what looks further."""
+def _is_spec(head: bytes, pread: Pread, size: int, name: str) -> bool:
+    """Every Spec file starts with a `#` line: the rest need not load what looks further.
+
+    A file header of many motors may be longer than the head.
+    """
     if not head.lstrip().startswith(b"#"):
         return False
-    from esrffs.formats.spec import recognise_spec
+    from esrffs.formats.spec import is_spec_header, recognise_spec
 
-    return recognise_spec(head, name)
+    if recognise_spec(head, name):
+        return True
+    longer = len(head) < size and is_spec_header(head)
+    return longer and recognise_spec(pread(0, min(_LONG_HEADER, size)), name)
 
 
 def _behind_user_block(head: bytes, pread: Pread, size: int, name: str) -> bool:

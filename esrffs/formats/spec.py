@@ -41,33 +41,49 @@ _CONTROL = re.compile(
 )
 _EPOCH = re.compile(rb"#E[ \t]+\d{5,}\s*$")
 _DATE = re.compile(rb"#D[ \t]+\w{3}[ \t]+\S+[ \t]")
+_POINTS = re.compile(rb"#N[ \t]+\d+$")
+_LABELS = re.compile(rb"#L[ \t]+\S")
+_MACINTOSH = re.compile(rb"\r+#[A-Z@]")
 _NUMBERS = re.compile(rb"[-+.\d][-+.\deE \t]*$")
 
 
 def recognise_spec(head: bytes, name: str) -> bool:
-    """Is the file with these first bytes (4 KiB, or all of it) Spec?
+    """Is the file with these first bytes (4 KiB, or all of it) Spec, so that `SpecReader` reads it?
 
     Only blank lines and lines with "#" may come before its first `#S number` or `#F file`, and
     what follows that must look like Spec too: "#S" and "#F" alone are comments in many languages.
+    Lines count once they have their end.  Line ends of old Macintoshes are not read.
     """
-    if b"\0" in head or name.lower().endswith(_OTHER):
+    if b"\0" in head or name.lower().endswith(_OTHER) or _MACINTOSH.search(head):
         return False
-    lines = [line.rstrip() for line in head.split(b"\n")]
-    lines = [line for line in lines if line]
-    started = [i for i, line in enumerate(lines) if _SCAN.match(line) or _FILE.match(line)]
-    first = started[0] if started else len(lines)
-    if not all(line.startswith(b"#") for line in lines[:first]):
+    lines = _lines(head)
+    first = next((i for i, line in enumerate(lines) if _starts(line)), len(lines))
+    if first == len(lines) or not all(line.startswith(b"#") for line in lines[:first]):
         return False
-    if not started:  # a long file header without #F
-        return any(map(_EPOCH.match, lines)) and any(map(_DATE.match, lines))
     after = lines[first + 1 :]
     if not after:
-        return len(lines) == 1 or any(map(_CONTROL.match, lines[:first]))
-    return bool(
-        _CONTROL.match(after[0])
-        or _SCAN.match(after[0])
-        or (_SCAN.match(lines[first]) and _NUMBERS.match(after[0]))
-    )
+        return any(map(_CONTROL.match, lines[:first]))
+    if any(map(_POINTS.match, after)) and any(map(_LABELS.match, after)):
+        return True
+    if _SCAN.match(lines[first]):
+        return bool(_CONTROL.match(after[0]) or _NUMBERS.match(after[0]) or _SCAN.match(after[0]))
+    begun = any(_EPOCH.match(line) or _DATE.match(line) or _SCAN.match(line) for line in after)
+    return begun and after[0].startswith(b"#")
+
+
+def is_spec_header(head: bytes) -> bool:
+    """May these first bytes of a longer file be a file header that goes on behind them?"""
+    return all(line.startswith(b"#") for line in _lines(head))
+
+
+def _lines(head: bytes) -> list[bytes]:
+    """The lines that are complete, but blank ones."""
+    lines = (line.rstrip() for line in head.split(b"\n")[:-1])
+    return [line for line in lines if line]
+
+
+def _starts(line: bytes) -> bool:
+    return bool(_SCAN.match(line) or _FILE.match(line))
 
 
 class SpecReader:
@@ -192,5 +208,7 @@ def _failures(where: str = "") -> Iterator[None]:
         raise MissingError(os.strerror(error.errno or 0)) from error
     except PermissionError as error:
         raise ForbiddenError(os.strerror(error.errno or 0)) from error
-    except (OSError, DamagedError) as error:
+    except OSError as error:
+        raise DamagedError(f"{where}{error.strerror or error}") from error
+    except DamagedError as error:
         raise DamagedError(f"{where}{error}") from error
