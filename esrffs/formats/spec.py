@@ -19,6 +19,7 @@ from esrffs.errors import DamagedError, ForbiddenError, MissingError
 from esrffs.formats.spec_text import SpecText
 from esrffs.formats.spec_tree import Broken, Dataset, Group, Link, Node, scan_tree
 from esrffs.model import (
+    Asked,
     Box,
     BrokenInfo,
     ChunkIndex,
@@ -31,6 +32,7 @@ from esrffs.model import (
     TextInfo,
 )
 
+_ASKED = Asked()  # one for all: sent once with a listing, not with each of its datasets
 _ADDRESS = re.compile(r"(/\d{1,9})+")
 _OTHER = (".py", ".md", ".rst", ".sh", ".csv", ".html", ".json", ".toml", ".yml", ".yaml", ".ipynb")
 _SCAN = re.compile(rb"#S[ \t]+\d+(\s|$)")
@@ -192,7 +194,7 @@ def _info(node: Node, address: str) -> Member:
             return GroupInfo(node.name, address)
         case Dataset():
             attributes = _text(node.attributes)
-            return DatasetInfo(node.name, address, node.shape, node.dtype, attributes=attributes)
+            return DatasetInfo(node.name, address, node.shape, node.dtype, _ASKED, attributes)
         case Link():
             return LinkInfo(node.name, node.path, kind=node.kind)
         case Broken():

@@ -60,6 +60,7 @@ class SpecText:
             status = os.fstat(self._fd)
             self.mtime = status.st_mtime
             self._end = status.st_size
+            self._last_header: tuple[Span, tuple[bytes, ...]] | None = None
             self._lines_before = [0]  # each chunk, as far as anybody asked
             self.scans = tuple(self._scans())
         except BaseException:
@@ -88,8 +89,12 @@ class SpecText:
             yield Line(position, rest, False)
 
     def header(self, span: Span) -> tuple[bytes, ...]:
-        lines = self.lines(span)
-        return tuple(line.text for line in lines if line.whole and line.text.startswith(b"#"))
+        """The lines of a file header; the last one is remembered, for thousands of scans."""
+        if self._last_header is None or self._last_header[0] != span:
+            lines = self.lines(span)
+            found = (line.text for line in lines if line.whole and line.text.startswith(b"#"))
+            self._last_header = span, tuple(found)
+        return self._last_header[1]
 
     def survey(self, span: Span) -> Survey:
         return survey(self.lines(span))

@@ -572,3 +572,19 @@ def test_strings_survive_numpy_save(tmp_path: Path) -> None:
         np.save(stream, values(reader, path), allow_pickle=False)
         stream.seek(0)
         assert np.load(stream).tolist() in ("", [])
+
+
+def test_thousands_of_scans_are_listed_without_doing_things_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = opened(tmp_path, HEAD + b"".join(scan(b"#L a", b"1", number=i) for i in range(9)))
+    spans = []
+    lines = reader._file.lines
+    monkeypatch.setattr(reader._file, "lines", lambda span: spans.append(span) or lines(span))
+    layouts = set()
+    for i in range(9):
+        names(reader, f"{i}.1")
+        infos = [*named(reader, f"{i}.1"), *named(reader, f"{i}.1/instrument/positioners")]
+        layouts |= {id(info.layout) for info in infos if isinstance(info, DatasetInfo)}
+    assert len(spans) == len(set(spans)) == 10
+    assert len(layouts) == 1
