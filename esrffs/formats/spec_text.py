@@ -61,6 +61,7 @@ class SpecText:
             self.mtime = status.st_mtime
             self._end = status.st_size
             self._last_header: tuple[Span, tuple[bytes, ...]] | None = None
+            self._last_counted = 0, 1  # a byte, and the number of its line
             self._lines_before = [0]  # each chunk, as far as anybody asked
             self.scans = tuple(self._scans())
         except BaseException:
@@ -106,8 +107,12 @@ class SpecText:
             start = (len(self._lines_before) - 1) * CHUNK
             count = self._read(start, CHUNK).count(b"\n")
             self._lines_before.append(self._lines_before[-1] + count)
-        rest = self._read(chunk * CHUNK, position - chunk * CHUNK)
-        return 1 + self._lines_before[chunk] + rest.count(b"\n")
+        start, number_ = chunk * CHUNK, 1 + self._lines_before[chunk]
+        if start <= self._last_counted[0] <= position:  # in turn, as the lines of a scan are
+            start, number_ = self._last_counted
+        number_ += self._read(start, position - start).count(b"\n")
+        self._last_counted = position, number_
+        return number_
 
     def line(self, position: int) -> str:
         """The line that starts here, shortened."""

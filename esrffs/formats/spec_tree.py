@@ -137,10 +137,9 @@ class _ScanTree:
             if self._survey.unfinished:
                 told["left_out"] += "; the last has no line end, so that it may go on"
         if len(self._survey.points) and labels < columns:
-            told["without_label"] = (
-                f"points have {_count(columns, 'number')}, #L has {_count(labels, 'label')}: "
-                f"the last {columns - labels} are not shown"
-            )
+            hidden = _ranges(range(labels + 1, columns + 1))
+            where = "column" if labels + 1 == columns else "columns"
+            told["without_label"] = f"{where} {hidden} of {columns}"
         return told
 
     def _instrument(self) -> Iterator[Node]:

@@ -139,6 +139,15 @@ def test_many_lines_are_told_in_short(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(text) < 300
 
 
+def test_line_numbers_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = opened(tmp_path, scan(b"#L a", *[b"1" * (i % 7) for i in range(200)]))
+    content = (tmp_path / "x.dat").read_bytes()
+    starts = [0] + [at + 1 for at, byte in enumerate(content[:-1]) if byte == 10]
+    monkeypatch.setattr("esrffs.formats.spec_text.CHUNK", 100)
+    for i in [*range(202), 5, 150, 7, 151, *range(201, 0, -1)]:
+        assert reader._file.line_number(starts[i]) == i + 1
+
+
 def test_nothing_is_told_of_a_regular_scan(tmp_path: Path) -> None:
     assert told(opened(tmp_path, scan(b"#L a  b", b"1 2", b"", b" ", b"#C x"))) == {
         "NX_class": "NXentry"
@@ -189,9 +198,7 @@ def test_more_labels_than_n(tmp_path: Path) -> None:
 def test_fewer_labels_than_n(tmp_path: Path) -> None:
     reader = opened(tmp_path, scan(b"#N 3", b"#L a  b", b"1 2 3", b"4 5 6"))
     assert columns(reader) == {"a": [1, 4], "b": [2, 5]}
-    assert told(reader)["without_label"] == (
-        "points have 3 numbers, #L has 2 labels: the last 1 are not shown"
-    )
+    assert told(reader)["without_label"] == "column 3 of 3"
 
 
 @pytest.mark.parametrize("row", [b"1 2", b"1 2 3 4", b"1,5 2,5 3,5"])
@@ -220,7 +227,7 @@ def test_points_after_other_labels_are_left_out(tmp_path: Path) -> None:
 def test_numbers_without_labels(tmp_path: Path) -> None:
     reader = opened(tmp_path, scan(b"1 2", b"3 4", b"5"))
     assert names(reader, "1.1/measurement") == []
-    assert told(reader)["without_label"].startswith("points have 2 numbers, #L has 0 labels")
+    assert told(reader)["without_label"] == "columns 1-2 of 2"
     assert told(reader)["left_out"].startswith("1 line ")
 
 
