@@ -1,8 +1,8 @@
 """EDF files whose frames follow each other at equal distances, told without parsing each header.
 
-Decided here: when the header of a frame is like the first one.  Then FabIO, which needs 40 µs for
-a header, is asked about the first frame only, and about the others when their values are wanted.
-A file of which anything is unusual has no pace here, and FabIO reads all of it.
+Decided here: when the header of a frame is like the first one.  Then the header of the first frame
+only is parsed, and the others when their values are wanted.  A file of which anything is unusual
+has no pace here, and all of it is parsed.
 """
 
 import os
@@ -10,9 +10,9 @@ import re
 from typing import NamedTuple
 
 _HEAD = 1 << 14  # bytes in which the first header ends, or the file is not of this kind
-_END = re.compile(rb"}\r?\n")  # FabIO's
+_END = re.compile(rb"}\r?\n")
 _SIZE = re.compile(rb"[{;]\s*SIZE\s*=\s*(\d{1,15})\s*;", re.IGNORECASE)
-_BLANK = b" \t\n\r\x0b\x0c\x00"  # what FabIO strips
+_BLANK = b" \t\n\r\x0b\x0c\x00"
 _NUMBER = b"EDF_DATABLOCKID"  # of the frame
 _STRUCTURE = (b"DIM_", b"SIZE", b"DATATYPE", b"BYTEORDER", b"COMPRESSION", b"EDF_")
 
@@ -28,7 +28,7 @@ class Pace(NamedTuple):
 def pace(descriptor: int, size: int) -> Pace | None:
     """How the frames follow each other in a file of so many bytes; None where it is not as usual.
 
-    FabIO would find the same structure in each header: it is the first one, byte for byte, but for
+    Each header has the same structure: it is the first one, byte for byte, but for
     values that say nothing about the data.
     """
     first = os.pread(descriptor, _HEAD, 0)

@@ -1,56 +1,32 @@
-"""EDF: FabIO finds the frames, their bytes are read without it.
+"""EDF: whose frames make up the stack, and their pixels.
 
 Decided here: which frames of an EDF file are served.  Those before the first that is not whole,
 or differs from the first frame in shape or dtype, make up the stack; FabIO would fill up what is
-missing with zeros, and hand damaged gzip to a program that ignores the checksum.  Only headers
-are read to tell.
+missing with zeros, and hand damaged gzip to a program that ignores the checksum.  Of `.gz` and
+`.bz2` only what can be believed (`raster_packed`) counts.  Only headers are read to tell.
 """
 
-import bz2
 import io
 import os
 import stat
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
-from typing import Any, NamedTuple, overload
+from typing import overload
 
 import numpy as np
 from fabio.edfimage import EdfImage
 
 from esrffs.errors import DamagedError, ForbiddenError, UnsupportedError
 from esrffs.formats.raster_alike import pace
-from esrffs.formats.raster_frames import Array, Binary, Header, attentive, check_shape, open_binary
+from esrffs.formats.raster_edf_blocks import Found, Place, scan
+from esrffs.formats.raster_frames import Array, Header, attentive, check_shape, open_binary
+from esrffs.formats.raster_packed import CUT, Binary, PackedFile
 from esrffs.model import Asked, Layout
 from esrffs.model import Frames as FramesLayout
 from esrffs.rights import may_follow
 
-
-class _Place(NamedTuple):
-    """Where the data of one frame lie, and how."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-    outside: str | None  # the file that the header names for the data
-    start: int  # bytes from the start of the (uncompressed) file
-    room: int  # bytes that the header grants
-    complete: bool  # the file reaches to the end of the data, or is another one
-    packing: str  # the header's word, in capitals; "" for none
-    swapped: bool
-
-    @property
-    def nbytes(self) -> int:
-        return prod(self.shape) * self.dtype.itemsize
-
-    @property
-    def fault(self) -> str:
-        """Why the frame cannot be read; "" where it can, as far as its header tells."""
-        if not self.complete:
-            return "the file ends before its data do"
-        if not self.packing and self.room < self.nbytes:
-            return f"{self.room} bytes of data, where its shape needs {self.nbytes}"
-        return ""
+_QUADRUPLE = np.dtype(np.longdouble)
 
 
 class EdfFrames:
@@ -62,45 +38,71 @@ class EdfFrames:
     def __init__(self, path: str, confine: str | None) -> None:
         self._path = path
         self._confine = confine
-        packed = path.endswith((".gz", ".bz2"))
         with attentive("the file", strict=False):
-            self._size = None if packed else os.stat(path).st_size
-            headers, places, whole = self._at_a_pace() or _find(path, self._size)
-            self.shape = check_shape("frame 0", places[0].shape)
             self._file = open_binary(path)
+            try:
+                found, fault = self._find()
+                self.shape = check_shape("frame 0", found.places[0].shape)
+            except BaseException:
+                self._file.close()
+                raise
+        places = found.places
         self.dtype = places[0].dtype
-        count, self.end = _stack(places)
-        if not self.end and not whole:
-            self.end = f"after frame {count - 1}: something that is no EDF header"
+        count, self.end = _stack(places, fault)
+        if not self.end and (fault or found.rest):
+            self.end = f"after frame {count - 1}: {fault or found.rest}"
         self._places = places[:count]
-        self.headers: Sequence[Header] = _Headers(headers[:count], count, self._all_headers)
-        self.damage = places[0].fault
-        self.layout: Layout = Asked() if packed else _layout(self._places)
+        self.headers: Sequence[Header] = _Headers(found.headers[:count], count, self._all_headers)
+        self.damage = places[0].fault and (fault or places[0].fault)
+        self.layout: Layout = Asked() if fault is not None else _layout(self._places)
         self._kept: tuple[int, Array] | None = None  # the last one that had to be unpacked
 
     def __repr__(self) -> str:
         return f"<{len(self._places)} EDF frames of {self._path}>"
 
-    def _at_a_pace(self) -> "_Found | None":
-        """What FabIO would find, from the first header; None where the others differ from it."""
-        if self._size is None:
-            return None
-        with open_binary(self._path) as file:
-            steps = pace(file.fileno(), self._size)
+    def _find(self) -> tuple[Found, str | None]:
+        """The frames; of a packed file those that can be believed, and why there are no more."""
+        if not isinstance(self._file, PackedFile):
+            size = os.stat(self._path).st_size
+            return self._at_a_pace(size) or self._scan(size), None
+        try:
+            found, error = self._scan(None), None
+        except (DamagedError, UnsupportedError) as failure:
+            error = failure
+        self._file.run_out()
+        trusted, fault = self._file.trusted, self._file.fault
+        if error is not None:
+            raise (DamagedError(fault) if fault else error) from error
+        places = [place for place in found.places if place.start <= trusted]
+        if not places:
+            raise DamagedError(fault)
+        places = [
+            place._replace(
+                complete=place.outside is not None or place.start + place.needed <= trusted
+            )
+            for place in places
+        ]
+        return found._replace(places=places, headers=found.headers[: len(places)]), fault
+
+    def _scan(self, limit: int | None) -> Found:
+        return scan(self._file, os.path.dirname(self._path), limit)
+
+    def _at_a_pace(self, size: int) -> Found | None:
+        """What `scan` would find, from the first header; None where the others differ from it."""
+        steps = pace(self._file.fileno(), size)
         if steps is None:
             return None
-        with _Beginning(self._path, steps.step) as file:
-            headers, places, _ = _find(file, steps.step)
+        headers, places, _ = self._scan(steps.step)
         first = places[0]
         where = first.start, first.room
         if len(places) > 1 or where != (steps.header, steps.step - steps.header) or first.fault:
             return None
-        starts = range(steps.header, self._size, steps.step)
-        return headers, [first._replace(start=start) for start in starts], True
+        starts = range(steps.header, size, steps.step)
+        return Found(headers, [first._replace(start=start) for start in starts], "")
 
-    def _all_headers(self) -> list[Header]:
+    def _all_headers(self) -> list[dict[str, str]]:
         with attentive("the headers", strict=False):
-            return _find(self._path, self._size)[0]
+            return self._scan(os.stat(self._path).st_size).headers
 
     def rows(self, index: int, start: int, stop: int) -> Array:
         place, what = self._places[index], f"frame {index}"
@@ -111,7 +113,9 @@ class EdfFrames:
         row = prod(self.shape[1:]) * self.dtype.itemsize
         shape = (stop - start, *self.shape[1:])
         with attentive(what), self._data_file(place) as file:
-            return verbatim_rows(file, place.start + start * row, shape, self.dtype, place.swapped)
+            begin = place.start + start * row
+            self._check_outside(file, place)
+            return _checked(verbatim_rows(file, begin, shape, self.dtype, place.swapped))
 
     def close(self) -> None:
         self._file.close()
@@ -120,14 +124,29 @@ class EdfFrames:
         if self._kept is None or self._kept[0] != index:
             place, what = self._places[index], f"frame {index}"
             with attentive(what), self._data_file(place) as file:
+                self._check_outside(file, place)
                 file.seek(place.start)
-                content = _unpack(file.read(place.room), place.packing, place.nbytes)
-            array: Array = np.frombuffer(content, self.dtype).reshape(self.shape)
-            self._kept = index, array.byteswap() if place.swapped else array
+                content = _unpack(file.read(place.room) or b"", place.packing, place.nbytes)
+                array: Array = np.frombuffer(bytearray(content), self.dtype).reshape(self.shape)
+                array = _checked(array.byteswap() if place.swapped else array)
+            self._kept = index, array
         return self._kept[1]
 
+    def _check_outside(self, file: Binary, place: Place) -> None:
+        """DamagedError for data in another file that is too short, or cannot be believed."""
+        if place.outside is None:
+            return
+        if isinstance(file, PackedFile):
+            file.run_out()
+            size, fault = file.trusted, file.fault
+        else:
+            size, fault = os.fstat(file.fileno()).st_size, ""
+        if place.start + place.nbytes > size and not place.packing:
+            short = place.start + place.nbytes - size
+            raise DamagedError(fault or f"the file ends {short} bytes too early")
+
     @contextmanager
-    def _data_file(self, place: _Place) -> Iterator[Binary]:
+    def _data_file(self, place: Place) -> Iterator[Binary]:
         if place.outside is None:
             yield self._file
             return
@@ -165,23 +184,11 @@ def verbatim_rows(
     return array.byteswap(inplace=True) if swapped else array
 
 
-class _Beginning(io.FileIO):
-    """A file of which FabIO sees so many bytes."""
-
-    def __init__(self, path: str, nbytes: int) -> None:
-        super().__init__(path)
-        self._nbytes = nbytes
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(self._nbytes - self.tell(), 0)
-        return super().read(left if size is None or size < 0 else min(size, left)) or b""
-
-
 class _Headers(Sequence[Header]):
     """Of `count` frames: those that are known and, once another one is wanted, all."""
 
     def __init__(
-        self, known: list[Header], count: int, everything: Callable[[], list[Header]]
+        self, known: Sequence[Header], count: int, everything: Callable[[], Sequence[Header]]
     ) -> None:
         self._known = known
         self._count = count
@@ -201,51 +208,15 @@ class _Headers(Sequence[Header]):
         last = wanted if isinstance(wanted, int) else max(wanted, default=-1)
         if last >= len(self._known):
             self._known = self._everything()[: self._count]
-        return self._known[index]
+        found = self._known[index]
+        return found if isinstance(found, Mapping) else list(found)
 
 
-_Found = tuple[list[Header], list[_Place], bool]
-
-
-def _find(source: str | _Beginning, size: int | None) -> _Found:
-    """What FabIO finds in the headers; and whether it understood the file to its end."""
-    image = EdfImage()
-    image.read(source)
-    try:
-        frames = list(image.frames())
-        places = [_place(frame, size) for frame in frames]
-        return [frame.header for frame in frames], places, not image.incomplete_file
-    finally:
-        image.close()
-
-
-def _place(frame: Any, size: int | None) -> _Place:
-    """Of a frame as FabIO found it, in a file of `size` bytes (None: not known)."""
-    keys = {key.upper(): value for key, value in frame.header.items()}
-    order = keys.get("BYTEORDER", "")
-    packing = keys.get("COMPRESSION", "").upper()
-    shape, dtype = tuple(int(length) for length in frame.shape), np.dtype(frame.dtype)
-    packing = "" if packing.startswith("NO") else packing
-    outside = frame.bfname
-    needed = frame.blobsize if packing else prod(shape) * dtype.itemsize
-    complete = not frame.incomplete_data if size is None else frame.start + needed <= size
-    return _Place(
-        shape,
-        dtype,
-        outside,
-        frame.start if outside is None else frame.bfstart,
-        frame.blobsize if outside is None else frame.bfsize,
-        complete or outside is not None,
-        packing,
-        "High" in order and "Low" not in order and dtype.itemsize > 1,
-    )
-
-
-def _stack(places: list[_Place]) -> tuple[int, str]:
+def _stack(places: list[Place], packed: str | None) -> tuple[int, str]:
     """How many frames make up the stack, and why the next one does not belong."""
     first = places[0]
     for index, place in enumerate(places[1:], 1):
-        fault = place.fault
+        fault = place.fault and (packed or place.fault)
         if not fault and place.shape != first.shape:
             fault = f"has shape {place.shape}, not {first.shape}"
         if not fault and place.dtype != first.dtype:
@@ -255,27 +226,42 @@ def _stack(places: list[_Place]) -> tuple[int, str]:
     return len(places), ""
 
 
-def _layout(places: list[_Place]) -> Layout:
+def _layout(places: list[Place]) -> Layout:
     swapped = {place.swapped for place in places}
-    if len(swapped) > 1 or any(
-        place.packing or place.outside is not None or place.fault for place in places
+    if (
+        len(swapped) > 1
+        or places[0].dtype == _QUADRUPLE
+        or any(place.packing or place.outside is not None or place.fault for place in places)
     ):
         return Asked()
     return FramesLayout(np.array([place.start for place in places], np.int64), swapped.pop())
 
 
 def _unpack(content: bytes, packing: str, nbytes: int) -> bytes:
-    """What was packed, checksums verified, padding after it ignored; `packing` is FabIO's guess."""
-    stream: Any = None
-    if "OFFSET" not in packing and "GZIP" in packing:
-        stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    elif "OFFSET" not in packing and "BZ" in packing:
-        stream = bz2.BZ2Decompressor()
-    elif "OFFSET" not in packing and "Z" in packing:
-        stream = zlib.decompressobj()
-    else:
+    """What was packed, checksums verified, whatever follows it."""
+    if packing not in ("gzip", "bzip2", "zlib"):
         raise UnsupportedError(f"its compression {packing} is not known here")
-    unpacked: bytes = stream.decompress(content, nbytes + 1)  # one more, to come to the checksum
-    if len(unpacked) != nbytes or not stream.eof:
+    stream = PackedFile(io.BytesIO(content), packing)
+    unpacked: bytes = stream.read(nbytes + 1) or b""  # one more, to come to the checksum
+    if len(unpacked) != nbytes or stream.trusted != nbytes or stream.fault == CUT:
         raise DamagedError(f"its packed data do not end after {nbytes} bytes, as its shape needs")
     return unpacked
+
+
+def _checked(array: Array) -> Array:
+    """Long doubles as this machine has them, with nothing between them.
+
+    Files do not tell them from the quadruples of IEEE: of the former, the first bit of the
+    mantissa is set unless the number is zero or next to it, and zero has no other bits.
+    """
+    if array.dtype != _QUADRUPLE or np.finfo(_QUADRUPLE).nmant != 63:
+        return array
+    halves = np.ascontiguousarray(array).view("<u8").reshape(*array.shape, 2)
+    mantissa, rest = halves[..., 0], halves[..., 1]
+    exponent = rest & 0x7FFF
+    sound = (mantissa >> 63 != 0) == (exponent != 0)
+    sound &= (mantissa != 0) | (rest & 0xFFFFFFFFFFFF7FFF == 0)
+    if not sound.all():
+        raise UnsupportedError("its floating point numbers of 128 bits are none of this machine's")
+    rest &= 0xFFFF
+    return array

@@ -2,12 +2,9 @@
 
 Decided here: what a source of frames owes to the tree that is built on it (`Frames`), and what
 counts as a failure: an exception, or an error that FabIO only writes to its log before it goes on
-with made-up zeros.
+with made-up zeros.  What a failure is called: `raster_sentences`.
 """
 
-import bz2
-import gzip
-import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, TooLargeError
+from esrffs.formats.raster_packed import Binary, is_packed, open_packed
+from esrffs.formats.raster_sentences import sentence
 from esrffs.model import Layout
 
 Array = npt.NDArray[np.generic]
 Header = Mapping[str, Any]
-Binary = io.RawIOBase | io.BufferedIOBase
 
+_LONGEST = 1 << 40  # pixels of an axis: more are no image
 _HARMLESS = {"fabio.marccdimage"}  # of a header that FabIO then replaces by the TIFF's
 
 
@@ -108,12 +107,12 @@ def attentive(what: str, *, strict: bool = True) -> Iterator[None]:
             if logger.level != level:
                 logger.setLevel(level)
     if strict and overheard.texts:
-        raise DamagedError(f"{what}: {overheard.texts[0]}")
+        raise DamagedError(f"{what}: {sentence(Exception(), tuple(overheard.texts))}")
 
 
 def ours(what: str, error: Exception, heard: Sequence[str] = ()) -> EsrffsError:
     """A foreign failure as one of ours."""
-    text = heard[0] if heard else str(error) or f"FabIO gives up ({type(error).__name__})"
+    text = sentence(error, tuple(heard))
     if isinstance(error, MemoryError):
         return TooLargeError(f"{what}: needs more memory than a reader may use (memory_limit)")
     if isinstance(error, FileNotFoundError):
@@ -125,14 +124,12 @@ def ours(what: str, error: Exception, heard: Sequence[str] = ()) -> EsrffsError:
 
 def open_binary(path: str) -> Binary:
     """The file, unpacked on the fly where its name says `.gz` or `.bz2`."""
-    if path.endswith(".gz"):
-        return gzip.open(path)
-    return bz2.open(path) if path.endswith(".bz2") else open(path, "rb", buffering=0)
+    return open_packed(path) if is_packed(path) else open(path, "rb", buffering=0)
 
 
 def check_shape(what: str, shape: Sequence[Any]) -> tuple[int, ...]:
     """The shape of a frame as plain numbers; DamagedError unless it is one."""
     numbers = tuple(int(length) for length in shape)
-    if not numbers or min(numbers) <= 0:
+    if not numbers or min(numbers) <= 0 or max(numbers) > _LONGEST:
         raise DamagedError(f"{what}: {numbers} is not the shape of an image")
     return numbers
