@@ -74,7 +74,6 @@ HANDMADE = {
     "g.kcd": b"No\nX dimension = 3\nY dimension = 2\n",
     "h.f2d": b"\\$FFF_START:00000000" + bytes(600),
     "i.osc": b"R-AXIS4   " + bytes(2000),
-    "j.dm3": b"\0\0\0\3" + (84).to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes(88),
     "k.img": _header(64 + 8 + 12, _0=b"IM\x08\0\x03\0\x02\0"),
     "l.xml": b'<?xml version="1.0"?>\n<XSDataImage><shape>3</shape></XSDataImage>',
     "m.jp2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99),

@@ -23,7 +23,7 @@ HOMES = {
     "hdf5plugin": {"formats"},
     "silx": {"formats"},
     "fabio": {"formats"},
-    "imagecodecs": {"codecs"},
+    "imagecodecs": {"codecs", "formats"},
     "trio_parallel": {"workers", "calls"},
 }
 

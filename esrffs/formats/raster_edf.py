@@ -33,6 +33,7 @@ class EdfFrames:
     """The frames of one EDF file, also of one inside `.gz` or `.bz2`."""
 
     edf = True
+    colour = False
     reserved = tuple(EdfImage.RESERVED_HEADER_KEYS)
 
     def __init__(self, path: str, confine: str | None) -> None:

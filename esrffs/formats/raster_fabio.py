@@ -1,29 +1,26 @@
 """Every raster but EDF and TIFF: decoded by FabIO, a frame at a time.
 
 Decided here: how FabIO's codecs are used so that a listing decodes the first frame at most and
-only one decoded frame is kept, and how a CBF is kept from being read past its end for ever.
+only one decoded frame is kept, and how many frames there are where header and file disagree.
 """
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from fabio import fabioformats
-from fabio.cbfimage import CbfImage
 
 from esrffs.errors import DamagedError, UnsupportedError
-from esrffs.formats.raster_frames import Array, Header, attentive, check_shape, open_binary
+from esrffs.formats.raster_cbf import read_cbf
+from esrffs.formats.raster_frames import Array, Header, attentive, check_shape
+from esrffs.formats.raster_packed import is_packed, open_packed
+from esrffs.formats.raster_pictures import read_jpeg, read_jpeg2k
 from esrffs.model import Asked, Layout
 
-_BEFORE_FRAMES = {"mrc": 1024, "ge": 8192, "pixi": 0}  # bytes, at least; these hold many frames
-_MOST_FRAMES = 1 << 20  # where the size of the file is not known: more is no number of frames
-_CBF_HEADER = 1 << 20  # bytes that are searched for the beginning of the data
-_CBF_KIND = (
-    "X-Binary-Size-Fastest-Dimension",
-    "X-Binary-Size-Second-Dimension",
-    "X-Binary-Element-Type",
-    "conversions",
-)
+_MANY = ("mrc", "ge", "pixi", "spe")  # whose frames follow each other up to the end of the file
+_PICTURES = {"jpeg": read_jpeg, "jpeg2k": read_jpeg2k}
+_PIXI_HEADER = 24  # bytes, before each frame
 
 
 class FabioFrames:
@@ -37,19 +34,22 @@ class FabioFrames:
         self.end = self.damage = ""
         self.layout: Layout = Asked()
         with attentive("the file"):
+            size, fault = self._trusted()
             image = self._load(0)
             if getattr(image, "data", None) is None:
                 raise UnsupportedError("FabIO finds no image in it")
             self._library = getattr(image, "lib", "")
             self._kept = 0, np.ascontiguousarray(image.data)
             self.reserved = tuple(image.RESERVED_HEADER_KEYS)
-            header, told = image.header, int(image.nframes)
+            header, count = image.header, int(image.nframes)
             image.close()
-        self.shape = check_shape("frame 0", self._kept[1].shape)
-        self.dtype = self._kept[1].dtype
-        count = min(told, self._most_frames())
-        if count < told:
-            self.end = f"frame {count}: the file ends before its data do"
+            self.shape = check_shape("frame 0", self._kept[1].shape)
+            self.colour = codec in _PICTURES and len(self.shape) > 2
+            self.dtype = self._kept[1].dtype
+            if codec in _MANY:
+                count = self._count(header, count, size)
+        more = f"after frame {count - 1}: {fault}" if fault else getattr(image, "more", "")
+        self.end = self.end or more
         self.headers: list[Header] = [header] * count
 
     def __repr__(self) -> str:
@@ -71,11 +71,10 @@ class FabioFrames:
         """Nothing is open between two frames."""
 
     def _load(self, index: int) -> Any:
+        read = _read(self._path, self._codec, index)
+        if read is not None:
+            return read
         image = fabioformats.factory(self._codec + "image")
-        if self._codec == "cbf":
-            with _Ending(self._path) as file:
-                check_cbf(self._path)
-                return image.read(file)
         return image.read(self._path, index) if index else image.read(self._path)
 
     def _decoded(self, index: int) -> Array:
@@ -83,59 +82,56 @@ class FabioFrames:
         array: Array = self._load(index).data
         return array
 
-    def _most_frames(self) -> int:
-        before = _BEFORE_FRAMES.get(self._codec)
-        if before is None or self._path.endswith((".gz", ".bz2")):
-            return _MOST_FRAMES
-        return max(1, (os.path.getsize(self._path) - before) // self._kept[1].nbytes)
+    def _trusted(self) -> tuple[int, str]:
+        """Bytes of the file; of a packed one those that can be believed, and why they are not all.
+
+        DamagedError where the image needs all.
+        """
+        if not is_packed(self._path) or self._codec == "cbf":
+            return os.path.getsize(self._path), ""
+        with open_packed(self._path) as file:
+            file.run_out()
+            if file.fault and (not file.trusted or self._codec not in _MANY):
+                raise DamagedError(file.fault)
+            return file.trusted, file.fault
+
+    def _count(self, header: Header, told: int, size: int) -> int:
+        """How many frames are served; `end` says so where that is not what there seems to be."""
+        nbytes = self._kept[1].nbytes
+        if self._codec == "spe":
+            before, told = 4100, int(header["num_frames"])  # FabIO tells of one, and reads all
+        elif self._codec == "mrc":
+            before = 1024 + max(int(header["NSYMBT"]), 0)
+        elif self._codec == "ge":
+            keys = "StandardHeaderSizeInBytes", "UserHeaderSizeInBytes"
+            before = sum(int(header.get(key, 0)) for key in keys)
+        else:
+            before, nbytes = 0, nbytes + _PIXI_HEADER
+        there = max(1, (size - before) // nbytes)
+        if told > there:
+            self.end = f"frame {there}: the file ends before its data do"
+        elif told < there and self._codec != "spe":  # where XML may follow
+            self.end = f"after frame {told - 1}: more data than the header tells of"
+        return max(1, min(told, there))
 
 
-class _Ending:
-    """A file that FabIO cannot go on reading after its end."""
-
-    def __init__(self, path: str) -> None:
-        self.name = path
-        self._file = open_binary(path)
-        self._more = 64  # reads of nothing are enough
-
-    def __enter__(self) -> "_Ending":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._file.read(size) or b""
-        self._more -= not content
-        if not self._more:
-            raise DamagedError("the file ends before the data of its image begin")
-        return content
-
-    def write(self, _content: bytes) -> int:
-        """FabIO takes nothing for a file that lacks it."""
-        raise DamagedError("a source is never written")
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def cbf_header(path: str) -> tuple[object, Header]:
-    """The header of a CBF, and what of it decides shape and dtype.  DamagedError."""
-    with attentive("the header", strict=False), _Ending(path) as file:
-        check_cbf(path)
-        image = CbfImage()
-        image.readheader(file)
-    return tuple(image.header.get(key) for key in _CBF_KIND), image.header
-
-
-def check_cbf(path: str) -> None:
-    """DamagedError for fewer bytes of data than the header says; plain files only."""
-    if path.endswith((".gz", ".bz2")):
-        return
-    with open(path, "rb") as file:
-        head = file.read(_CBF_HEADER)
-        size = os.fstat(file.fileno()).st_size
-    start = head.find(CbfImage.STARTER)
-    told = head[: max(start, 0)].rpartition(b"X-Binary-Size:")[2].split(maxsplit=1)
-    if told and told[0].isdigit() and start + len(CbfImage.STARTER) + int(told[0]) > size:
-        raise DamagedError("the file ends before the data of its image do")
+def _read(path: str, codec: str, index: int) -> Any:
+    """What FabIO would give of this frame, had it read it right; None: it does."""
+    if codec == "cbf":
+        content = read_cbf(path)
+        stack = content.array if content.array.ndim == 3 else content.array[np.newaxis]
+        data, header, more, count = stack[index], content.header, content.more, len(stack)
+    elif codec in _PICTURES:
+        header, data, more = _PICTURES[codec](path)
+        count = 1
+    else:
+        return None
+    reserved = fabioformats.factory(codec + "image").RESERVED_HEADER_KEYS
+    return SimpleNamespace(
+        data=data,
+        header=header,
+        more=more,
+        nframes=count,
+        RESERVED_HEADER_KEYS=reserved,
+        close=lambda: None,
+    )

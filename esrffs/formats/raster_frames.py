@@ -43,7 +43,11 @@ class Frames(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one frame: (y, x), with colours (y, x, 3)."""
+        """Of one frame: (y, x), with colours (y, x, samples)."""
+
+    @property
+    def colour(self) -> bool:
+        """The last axis of a frame holds the samples of each pixel."""
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

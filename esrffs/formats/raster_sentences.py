@@ -9,7 +9,7 @@ import re
 import struct
 import zlib
 
-GIVES_UP = "its header or its data are not as the format wants it, FabIO gives up"
+GIVES_UP = "its header or its data are not as its format wants them"
 
 _KINDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((EOFError, struct.error), "the file ends before its header or its data do"),
@@ -33,11 +33,11 @@ def sentence(error: BaseException, heard: tuple[str, ...] = ()) -> str:
     """What to tell of a failure; `heard` is what the library wrote to its log before."""
     for text in (*heard, *_own_words(error)):
         if _is_sentence(text):
-            return f"FabIO says: {_on_one_line(text)}"
+            return f"the library says: {_on_one_line(text)}"
     if isinstance(error, OSError) and error.strerror and error.errno is not None:
         return f"the system says: {error.strerror}"
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
-        return f"its header lacks {error.args[0]!r}, or gives it a value that FabIO does not know"
+        return f"its header lacks {error.args[0]!r}, or gives it a value that is not known"
     number = re.search(r"(?:invalid literal for|could not convert).*?: (.{1,80})\Z", str(error))
     if isinstance(error, ValueError) and number:
         return f"its header has {number[1]} where a number belongs"

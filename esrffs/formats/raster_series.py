@@ -14,8 +14,8 @@ import numpy as np
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.raster import StackReader, file_time, open_frames, sniff
+from esrffs.formats.raster_cbf import cbf_header
 from esrffs.formats.raster_edf import EdfFrames, verbatim_rows
-from esrffs.formats.raster_fabio import cbf_header
 from esrffs.formats.raster_frames import Array, Frames, Header, attentive, ours
 from esrffs.formats.raster_signatures import TIFF_CODECS
 from esrffs.formats.raster_tiff import tiff_header
@@ -61,6 +61,7 @@ class SeriesFrames:
             if first.damage:
                 raise DamagedError(f"{os.path.basename(paths[0])}: {first.damage}")
             self.edf, self.reserved = first.edf, first.reserved
+            self.colour = first.colour
             self.shape, self.dtype = first.shape, first.dtype
             self.headers: list[Header] = [first.headers[0]]
             self._layouts: list[Layout] = [first.layout]

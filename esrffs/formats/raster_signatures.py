@@ -20,7 +20,7 @@ _BZ2_BLOCK = 1 << 20  # bytes: nothing comes out of bzip2 before a whole block (
 
 _NAMES = {
     *("edf", "cor", "cbf", "tif", "tiff", "mccd", "img", "msk", "spr", "f2d", "pnm", "pgm", "jpg"),
-    *("jpeg", "jp2", "jpx", "j2k", "jpf", "jpg2", "kcd", "dm3", "sfrm", "mrc", "map", "fei", "spe"),
+    *("jpeg", "jp2", "jpx", "j2k", "jpf", "jpg2", "kcd", "sfrm", "mrc", "map", "fei", "spe"),
     *("mpa", "esperanto", "eseperanto", "esper", "xml", "xsd", "osc", "stl"),
 }
 _CAMERAS = {"cr2", "nef", "nrw", "dng", "arw", "orf", "pef", "rw2", "srw", "3fr"}  # TIFF inside
@@ -163,14 +163,6 @@ def _is_mar345(head: bytes, _size: int | None, suffix: str) -> bool:
     return b"mar research" in head[:512] or _MAR_NAME.fullmatch(suffix) is not None
 
 
-def _is_dm3(head: bytes, size: int | None, suffix: str) -> bool:
-    if not head.startswith(b"\0\0\0\3") or len(head) < 12:
-        return False
-    length, order = struct.unpack(">II", head[4:12])
-    whole = size is not None and abs(size - length) <= 64
-    return order in (0, 1) and (whole or suffix == "dm3")
-
-
 def _is_kcd(head: bytes, _size: int | None, _suffix: str) -> bool:
     return head.startswith(b"No") and b"X dimension" in head and b"Y dimension" in head
 
@@ -227,7 +219,7 @@ _CODECS: tuple[tuple[str, _Test], ...] = (
     ("tif", _is_tiff),
     ("cbf", _starts(b"###CBF: VERSION")),
     ("jpeg", lambda head, _size, _suffix: re.match(rb"\xff\xd8\xff[\xc0-\xfe]", head) is not None),
-    ("jpeg2k", _starts(b"\0\0\0\x0cjP  \r\n\x87\n")),
+    ("jpeg2k", _starts(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
     ("bruker100", lambda head, _size, _suffix: _is_bruker(head, b"100")),
     ("bruker", lambda head, _size, _suffix: _is_bruker(head, b"86")),
     ("fit2dmask", _starts(b"M\0\0\0A\0\0\0S\0\0\0K\0\0\0")),
@@ -237,7 +229,6 @@ _CODECS: tuple[tuple[str, _Test], ...] = (
     ("oxd", _is_oxford),
     ("hipic", _is_hipic),
     ("mar345", _is_mar345),
-    ("dm3", _is_dm3),
     ("kcd", _is_kcd),
     ("pixi", _is_pixi),
     ("pnm", _is_pgm),

@@ -197,7 +197,7 @@ def test_images_that_fabio_reads(kind: str, tmp_path: Path) -> None:
     packed = bytearray(PACKERS[kind]((tmp_path / "a.mrc").read_bytes() + bytes(9999)))
     path.write_bytes(packed)
     np.testing.assert_array_equal(values(path)[0], image(shape=(3, 24, 32)))
-    for place in (-3, -6, len(packed) // 2):
+    for place in (-6 if kind == "gzip" else 60, len(packed) // 2):
         damaged = bytearray(packed)
         damaged[place] ^= 1
         path.write_bytes(damaged)
