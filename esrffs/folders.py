@@ -9,7 +9,7 @@ import os
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,7 +31,7 @@ class Entry:
     """One entry of a folder: `path` is relative to the root of the source.
 
     `status` is that of the file itself or, where a link was followed, of its target.  `link` is
-    the text of a symlink that stays one.
+    the text of a symlink that stays one; its `format` is that of the file to which it leads.
     """
 
     name: str
@@ -227,7 +227,17 @@ class Folders:
             return replace(link, status=target, format=format_, link=None)
         if target is not None and stat.S_ISDIR(target.st_mode):
             return replace(link, status=target, link=None)
-        return replace(link, link=text)
+        format_ = None if inside is None else self._format_of_target(link)
+        return replace(link, link=text, format=format_)
+
+    def _format_of_target(self, link: Entry) -> formats.Format | None:
+        """What a link within the source is taken for in a series."""
+        with suppress(EsrffsError):  # it dangles
+            status = self._status(link.path)
+            return (
+                self._format(link.path, link.name, status) if stat.S_ISREG(status.st_mode) else None
+            )
+        return None
 
     def _outside(self, absolute: str) -> FileStatus | None:
         self.patience.met([os.path.realpath(absolute)])

@@ -275,13 +275,15 @@ class Listing:
     """What is in one group: its own attributes, and its members in file order.
 
     `identity` is that of the group itself, as in `GroupInfo`.  `below` are groups beneath it, by
-    address, that the reader has at hand with it: who looks into them need not ask.
+    address, that the reader has at hand with it: who looks into them need not ask.  `end` says why
+    there is more in the file than is shown.
     """
 
     members: tuple[Member, ...]
     attributes: Text | None = None
     identity: int | None = None
     below: Mapping[str, "Listing"] = field(default_factory=dict)
+    end: str = ""
 
 
 class Reader(Protocol):

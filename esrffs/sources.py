@@ -58,12 +58,13 @@ class Source:
         self._workers = workers
         self._turns = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
+        self._end_is_told = False
 
     def __repr__(self) -> str:
         return f"<Source {self.path} ({self.subject.format})>"
 
     async def listing(self, address: str) -> Listing:
-        return cast(Listing, await self._ask("listing", address))
+        return self._told(cast(Listing, await self._ask("listing", address)))
 
     async def listings(self, address: str, following: Sequence[str]) -> dict[str, Listing]:
         """The listing of a group, and of some of the `following` and what is beneath them.
@@ -73,8 +74,17 @@ class Source:
         if self._failure is None:
             with contextlib.suppress(EsrffsError):
                 async with self._workers.place(self._turns):
-                    return await self._workers.run(listings, self.subject, address, following)
+                    found = await self._workers.run(listings, self.subject, address, following)
+                self._told(found[address])
+                return found
         return {address: await self.listing(address)}
+
+    def _told(self, listing: Listing) -> Listing:
+        """The same; that there is more in the file than is shown stands in the log, once."""
+        if listing.end and not self._end_is_told:
+            self._end_is_told = True
+            log.warning("%s: not all of it is shown: %s", self.path, listing.end)
+        return listing
 
     async def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
         return cast("GroupInfo | DatasetInfo | TextInfo", await self._ask("find", path))

@@ -58,7 +58,7 @@ class StackReader:
         if address != "":
             return Listing(members, attributes)
         below = {other: self.listing(other) for other in self._tree.skeleton}
-        return Listing(members, attributes, below=below)
+        return Listing(members, attributes, below=below, end=self._frames.end)
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
         found: GroupInfo | DatasetInfo = GroupInfo("", "")
