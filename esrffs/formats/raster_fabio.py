@@ -5,6 +5,7 @@ only one decoded frame is kept, and how many frames there are where header and f
 """
 
 import os
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +14,14 @@ from fabio import fabioformats
 
 from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.raster_cbf import read_cbf
-from esrffs.formats.raster_frames import Array, Header, attentive, check_shape
+from esrffs.formats.raster_frames import Array, Header, attentive, check_shape, open_binary
 from esrffs.formats.raster_packed import is_packed, open_packed
 from esrffs.formats.raster_pictures import read_jpeg, read_jpeg2k
 from esrffs.model import Asked, Layout
 
 _MANY = ("mrc", "ge", "pixi", "spe")  # whose frames follow each other up to the end of the file
 _PICTURES = {"jpeg": read_jpeg, "jpeg2k": read_jpeg2k}
+_MPA_DATA = re.compile(rb"^\[C?DAT", re.MULTILINE)
 _PIXI_HEADER = 24  # bytes, before each frame
 
 
@@ -74,6 +76,8 @@ class FabioFrames:
         read = _read(self._path, self._codec, index)
         if read is not None:
             return read
+        if self._codec == "mpa":
+            _check_mpa(self._path)
         image = fabioformats.factory(self._codec + "image")
         return image.read(self._path, index) if index else image.read(self._path)
 
@@ -113,6 +117,13 @@ class FabioFrames:
         elif told < there and self._codec != "spe":  # where XML may follow
             self.end = f"after frame {told - 1}: more data than the header tells of"
         return max(1, min(told, there))
+
+
+def _check_mpa(path: str) -> None:
+    """FabIO looks for the line before the data, for ever."""
+    with open_binary(path) as file:
+        if not _MPA_DATA.search(file.read() or b""):
+            raise DamagedError("the file ends before the data of its image begin")
 
 
 def _read(path: str, codec: str, index: int) -> Any:

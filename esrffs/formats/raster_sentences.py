@@ -5,6 +5,7 @@ range"), and change with each version; only what FabIO itself words as a sentenc
 Does not: decide which error class, and so which errno, a failure has (`raster_frames`).
 """
 
+import errno
 import re
 import struct
 import zlib
@@ -18,14 +19,18 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((OverflowError, RecursionError), "a number in its header is too large"),
 )
 _BARE = re.compile(  # what only a programmer can read
-    r"<class|<\w+[ .]\w+|0x[0-9a-f]+|object has no|attribute|argument|operand|invalid literal"
-    r"|could not convert|index|unpack|subscript|iterable|NoneType|Traceback|unsupported"
+    r": '[^']*'$|<class|<\w+[ .]\w+|0x[0-9a-f]+|object has no|attribute|argument|operand"
+    r"|invalid literal|could not convert|index|unpack|subscript|iterable|NoneType|Traceback|unsupported"
     r"|expected str|bytes-like|buffer|reshape|dtype|codec can't|not enough values|np\.|numpy"
     r"|__|\(\)|\w+Error|Errno|backtrace|windows",
     re.IGNORECASE,
 )
 _FOLDER = re.compile(r"(?<!\w)/(?:[^\s/]+/)+")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
+_OF_THE_SYSTEM = frozenset(  # errors of a disk or a server; others come of odd numbers in a file
+    {errno.EACCES, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOSPC}
+    | {errno.ENOTDIR, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT}
+)
 _LONGEST = 300  # characters of a sentence that comes from elsewhere
 
 
@@ -34,7 +39,7 @@ def sentence(error: BaseException, heard: tuple[str, ...] = ()) -> str:
     for text in (*heard, *_own_words(error)):
         if _is_sentence(text):
             return f"the library says: {_on_one_line(text)}"
-    if isinstance(error, OSError) and error.strerror and error.errno is not None:
+    if isinstance(error, OSError) and error.strerror and error.errno in _OF_THE_SYSTEM:
         return f"the system says: {error.strerror}"
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
         return f"its header lacks {error.args[0]!r}, or gives it a value that is not known"
