@@ -20,7 +20,8 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 )
 _BARE = re.compile(  # what only a programmer can read
     r": '[^']*'$|<class|<\w+[ .]\w+|0x[0-9a-f]+|object has no|attribute|argument|operand"
-    r"|invalid literal|could not convert|index|unpack|subscript|iterable|NoneType|Traceback|unsupported"
+    r"|invalid literal|could not convert|index|unpack|subscript|iterable|NoneType|Traceback"
+    r"|unsupported"
     r"|expected str|bytes-like|buffer|reshape|dtype|codec can't|not enough values|np\.|numpy"
     r"|__|\(\)|\w+Error|Errno|backtrace|windows",
     re.IGNORECASE,
