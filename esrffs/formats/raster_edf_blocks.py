@@ -92,7 +92,7 @@ def scan(file: Binary, folder: str, limit: int | None = None) -> Found:
             header, start = read
             if "EDF_DataFormatVersion" in header:  # of the general block
                 general = header
-                position = start + max(integer(header, "EDF_BinarySize") or 0, 0)
+                position = start + max(_size(header, "EDF_BinarySize") or 0, 0)
                 continue
             add_defaults(header, general)
             place, blob = _place(header, start, folder, window)
@@ -191,7 +191,7 @@ def _blob(
     outside: bool,
 ) -> int:
     """How many bytes stand between this header and the next."""
-    told = [integer(keys, key) for key in ("EDF_BINARYSIZE", "SIZE")]
+    told = [_size(keys, key) for key in ("EDF_BINARYSIZE", "SIZE")]
     sizes = [size for size in dict.fromkeys(told) if size is not None and size >= 0]
     if outside:
         sizes.append(0)
@@ -207,3 +207,11 @@ def _blob(
     if measured is not None:
         return measured
     return sizes[0] if sizes else nbytes
+
+
+def _size(keys: Mapping[str, str], key: str) -> int | None:
+    """A size that is no number is none: mostly it can be told without."""
+    try:
+        return integer(keys, key)
+    except DamagedError:
+        return None
