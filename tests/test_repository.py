@@ -23,6 +23,7 @@ HOMES = {
     "hdf5plugin": {"formats"},
     "silx": {"formats"},
     "fabio": {"formats"},
+    "tifffile": {"formats"},
     "imagecodecs": {"codecs", "formats"},
     "trio_parallel": {"workers", "calls"},
 }

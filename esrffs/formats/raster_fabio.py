@@ -40,7 +40,6 @@ class FabioFrames:
             image = self._load(0)
             if getattr(image, "data", None) is None:
                 raise UnsupportedError("FabIO finds no image in it")
-            self._library = getattr(image, "lib", "")
             self._kept = 0, np.ascontiguousarray(image.data)
             self.reserved = tuple(image.RESERVED_HEADER_KEYS)
             header, count = image.header, int(image.nframes)

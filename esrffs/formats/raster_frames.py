@@ -23,7 +23,6 @@ Array = npt.NDArray[np.generic]
 Header = Mapping[str, Any]
 
 _LONGEST = 1 << 40  # pixels of an axis: more are no image
-_HARMLESS = {"fabio.marccdimage"}  # of a header that FabIO then replaces by the TIFF's
 
 
 class Frames(Protocol):
@@ -78,18 +77,17 @@ class _Overheard(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name not in _HARMLESS:
-            self.texts.append(record.getMessage())
+        self.texts.append(record.getMessage())
 
 
 @contextmanager
 def attentive(what: str, *, strict: bool = True) -> Iterator[None]:
-    """FabIO, silx and Pillow inside the block: quiet, and every failure is an `EsrffsError`.
+    """Foreign libraries inside the block: quiet, and every failure is an `EsrffsError`.
 
     Its text begins with `what`.  With `strict` an error in FabIO's log is a failure too.
     """
     overheard = _Overheard()
-    loggers = [logging.getLogger(name) for name in ("fabio", "silx", "PIL")]
+    loggers = [logging.getLogger(name) for name in ("fabio", "silx", "PIL", "tifffile")]
     before = [(logger.propagate, logger.level) for logger in loggers]
     for logger in loggers:
         logger.addHandler(overheard)

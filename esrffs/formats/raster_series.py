@@ -17,8 +17,6 @@ from esrffs.formats.raster import StackReader, file_time, open_frames, sniff
 from esrffs.formats.raster_cbf import cbf_header
 from esrffs.formats.raster_edf import EdfFrames, verbatim_rows
 from esrffs.formats.raster_frames import Array, Frames, Header, attentive, ours
-from esrffs.formats.raster_signatures import TIFF_CODECS
-from esrffs.formats.raster_tiff import tiff_header
 from esrffs.formats.raster_tree import root_attributes
 from esrffs.model import Asked, Layout
 from esrffs.model import Frames as FramesLayout
@@ -173,9 +171,7 @@ def gaps(run: Sequence[int], most: int) -> tuple[int, list[int]]:
 
 def _header_only(path: str, codec: str) -> tuple[object, Header] | None:
     """Header and kind of a file whose image FabIO need not decode for it; None: it must."""
-    if codec == "cbf":
-        return cbf_header(path)
-    return tiff_header(path, codec) if codec in TIFF_CODECS else None
+    return cbf_header(path) if codec == "cbf" else None
 
 
 def _member(path: str) -> Frames:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 Pread = Callable[[int, int], bytes]  # (offset, count) → bytes, fewer at the end of the file
 
-TIFF_CODECS = ("tif", "marccd", "pilatus")
+TIFF_CODECS = ("tif", "pilatus")
 HEAD = 4096  # bytes: one page, and enough of a header to tell
 _BZ2_BLOCK = 1 << 20  # bytes: nothing comes out of bzip2 before a whole block (≤ 900 kB) is in
 
@@ -53,7 +53,7 @@ def codec(head: bytes, size: int | None, name: str) -> str | None:
     suffix = _suffix(name)
     for found, test in _CODECS:
         if test(head, size, suffix):
-            return _tiff(head, name) if found == "tif" else found
+            return _tiff(head) if found == "tif" else found
     return None
 
 
@@ -139,10 +139,8 @@ def _is_tiff(head: bytes, size: int | None, suffix: str) -> bool:
     return version in (42, 43) and first >= 8 and _holds(size, first + 2)
 
 
-def _tiff(head: bytes, name: str) -> str:
-    """MarCCD and Pilatus files are TIFF with more in it; told apart as FabIO does."""
-    if head.startswith(b"II*\0\x08\0") and "mccd" in name.split("."):
-        return "marccd"
+def _tiff(head: bytes) -> str:
+    """Pilatus files are TIFF with a header of their own in it; told apart as FabIO does."""
     return "pilatus" if head.startswith(b"II*\0\x82\0") else "tif"
 
 

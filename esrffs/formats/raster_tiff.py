@@ -1,139 +1,115 @@
-"""TIFF, MarCCD and Pilatus: pages by FabIO's TiffIO, what that cannot read by Pillow.
+"""TIFF, MarCCD and Pilatus, by tifffile: the pages of a file as one stack.
 
-Decided here: which pages make up the stack (those before the first of another size or type), and
-what is looked at before FabIO gets to see a file: directories that go round in a circle make it
-loop for ever, and of strips that are cut short it makes up the rest.
+Decided here: how pages are read: straight where their pixels lie in the file as they are, else
+strip by strip or tile by tile, and never more of them than the rows that are wanted need.
 """
 
-import os
-import struct
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import overload
 
-from fabio import fabioformats
-from fabio.TiffIO import TiffIO
-from fabio.utils import pilutils
+import numpy as np
 
 from esrffs.errors import DamagedError
-from esrffs.formats.raster_fabio import FabioFrames
 from esrffs.formats.raster_frames import Array, Header, attentive
+from esrffs.formats.raster_tiff_directories import open_content
+from esrffs.formats.raster_tiff_header import PageHeaders
+from esrffs.formats.raster_tiff_pages import PageStack
+from esrffs.formats.raster_tiff_segments import Segments
+from esrffs.model import Asked, Layout
+from esrffs.model import Frames as FramesLayout
 
-_KIND = ("nRows", "nColumns", "sampleFormat", "compression_type", "photometricInterpretation")
+_NATIVE = "<" if sys.byteorder == "little" else ">"
 
 
-class TiffFrames(FabioFrames):
-    """The pages of one file; of a compressed file, the first."""
+class TiffFrames:
+    """The frames of one file."""
+
+    edf = False
+    damage = ""
 
     def __init__(self, path: str, codec: str) -> None:
-        pages = [] if _packed(path) else _sound_pages(path)
-        super().__init__(path, codec)
-        self._tiff: Any = None
-        self.headers = self.headers[:1]
-        if len(pages) < 2:
-            return
-        kinds = [_kind(page) for page in pages]
-        same = next((n for n, kind in enumerate(kinds) if kind != kinds[0]), len(pages))
-        if same > 1:
-            self.headers = [*pages[:same]]
-        if same < len(pages):
-            self.end = f"page {same}: is of another size or type than page 0"
+        self._path = path
+        with attentive("the TIFF directories", strict=False):
+            self._content = open_content(path)
+            try:
+                self._stack = PageStack(self._content)
+                headers = PageHeaders(self._stack.directories, codec)
+            except BaseException:
+                self._content.close()
+                raise
+        self.shape, self.dtype = self._stack.kind.shape, self._stack.kind.dtype
+        self.colour = len(self.shape) > 2
+        self.end = self._stack.end
+        self.layout = self._layout()
+        self.reserved = headers.reserved
+        self.headers: Sequence[Header] = _Headers(headers, self._stack.pages, len(self._stack.runs))
+        self._last: tuple[tuple[int, int], Segments] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{len(self.headers)} TIFF frames of {self._path}>"
+
+    def rows(self, index: int, start: int, stop: int) -> Array:
+        with attentive(f"frame {index}", strict=False):
+            run = int(self._stack.runs[index])
+            if run >= 0:
+                return self._verbatim(run, start, stop)
+            page, depth, behind = self._stack.place(index)
+            if self._last is None or self._last[0] != (page, behind):
+                self._last = (page, behind), self._stack.segments(page, behind)
+            rows = self._last[1].rows(depth, start, stop)
+            return rows.reshape(stop - start, *self.shape[1:])
 
     def close(self) -> None:
-        if self._tiff is not None:
-            self._tiff.close()
-        self._tiff = None
+        self._last = None
+        self._content.close()
 
-    def _decoded(self, index: int) -> Array:
-        page: Array
-        if self._library != "PIL":
-            if self._tiff is None:  # which looks for all directories as it opens
-                self._tiff = TiffIO(self._path, cache_length=0)
-            page = self._tiff.getData(index)
-            return page
-        from PIL import Image
+    def _verbatim(self, offset: int, start: int, stop: int) -> Array:
+        row = self._stack.kind.nbytes // self.shape[0]
+        needed = (stop - start) * row
+        data = self._content.pread(offset + start * row, needed)
+        if len(data) < needed:
+            raise DamagedError(f"the file ends {needed - len(data)} bytes too early")
+        stored = self.dtype.newbyteorder(self._stack.directories.order)
+        array = np.frombuffer(data, stored).reshape(stop - start, *self.shape[1:])
+        return array.astype(self.dtype, copy=False)
 
-        with Image.open(self._path) as image:
-            image.seek(index)
-            page = pilutils.get_numpy_array(image)
-            return page
-
-
-def tiff_header(path: str, codec: str) -> tuple[object, Header] | None:
-    """The header of a file of one page, and what of it decides shape and dtype.
-
-    None for files of several pages, and those that Pillow must read.  DamagedError.
-    """
-    pages = [] if _packed(path) else _sound_pages(path)
-    if len(pages) != 1 or pages[0]["compression_type"] != 1:
-        return None
-    if codec == "pilatus":
-        image = fabioformats.factory("pilatusimage")
-        return _kind(pages[0]), image._create_frame(None, pages[0]).header  # noqa: SLF001  # no public way
-    return _kind(pages[0]), pages[0]
+    def _layout(self) -> Layout:
+        runs = self._stack.runs
+        swapped = self._stack.directories.order != _NATIVE and self.dtype.itemsize > 1
+        if not self._content.verbatim or (swapped and self.dtype.kind == "c"):
+            return Asked()
+        if (runs < 0).any() or (runs > self._content.size - self._stack.kind.nbytes).any():
+            return Asked()
+        return FramesLayout(runs, swapped)
 
 
-def _packed(path: str) -> bool:
-    return path.endswith((".gz", ".bz2"))
+class _Headers(Sequence[Header]):
+    """Those of the frames, each made when it is asked for; frames of one page share theirs."""
 
+    def __init__(self, headers: PageHeaders, pages: list[int], count: int) -> None:
+        self._headers = headers
+        self._pages = pages
+        self._count = count
+        self._made: dict[int, Header] = {}
 
-def _kind(page: Header) -> tuple[object, ...]:
-    """What decides shape and dtype of a page."""
-    return (*(page[key] for key in _KIND), str(page["nBits"]), page["colormap"] is None)
+    def __len__(self) -> int:
+        return self._count
 
+    @overload
+    def __getitem__(self, index: int) -> Header: ...
 
-def _sound_pages(path: str) -> list[Header]:
-    """What FabIO says of each page; none where it says nothing (BigTIFF, tiles).
+    @overload
+    def __getitem__(self, index: slice) -> list[Header]: ...
 
-    DamagedError for directories or data that are not all there.
-    """
-    size = os.path.getsize(path)
-    if not _directories_end(path):
-        return []
-    pages: list[Header] = []
-    with attentive("the TIFF directories", strict=False), TiffIO(path, cache_length=0) as tiff:
-        for number in range(tiff.getNumberOfImages()):
-            try:
-                page = tiff.getInfo(number)
-            except (ValueError, IndexError, KeyError):
-                return pages  # no strips
-            _check_strips(page, number, size)
-            pages.append(page)
-    return pages
+    def __getitem__(self, index: int | slice) -> Header | list[Header]:
+        wanted = range(self._count)[index]
+        if isinstance(wanted, int):
+            return self._header(wanted)
+        return [self._header(frame) for frame in wanted]
 
-
-def _directories_end(path: str) -> bool:
-    """False where FabIO does not follow them; DamagedError where they lead nowhere."""
-    with open(path, "rb") as file:
-        order = "<" if file.read(2) == b"II" else ">"
-        version, offset = struct.unpack(order + "HI", file.read(6))
-        seen: set[int] = set()
-        while offset and version == 42:
-            if offset in seen:
-                raise DamagedError("the TIFF directories go round in a circle")
-            seen.add(offset)
-            try:
-                file.seek(offset)
-                (entries,) = struct.unpack(order + "H", file.read(2))
-                file.seek(offset + 2 + 12 * entries)
-                (offset,) = struct.unpack(order + "I", file.read(4))
-            except struct.error:
-                raise DamagedError("the file ends within a TIFF directory") from None
-    return bool(version == 42)
-
-
-def _check_strips(page: Header, number: int, size: int) -> None:
-    offsets, counts = _numbers(page["stripOffsets"]), _numbers(page["stripByteCounts"])
-    verbatim = page["compression_type"] == 1
-    needed = page["nRows"] * page["nColumns"] * sum(_numbers(page["nBits"])) // 8
-    if verbatim and len(offsets) == 1:
-        counts = [needed]  # as FabIO does, which distrusts the count
-    if len(offsets) != len(counts):
-        raise DamagedError(f"page {number}: {len(offsets)} strips, {len(counts)} sizes of them")
-    if any(start + count > size for start, count in zip(offsets, counts, strict=True)):
-        raise DamagedError(f"page {number}: the file ends before its data do")
-    if verbatim and sum(counts) < needed:
-        raise DamagedError(f"page {number}: {sum(counts)} bytes of data instead of {needed}")
-
-
-def _numbers(value: Any) -> list[int]:
-    return [int(number) for number in value] if isinstance(value, Sequence) else [int(value)]
+    def _header(self, frame: int) -> Header:
+        number = self._pages[frame * len(self._pages) // self._count]
+        if number not in self._made:
+            self._made[number] = self._headers.header(number)
+        return self._made[number]

@@ -3,7 +3,8 @@
 Decided here: nothing that silx has decided.  The skeleton and the names are those of
 `silx.io.fabioh5.File`, and silx turns the header values into numbers; only the frames themselves
 are left out, so that no header costs the decoding of its frame.  Where silx gives up on the
-values of a header key (vectors of changing length, say), they stay text.
+values of a header key (vectors of changing length, say), they stay text.  Colours, of which silx
+does not tell, have the `interpretation` of NeXus.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,6 +48,8 @@ class RasterTree:
             sample = bool(self._first.has_sample_information())
             spectrum = self._first.is_spectrum()
         self.interpretation = "spectrum" if spectrum else "image"
+        if frames.colour:
+            self.interpretation = "rgba-image"  # the samples of a pixel are the last axis
         self._groups: dict[str, Attributes] = {
             "/scan_0": {"NX_class": "NXentry", "default": "image"},
             "/scan_0/instrument": {"NX_class": "NXinstrument"},

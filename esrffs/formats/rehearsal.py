@@ -7,31 +7,41 @@ when it writes to them are touched in each new process.  The files are our own, 
 """
 
 import functools
+import io
 import tempfile
 from contextlib import suppress
 
 import numpy as np
+import tifffile
 
 from esrffs.errors import EsrffsError
 from esrffs.formats import Format, open_reader
 from esrffs.formats.hdf5_library import h5py
+from esrffs.formats.raster_tiff_segments import load_codecs
 from esrffs.model import Box, DatasetInfo, GroupInfo, Reader
 
+_FORMATS: dict[str, Format] = {
+    "hdf5": "hdf5",
+    "raster": "raster",
+    "spec": "spec",
+    "tiff": "raster",  # read by another library
+}
 _GROUPS = 24  # of one file: enough to come by everything that there is in it
 
 
 def rehearse() -> None:
     """Read the samples as if they had been asked for; what fails will fail again, and be told."""
-    for format_ in ("hdf5", "raster", "spec"):
+    load_codecs()
+    for kind in _FORMATS:
         with suppress(EsrffsError, OSError):
-            _read(format_)
+            _read(kind)
 
 
-def _read(format_: Format) -> None:
+def _read(kind: str) -> None:
     with tempfile.NamedTemporaryFile(prefix="esrffs-") as file:  # libhdf5 wants a real path
-        file.write(sample(format_))
+        file.write(sample(kind))
         file.flush()
-        reader = open_reader(format_, file.name, None)
+        reader = open_reader(_FORMATS[kind], file.name, None)
         try:
             _walk(reader)
         finally:
@@ -52,9 +62,9 @@ def _walk(reader: Reader) -> None:
 
 
 @functools.cache
-def sample(format_: Format) -> bytes:
-    """A small file of this format."""
-    return {"hdf5": _hdf5, "raster": _edf, "spec": _spec}[format_]()
+def sample(kind: str) -> bytes:
+    """A small file of this kind."""
+    return {"hdf5": _hdf5, "raster": _edf, "spec": _spec, "tiff": _tiff}[kind]()
 
 
 def _hdf5() -> bytes:
@@ -77,6 +87,13 @@ def _edf() -> bytes:
     told += "Size = 32 ;\nmotor_pos = 1.5 ;\nmotor_mne = phi ;\n"
     header = ("{\n" + told).ljust(510).encode() + b"}\n"
     return 2 * (header + bytes(32))
+
+
+def _tiff() -> bytes:
+    file = io.BytesIO()
+    frames = np.arange(32, dtype=np.uint16).reshape(2, 4, 4)
+    tifffile.imwrite(file, frames, photometric="minisblack", compression="lzw", predictor=True)
+    return file.getvalue()
 
 
 def _spec() -> bytes:

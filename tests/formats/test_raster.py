@@ -373,7 +373,7 @@ class TestDamage:
         np.testing.assert_array_equal(array, [image(n) for n in range(len(array))])
 
     @pytest.mark.parametrize(
-        "name", [name for name in WRITERS if "edf" not in name and name != "a.mrc"]
+        "name", [name for name in WRITERS if "edf" not in name and name not in ("a.mrc", "lzw.tif")]
     )
     @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
     def test_a_cut_image_is_no_image(self, name: str, share: float, tmp_path: Path) -> None:

@@ -8,29 +8,29 @@ import pytest
 from esrffs.formats import recognise, rehearsal
 from esrffs.formats.rehearsal import sample
 
-FORMATS = ("hdf5", "raster", "spec")
+FORMATS = {"hdf5": "hdf5", "raster": "raster", "spec": "spec", "tiff": "raster"}
 
 _NOTHING_NEW = """
 import sys, tempfile
 from esrffs.formats import preloaded, rehearsal
 before = set(sys.modules)
-for format_ in ("hdf5", "raster", "spec"):
-    rehearsal._read(format_)
+for kind in ("hdf5", "raster", "spec", "tiff"):
+    rehearsal._read(kind)
 print(sorted(set(sys.modules) - before))
 """
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_samples_are_sound_files_of_their_formats(
-    format_: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = sample(format_)
-    names = {"hdf5": "a.h5", "raster": "a.edf", "spec": "a.dat"}
+    content = sample(kind)
+    names = {"hdf5": "a.h5", "raster": "a.edf", "spec": "a.dat", "tiff": "a"}
 
     def pread(offset: int, count: int) -> bytes:
         return content[offset : offset + count]
 
-    assert recognise(pread, len(content), names[format_]) == format_
+    assert recognise(pread, len(content), names[kind]) == FORMATS[kind]
     listed: list[str] = []
     walk = rehearsal._walk
 
@@ -39,7 +39,7 @@ def test_samples_are_sound_files_of_their_formats(
         walk(reader)
 
     monkeypatch.setattr(rehearsal, "_walk", walked)
-    rehearsal._read(format_)  # raises what `rehearse` does not
+    rehearsal._read(kind)  # raises what `rehearse` does not
     assert listed
 
 
@@ -51,7 +51,9 @@ def test_nothing_is_loaded_once_a_reader_is_asked() -> None:
 
 
 def test_the_daemon_loads_no_format_library() -> None:
-    asked = "import sys, esrffs.daemon; print({'h5py', 'silx', 'fabio'} & set(sys.modules))"
+    asked = (
+        "import sys, esrffs.daemon; print({'h5py', 'silx', 'fabio', 'tifffile'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
