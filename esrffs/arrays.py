@@ -17,7 +17,7 @@ from esrffs.blockwise import Ahead, Array, BlockArray, Buffer, joined
 from esrffs.cache import Cache
 from esrffs.chunks import Chunks
 from esrffs.errors import EsrffsError
-from esrffs.model import Box, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
+from esrffs.model import Asked, Box, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
 from esrffs.opened import OPEN_PARTS, SAMPLE, Opened, spread
 from esrffs.rights import covers
 
@@ -163,6 +163,8 @@ def open_array(
     if isinstance(layout, Frames):
         return FramesArray(opened, layout, info, nbytes // len(layout.offsets))
     grain = layout.shape if isinstance(layout, Chunked) else ()
+    if isinstance(layout, Asked):
+        grain = layout.grain
     size = info.dtype.itemsize * prod(grain)
     limits.check_chunk(f"{opened.source.path}: {info.address}", size)
     blocks = cut(info.shape, info.dtype.itemsize, grain)

@@ -170,7 +170,12 @@ class ChunkIndex:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Only the reader knows how to get at the values."""
+    """Only the reader knows how to get at the values.
+
+    It makes pieces of the shape `grain`, each as a whole; (): as many or few as it is asked for.
+    """
+
+    grain: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,21 +30,24 @@ class TiffFrames:
 
     def __init__(self, path: str, codec: str) -> None:
         self._path = path
+        self._last: tuple[tuple[int, int], Segments] | None = None
         with attentive("the TIFF directories", strict=False):
             self._content = open_content(path)
             try:
-                self._stack = PageStack(self._content)
-                headers = PageHeaders(self._stack.directories, codec)
+                self._look(codec)
             except BaseException:
                 self._content.close()
                 raise
+
+    def _look(self, codec: str) -> None:
+        self._stack = PageStack(self._content)
+        headers = PageHeaders(self._stack.directories, codec)
         self.shape, self.dtype = self._stack.kind.shape, self._stack.kind.dtype
         self.colour = len(self.shape) > 2
         self.end = self._stack.end
         self.layout = self._layout()
         self.reserved = headers.reserved
         self.headers: Sequence[Header] = _Headers(headers, self._stack.pages, len(self._stack.runs))
-        self._last: tuple[tuple[int, int], Segments] | None = None
 
     def __repr__(self) -> str:
         return f"<{len(self.headers)} TIFF frames of {self._path}>"
@@ -77,11 +80,15 @@ class TiffFrames:
     def _layout(self) -> Layout:
         runs = self._stack.runs
         swapped = self._stack.directories.order != _NATIVE and self.dtype.itemsize > 1
-        if not self._content.verbatim or (swapped and self.dtype.kind == "c"):
+        verbatim = self._content.verbatim and not (swapped and self.dtype.kind == "c")
+        last = self._content.size - self._stack.kind.nbytes
+        if verbatim and ((runs >= 0) & (runs <= last)).all():
+            return FramesLayout(runs, swapped)
+        if (runs >= 0).all():
             return Asked()
-        if (runs < 0).any() or (runs > self._content.size - self._stack.kind.nbytes).any():
-            return Asked()
-        return FramesLayout(runs, swapped)
+        deep, rows = self._stack.grain
+        grain = (deep, rows, *self.shape[1:])
+        return Asked(grain if len(runs) > 1 else grain[1:])
 
 
 class _Headers(Sequence[Header]):

@@ -21,6 +21,7 @@ from esrffs.formats.raster_frames import open_binary
 _WINDOW = 64 << 20  # bytes of an unpacked file that are kept: writers go back a little
 _STEP = 1 << 20  # bytes
 _FIRST_LOOK = 512  # bytes: most directories are smaller
+MOST_PAGES = 1 << 20  # more is no number of pages, or of frames
 _MOST_ENTRIES = 4096  # of a directory; tifffile's limit
 _TYPES = {  # of TIFF → of NumPy
     1: "u1",
@@ -223,6 +224,9 @@ class Directories:
         count_size, next_size = struct.calcsize(self._count), struct.calcsize(self._next)
         while offset:
             page = f"page {len(seen)}"
+            if len(seen) == MOST_PAGES:
+                self.end = f"{page}: more pages are not looked for"
+                return
             if offset in seen:
                 self.end = f"{page}: the TIFF directories go round in a circle"
                 return

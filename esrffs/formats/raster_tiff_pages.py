@@ -20,6 +20,7 @@ from tifffile.tifffile import imagej_description_metadata, shaped_description_me
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.raster_frames import Array, check_shape
 from esrffs.formats.raster_tiff_directories import (
+    MOST_PAGES,
     Directories,
     Directory,
     PlainFile,
@@ -117,6 +118,8 @@ class PageStack:
         samples = max(planes, samples)
         size = (length, width) if samples == 1 else (length, width, samples)
         shape = check_shape("the image", (depth, *size))[1:]
+        if depth > MOST_PAGES:
+            raise UnsupportedError(f"an image of {depth} planes is not shown")
         if page.dtype is None:
             raise UnsupportedError(
                 f"no number here is like its samples "
@@ -147,9 +150,12 @@ class PageStack:
             else:
                 self.end = f"page {number}: {_difference(kind, self.kind)}"
                 break
+        most = max(MOST_PAGES // self.kind.depth, 1)
+        if len(pages) > most:
+            self.end = f"page {pages[most]}: more than {MOST_PAGES} frames are not shown"
         if previews and not self.end:
             self.end = f"pages that are flagged as previews of others are left out: {previews}"
-        return pages
+        return pages[:most]
 
     def _same_size(self, directory: Directory) -> bool:
         """Whether it says, as far as it can be read, that it is of a page like the first."""
@@ -184,7 +190,7 @@ class PageStack:
         if len(chain) > 1 and chain[1].offset > start:
             last = chain[1].offset
         there = int(last - start) // self.kind.nbytes
-        return max(1, min(claimed, there))
+        return max(1, min(claimed, there, MOST_PAGES))
 
     def _run(self, number: int) -> int:
         """Where the data of a page begin, if they lie in one run as they are; else -1."""
@@ -221,6 +227,13 @@ class PageStack:
         with _sentence("its TIFF directory is damaged"):  # tifffile knows how some writers err
             own = self._as_tifffile_sees_it(directory)
             return np.array(own.dataoffsets, np.int64), np.array(own.databytecounts, np.int64)
+
+    @property
+    def grain(self) -> tuple[int, int]:
+        """How many planes and rows the strips or tiles of the first page have."""
+        page = self._tiff.pages.first
+        deep, rows = (page.tiledepth, page.tilelength) if page.is_tiled else (1, page.rowsperstrip)
+        return min(max(int(deep), 1), self.kind.depth), min(max(int(rows), 1), self.kind.shape[0])
 
     def place(self, frame: int) -> tuple[int, int, int]:
         """The page of the chain that holds a frame; how deep in it; how far behind its data."""

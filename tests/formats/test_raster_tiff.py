@@ -95,7 +95,7 @@ def assert_served(path: Path, expected: np.ndarray) -> RasterReader:
     found = values(reader)
     assert (info.shape, info.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_array_equal(found, expected)
-    if info.layout != Asked():
+    if isinstance(info.layout, Frames):
         np.testing.assert_array_equal(verbatim(path, info), expected)
     assert end(reader) == ""
     return reader
@@ -174,7 +174,7 @@ def test_bits_that_are_stored_the_other_way_round(tmp_path: Path) -> None:
     path.write_bytes(raw)
     expected = np.packbits(np.unpackbits(array).reshape(-1, 8)[:, ::-1]).reshape(Y, X)
     reader = assert_served(path, expected)
-    assert data(reader).layout == Asked()
+    assert isinstance(data(reader).layout, Asked)
 
 
 @pytest.mark.parametrize("compression", LOSSLESS)
@@ -248,7 +248,7 @@ def test_packed_files(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
         packed = tmp_path / f"a.tif.{suffix}"
         packed.write_bytes(pack(plain.read_bytes()))
         reader = assert_served(packed, array)
-        assert data(reader).layout == Asked()
+        assert isinstance(data(reader).layout, Asked)
 
 
 def test_a_packed_file_larger_than_what_is_kept_of_it(
@@ -350,7 +350,6 @@ def test_headers_are_as_silx_has_them(software: str | None, tmp_path: Path) -> N
     path = write(
         tmp_path / "a.tif", numbers("u2", (1, Y, X)), software=software, datetime=True,
         description="key=value\nother=2\n", **LAYOUTS["one"],
-        extratags=[(272, 2, 0, "Detector", True)],
     )  # fmt: skip
     with fabio.open(str(path)) as theirs:
         assert_same_tree(open_raster(str(path), None), "", fabioh5.File(fabio_image=theirs))
