@@ -90,8 +90,12 @@ class UnpackedFile(io.RawIOBase):
         self._path = path
         self._position = 0
         self._begin()
-        while self._grow(self._first + len(self._window)):
-            pass
+        try:
+            while self._grow(self._first + len(self._window)):
+                pass
+        except BaseException:
+            self.close()
+            raise
         self.size = self._first + len(self._window)
 
     def readable(self) -> bool:
