@@ -52,14 +52,14 @@ def test_a_damaged_frame_costs_what_lies_in_it(mount: MountFactory, tmp_path: Pa
     path.write_bytes(raw)
     mounted = mount(source)
     mounted.expect("a.tif")
-    array = np.load(mounted / "a.tif" / IMAGE, mmap_mode="r")
+    first = (mounted / "a.tif" / IMAGE).stat().st_size - large.nbytes
     with open(mounted / "a.tif" / IMAGE, "rb") as file:
         for number in (0, 2):
-            start = array.offset + number * large[0].nbytes
+            start = first + number * large[0].nbytes
             found = os.pread(file.fileno(), large[0].nbytes - 300_000, start + 150_000)
             assert found == large[number].tobytes()[150_000:-150_000]
         with pytest.raises(OSError, match="Input/output") as caught:
-            os.pread(file.fileno(), large[0].nbytes, array.offset + large[0].nbytes)
+            os.pread(file.fileno(), large[0].nbytes, first + large[0].nbytes)
     assert caught.value.errno == errno.EIO
     error = os.getxattr(mounted / "a.tif", "user.esrffs.error").decode()
     assert "frame 1" in error
