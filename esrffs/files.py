@@ -227,7 +227,10 @@ class JsonFile:
 
     async def _made(self) -> bytes:
         key = self.source.digest, self.address, self.ask.__name__
-        return await self.cache.get(key, lambda: self.ask(self.address), len)
+        content = await self.cache.get(key, lambda: self.ask(self.address), len)
+        if len(content) != self.text.size:
+            raise StaleError(f"{self.source.path}: {self.address or '/'}: changed since listed")
+        return content
 
     def trouble(self) -> str | None:
         return self.source.errors.get(self.address)

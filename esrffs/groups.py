@@ -142,9 +142,19 @@ class GroupNode:
                 ask = source.attributes
                 return JsonFile(path, source, address, text, ask, self.file.shared.cache)
             case BrokenInfo():
-                error = ForbiddenError if entry.forbidden else DamagedError
-                return BrokenFile(path, source, error(f"{source.path}: {entry.reason}"))
+                return BrokenFile(path, source, self._broken(source, entry))
         return await self._object(self.file, source, above, path, entry)
+
+    def _broken(self, source: Source, entry: BrokenInfo) -> EsrffsError:
+        """Told at the file as well, as what is found out when an object is read."""
+        address = f"{self.address}/{entry.name}"
+        reason = entry.reason
+        if not reason.startswith(address):
+            reason = f"{address}: {reason}"
+        error = (ForbiddenError if entry.forbidden else DamagedError)(f"{source.path}: {reason}")
+        error.code = entry.code or error.code
+        source.tell(address, str(error))
+        return error
 
     async def _object(
         self,
@@ -178,8 +188,8 @@ class GroupNode:
     ) -> Node:
         """A symlink; where it would lead out of the mount, what it leads to."""
         if link.forbidden:
-            error = ForbiddenError(f"{source.path}: {link.name}: leads out of the source")
-            return BrokenFile(path, source, error)
+            entry = BrokenInfo(link.name, "leads out of the source", forbidden=True)
+            return BrokenFile(path, source, self._broken(source, entry))
         target = await self._target(source, link)
         if isinstance(target, bytes):
             return Symlink(path, source.status, target)

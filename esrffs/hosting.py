@@ -7,6 +7,7 @@ one process.
 """
 
 import logging
+import math
 import os
 import resource
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from esrffs import formats, limits, sandbox, xattrs
+from esrffs import budget, formats, limits, sandbox, xattrs
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError, TooLargeError
 from esrffs.model import Box, Generation, GroupInfo, Listing, Reader
 
@@ -72,6 +73,7 @@ class _State:
     """All that a worker remembers but for its readers."""
 
     folder: str | None = None
+    seconds: float = math.inf
     parcel: int | None = None
     weary: bool = False
 
@@ -83,8 +85,8 @@ _state = _State()
 _readers: OrderedDict[Subject, Reader] = OrderedDict()
 
 
-def enter(memory: int, folder: str | None, sizes: limits.Sizes) -> None:
-    """Called once in each new worker."""
+def enter(memory: int, folder: str | None, sizes: limits.Sizes, seconds: float = math.inf) -> None:
+    """Called once in each new worker; `seconds` that a call may take."""
     from esrffs.formats.rehearsal import rehearse  # not in the daemon
 
     limits.use(sizes)
@@ -92,6 +94,7 @@ def enter(memory: int, folder: str | None, sizes: limits.Sizes) -> None:
     sandbox.enter(memory, folder)
     sandbox.end_with_parent()
     _state.folder = folder
+    _state.seconds = seconds
     logging.disable()  # the libraries' remarks: what matters comes back as an error
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):  # silx and libhdf5 print
@@ -120,6 +123,11 @@ def leave() -> None:
 
 def call(subject: Subject, method: str, *arguments: Any) -> Any:
     """The answer of the subject's reader; only `EsrffsError` is raised."""
+    budget.begin(_state.seconds)
+    return _called(subject, method, *arguments)
+
+
+def _called(subject: Subject, method: str, *arguments: Any) -> Any:
     _drop_parcel()
     try:
         return _answer(subject, method, *arguments)
@@ -144,7 +152,8 @@ def listings(subject: Subject, address: str, following: Sequence[str]) -> dict[s
     room = _MEMBERS - len(found[address].members)
     while waiting and room > 0 and time.monotonic() < until:
         try:
-            listing: Listing = call(subject, "listing", waiting[-1])
+            budget.begin(_MOMENT, unasked=True)
+            listing: Listing = _called(subject, "listing", waiting[-1])
         except EsrffsError:
             break
         found[waiting.pop()] = listing
@@ -181,7 +190,12 @@ def _answer(subject: Subject, method: str, *arguments: Any) -> Any:
         raise TooLargeError("needs more memory than a reader may use (memory_limit)") from error
     except (Exception, RecursionError) as error:
         subject.check()
-        raise DamagedError(f"{type(error).__name__}: {error}") from error
+        where = str(arguments[0]) or "/"
+        kind = type(error).__name__
+        raise DamagedError(
+            f"{where}: a reader met what it was not made for ({kind}: {error}); look whether the"
+            " file is damaged, and if it is not, report this"
+        ) from error
     subject.check()
     return answer
 
@@ -207,8 +221,16 @@ def _end_if_shut_out() -> None:
         return
 
 
-def read(subject: Subject, address: str, box: Box, nbytes: int) -> Parcel:
-    """The elements of this box, exactly `nbytes`."""
+def read(
+    subject: Subject,
+    address: str,
+    box: Box,
+    nbytes: int,
+    dtype: np.dtype[np.generic] | None = None,
+) -> Parcel:
+    """The elements of this box, exactly `nbytes`; `dtype`: where a listing told it."""
+    if dtype is not None:  # of an HDF5 file
+        call(subject, "learn", address, dtype)
     array: np.ndarray[Any, np.dtype[Any]] = call(subject, "read", address, box)
     if array.nbytes != nbytes:
         raise DamagedError(f"gave {array.nbytes} bytes instead of {nbytes}")

@@ -205,6 +205,9 @@ class Virtual:
 Layout = Extent | Frames | Chunked | Virtual | Asked
 
 
+Kind = Literal["group", "dataset", "text"]
+
+
 @_sent_by_thousands
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
@@ -242,9 +245,6 @@ class TextInfo:
     attributes: Text | None = None
 
 
-Kind = Literal["group", "dataset", "text"]
-
-
 @_sent_by_thousands
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
@@ -269,6 +269,8 @@ class BrokenInfo:
     name: str
     reason: str
     forbidden: bool = False  # it, or what it is made of, lies where this mount may not read
+    code: int = 0  # the errno of what went wrong; 0: none of its own
+    kind: Kind | None = None  # what it would be
 
 
 Member = GroupInfo | DatasetInfo | TextInfo | LinkInfo | BrokenInfo

@@ -47,3 +47,9 @@ def _framed(text: bytes, version: int, length: str) -> bytes:
             b"\n",
         )
     )
+
+
+def has_text(dtype: np.dtype[np.generic]) -> bool:
+    """Whether elements are, or hold, text of NumPy's own (`<U…`)."""
+    base = dtype.base
+    return base.kind == "U" or any(has_text(base[name]) for name in base.names or ())

@@ -102,10 +102,8 @@ def _kind(member: Member) -> Kind | None:
             return "dataset"
         case TextInfo():
             return "text"
-        case LinkInfo():
+        case LinkInfo() | BrokenInfo():
             return member.kind
-        case BrokenInfo():
-            return None
 
 
 async def plan(shared: Shared, source: Source, address: str) -> Plan:

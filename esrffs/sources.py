@@ -14,9 +14,10 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import trio
 
-from esrffs import formats
+from esrffs import formats, npy
 from esrffs.errors import BusyError, DeadlineError, EsrffsError, StaleError, WorkerError
 from esrffs.folders import Folders
 from esrffs.hosting import Subject, call, extended, listings
@@ -41,6 +42,7 @@ _REMEMBERED = 4096  # sources whose failures are known
 _DIED = 2  # times that a file is asked which crashes its reader
 _KILLED = 5  # … or whose reader is killed
 _MOMENT = 0.5  # seconds
+_DTYPES = 10_000  # of datasets of texts, remembered for one file
 _ERRORS = 100  # error texts kept for one file
 
 
@@ -54,6 +56,7 @@ class Source:
         self.errors: dict[str, str] = {}  # by address
         self.members: tuple[str, ...] = ()  # of a series, and …
         self.seen = 0.0  # … when they were looked at
+        self._dtypes: dict[str, np.dtype[np.generic]] = {}  # of texts, by address
         self.digest = blake2b(repr(subject).encode(), digest_size=16).digest()
         self._workers = workers
         self._turns = trio.CapacityLimiter(workers.count)
@@ -64,7 +67,29 @@ class Source:
         return f"<Source {self.path} ({self.subject.format})>"
 
     async def listing(self, address: str) -> Listing:
-        return self._told(cast(Listing, await self._ask("listing", address)))
+        return self._noted(cast(Listing, await self._ask("listing", address)))
+
+    def _noted(self, listing: Listing) -> Listing:
+        """The same listing, after what it tells of the file is kept.
+
+        That more is in the file than is shown stands in the log, once.  The widths of texts were
+        found out by reading them all: no reader has to do so again.
+        """
+        if listing.end and not self._end_is_told:
+            self._end_is_told = True
+            log.warning("%s: not all of it is shown: %s", self.path, listing.end)
+        if self.subject.format == "hdf5":
+            for member in listing.members:
+                if isinstance(member, DatasetInfo) and npy.has_text(member.dtype):
+                    self._dtypes[member.address] = member.dtype
+            while len(self._dtypes) > _DTYPES:
+                del self._dtypes[next(iter(self._dtypes))]
+        return listing
+
+    def tell(self, address: str, text: str) -> None:
+        """What is wrong with the object at this address, as it is told at the file too."""
+        if len(self.errors) < _ERRORS:
+            self.errors.setdefault(address, text)
 
     async def listings(self, address: str, following: Sequence[str]) -> dict[str, Listing]:
         """The listing of a group, and of some of the `following` and what is beneath them.
@@ -75,16 +100,8 @@ class Source:
             with contextlib.suppress(EsrffsError):
                 async with self._workers.place(self._turns):
                     found = await self._workers.run(listings, self.subject, address, following)
-                self._told(found[address])
-                return found
+                    return {other: self._noted(listing) for other, listing in found.items()}
         return {address: await self.listing(address)}
-
-    def _told(self, listing: Listing) -> Listing:
-        """The same; that there is more in the file than is shown stands in the log, once."""
-        if listing.end and not self._end_is_told:
-            self._end_is_told = True
-            log.warning("%s: not all of it is shown: %s", self.path, listing.end)
-        return listing
 
     async def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
         return cast("GroupInfo | DatasetInfo | TextInfo", await self._ask("find", path))
@@ -104,7 +121,8 @@ class Source:
 
     async def read(self, address: str, box: Box, nbytes: int) -> memoryview:
         """The elements of this box as C-ordered bytes."""
-        read = partial(self._workers.read, self.subject, address, box, nbytes)
+        dtype = self._dtypes.get(address)
+        read = partial(self._workers.read, self.subject, address, box, nbytes, dtype)
         return await self._blaming(address, read)
 
     async def _ask(self, method: str, address: str) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import trio
 import trio_parallel
 
@@ -89,13 +90,18 @@ class Workers:
             return cast(T, await self._answer(Call(function, arguments), self._all))
 
     async def read(
-        self, subject: hosting.Subject, address: str, box: Box, nbytes: int
+        self,
+        subject: hosting.Subject,
+        address: str,
+        box: Box,
+        nbytes: int,
+        dtype: np.dtype[np.generic] | None = None,
     ) -> memoryview:
-        """The elements of this box, as C-ordered bytes."""
+        """The elements of this box, as C-ordered bytes; `dtype`: where a listing told it."""
         if nbytes == 0:
             return memoryview(b"")
         async with self.place(self._bulk), self.place(self._all):
-            call = Call(hosting.read, (subject, address, box, nbytes), opened)
+            call = Call(hosting.read, (subject, address, box, nbytes, dtype), opened)
             descriptor, weary = await self._answer(call, self._bulk, self._all)
         try:
             if weary:
@@ -213,7 +219,7 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
     if lacking is not None:
         log.info("readers are not fully confined: %s", lacking)
     multiprocessing.set_forkserver_preload(_PRELOADED)
-    init = functools.partial(hosting.enter, limits.memory, confine, limits.sizes)
+    init = functools.partial(hosting.enter, limits.memory, confine, limits.sizes, limits.seconds)
     async with _open_context(init) as context, trio.open_nursery() as background:
         workers = Workers(context, limits, background)
         try:

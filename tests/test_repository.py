@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_LINES = 400
 
-FORMATS_MAY = {"errors", "limits", "model", "attributes", "rights", "formats"}
+FORMATS_MAY = {"errors", "limits", "budget", "model", "attributes", "rights", "formats"}
 HOMES = {
     "pyfuse3": {"operations", "daemon", "waiting"},
     "h5py": {"formats", "cli"},  # cli: for the version of HDF5 that --version tells

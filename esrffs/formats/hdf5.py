@@ -7,9 +7,14 @@ is a `BrokenInfo`, and never spoils its neighbours.
 The low-level API is used throughout: it is faster than `h5py.File`, and opens nothing unasked.
 """
 
-from esrffs import limits
+import math
+
+import numpy as np
+
+from esrffs import budget, limits
 from esrffs.attributes import to_json, value_to_json
-from esrffs.errors import EsrffsError, ForbiddenError, MissingError, UnsupportedError
+from esrffs.budget import NotNowError, TooSlowError
+from esrffs.errors import EsrffsError, ForbiddenError, MissingError, TooLargeError, UnsupportedError
 from esrffs.formats.hdf5_attributes import attributes
 from esrffs.formats.hdf5_direct import plain_dataset
 from esrffs.formats.hdf5_layout import chunk_index, contiguous, layout
@@ -17,7 +22,7 @@ from esrffs.formats.hdf5_library import h5, h5d, h5g, h5l, h5o, h5p, h5t, ours
 from esrffs.formats.hdf5_links import Files, Found, HdfObject, expected, find_file
 from esrffs.formats.hdf5_references import decoded
 from esrffs.formats.hdf5_sources import check_shape_allowed
-from esrffs.formats.hdf5_types import Array, ElementType, element_type
+from esrffs.formats.hdf5_types import Array, DType, ElementType, NoDtypeError, element_type
 from esrffs.formats.hdf5_values import Values, dataset_of, shape_of
 from esrffs.formats.hdf5_virtual import depends, virtual_layout
 from esrffs.model import (
@@ -26,6 +31,7 @@ from esrffs.model import (
     BrokenInfo,
     ChunkIndex,
     DatasetInfo,
+    Extent,
     GroupInfo,
     Kind,
     Layout,
@@ -46,6 +52,7 @@ class Hdf5Reader:
     def __init__(self, path: str, confine: str | None) -> None:
         self._files = Files(path, confine)
         self._values = Values(self._files)
+        self._texts: dict[str, Text | EsrffsError] = {}  # JSON whose size is known, by address
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._files!r})"
@@ -85,6 +92,10 @@ class Hdf5Reader:
         with self._files.call(address) as found:
             return chunk_index(dataset_of(found), found.file)
 
+    def learn(self, address: str, dtype: DType) -> None:
+        """What another reader has found out by reading much, of this same state of the file."""
+        self._values.learn(address, dtype)
+
     def close(self) -> None:
         """Let go of the file."""
         self._files.close()
@@ -92,9 +103,9 @@ class Hdf5Reader:
     def _member(self, group: Found, name: bytes, type_: int, kinds: _Kinds) -> Member:
         shown = decoded(name)
         try:
-            with ours(shown):
+            with ours(f"{group.address}/{shown}"), budget.one_object():
                 if name == b"." or b"/" in name:
-                    return BrokenInfo(shown, "HDF5 cannot open an object of this name")
+                    raise UnsupportedError("HDF5 cannot open an object of this name")
                 if type_ == h5l.TYPE_HARD:
                     address = f"{group.address}/{shown}"
                     plain = self._plain(group, name, shown, address)
@@ -104,8 +115,14 @@ class Hdf5Reader:
                     return self._described(Found(member, group.file, address), shown)
                 value = group.object.links.get_val(name)
                 return self._link(group, shown, type_, value, kinds)
+        except NotNowError:
+            raise
         except EsrffsError as error:
-            return BrokenInfo(shown, str(error), isinstance(error, ForbiddenError))
+            address = f"{group.address}/{shown}"
+            text = str(error)
+            reason = text if text.startswith(address) else f"{address}: {text}"
+            kind: Kind | None = "text" if address in self._texts else None
+            return BrokenInfo(shown, reason, isinstance(error, ForbiddenError), error.code, kind)
 
     def _plain(self, group: Found, name: bytes, shown: str, address: str) -> DatasetInfo | None:
         """A dataset of the simplest kind, of which most files have the most."""
@@ -151,8 +168,11 @@ class Hdf5Reader:
             return GroupInfo(name, found.address, _identity(found))
         if isinstance(found.object, h5d.DatasetID):
             check_shape_allowed(self._files, found.file, found.object)
-            element = element_type(found.object.get_type())
-            if not element.pickled:
+            try:
+                element = element_type(found.object.get_type())
+            except NoDtypeError:
+                return self._as_bytes(found, name)
+            if not self._values.as_json(found, element):
                 shape = shape_of(found, element)
                 dtype = self._values.dtype(found, element)
                 where = self._layout(found, element, shape)
@@ -161,7 +181,33 @@ class Hdf5Reader:
                 return DatasetInfo(
                     name, found.address, shape, dtype, where, _attributes(found), others
                 )
-        return TextInfo(name, found.address, Text.of(self._json(found)), _attributes(found))
+        return TextInfo(name, found.address, self._text(found), _attributes(found))
+
+    def _as_bytes(self, found: Found, name: str) -> DatasetInfo:
+        """A dataset whose elements h5py cannot read, as they stand in the file."""
+        stored = dataset_of(found)
+        shape, nbytes, offset = stored.shape, stored.get_storage_size(), stored.get_offset()
+        count = math.prod(shape or ())
+        whole = shape is not None and found.file is self._files.main and offset is not None
+        if not whole or not nbytes or nbytes % count or not found.file.holds(offset + nbytes):
+            raise UnsupportedError(
+                "h5py knows no dtype for its datatype, and its bytes do not lie in one run"
+            )
+        dtype = np.dtype(("V", nbytes // count))
+        return DatasetInfo(name, found.address, shape, dtype, Extent(offset), _attributes(found))
+
+    def _text(self, found: Found) -> Text:
+        """The size of the JSON that a dataset or datatype becomes, found out once."""
+        known = self._texts.get(found.address)
+        if known is None:
+            try:
+                known = Text.of(self._json(found))
+            except (TooLargeError, TooSlowError) as error:
+                known = error  # it would take as long again
+            self._texts[found.address] = known
+        if isinstance(known, EsrffsError):
+            raise known
+        return known
 
     def _layout(self, found: Found, element: ElementType, shape: tuple[int, ...]) -> Layout:
         if found.file is not self._files.main:
@@ -173,7 +219,7 @@ class Hdf5Reader:
     def _json(self, found: Found) -> bytes:
         if isinstance(found.object, h5t.TypeID):
             return value_to_json(_committed(found.object))
-        return value_to_json(self._values.nested(found))
+        return self._values.json(found)
 
 
 def _identity(group: Found) -> int:

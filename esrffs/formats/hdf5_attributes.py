@@ -7,10 +7,12 @@ under `"__error__"`.  An enumeration's names and values come last, under `"__enu
 
 import numpy as np
 
-from esrffs import limits
+from esrffs import budget, limits
+from esrffs.budget import TooSlowError
 from esrffs.errors import EsrffsError
 from esrffs.formats.hdf5_direct import UNUSUAL, plain_attribute
-from esrffs.formats.hdf5_library import FOREIGN, h5, h5a, h5d, h5g, h5p, h5s, h5t
+from esrffs.formats.hdf5_library import FOREIGN, h5, h5a, h5d, h5g, h5i, h5p, h5s, h5t, sentence
+from esrffs.formats.hdf5_new_references import NBYTES, paths
 from esrffs.formats.hdf5_references import References, decoded
 from esrffs.formats.hdf5_types import Array, element_type, plain
 
@@ -26,9 +28,10 @@ def attributes(
     errors: dict[str, str] = {}
     try:
         for name in _names(holder):
+            budget.check("its attributes")
             _take(holder, name, references, found, errors)
-    except FOREIGN as error:
-        errors["*"] = str(error)
+    except (TooSlowError, *FOREIGN) as error:
+        errors["*"] = sentence(error)
     if errors:
         found["__error__"] = errors
     if not isinstance(holder, h5g.GroupID):
@@ -50,7 +53,7 @@ def _take(
     try:
         found[key] = _value(h5a.open(holder, name), references)
     except (EsrffsError, MemoryError, *FOREIGN) as error:
-        found[key], errors[key] = None, str(error)
+        found[key], errors[key] = None, sentence(error)
 
 
 def _names(holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID) -> list[bytes]:
@@ -73,9 +76,12 @@ def _value(attribute: h5a.AttrID, references: References) -> object:
     size = space.get_simple_extent_npoints() and attribute.get_storage_size()  # fails for none
     limits.check_json("an attribute", _LEAST * size)
     element = element_type(attribute.get_type())
-    value: Array = np.zeros(space.shape + element.dims, element.held)
+    held = np.dtype(f"V{NBYTES}") if element.new_reference else element.held
+    value: Array = np.zeros(space.shape + element.dims, held)
     if value.size:
         attribute.read(value, mtype=element.memory)
+    if element.new_reference:
+        value = paths(value, h5i.get_file_id(attribute), references)
     return plain(value, references)
 
 

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from esrffs.errors import EsrffsError
-from esrffs.formats.hdf5_library import FOREIGN, h5p, h5py, h5t
+from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
+from esrffs.formats.hdf5_library import FOREIGN, h5d, h5p, h5py, h5s, h5t
 from esrffs.formats.hdf5_references import decoded
 from esrffs.formats.hdf5_types import ElementType, element_type
 
@@ -63,6 +63,7 @@ class _Hdf5:
         self.s_close = bound("H5Sclose", c_int, hid)
         self.t_encode = bound("H5Tencode", c_int, hid, c_void_p, c_void_p)
         self.t_close = bound("H5Tclose", c_int, hid)
+        self.d_read = bound("H5Dread", c_int, hid, hid, hid, hid, hid, c_void_p)
         self.reclaim = bound("H5Dvlen_reclaim", c_int, hid, hid, hid, c_void_p)
         self.a_count = bound("H5Aget_num_attrs", c_int, hid)
         self.a_open = bound("H5Aopen", hid, hid, c_char_p, hid)
@@ -110,6 +111,38 @@ def plain_attribute(holder: int, name: bytes) -> object:
         return _value(_hdf5, opened)
     finally:
         _hdf5.a_close(opened)
+
+
+def can_read_sequences() -> bool:
+    """Whether `read_sequences` is there."""
+    return _hdf5 is not None
+
+
+def read_sequences(
+    dataset: h5d.DatasetID,
+    memory_type: h5t.TypeID,
+    memory: h5s.SpaceID,
+    file: h5s.SpaceID,
+    sequences: np.ndarray[Any, Any],
+) -> None:
+    """Elements of variable length as counts and addresses (`hvl_t`), to be freed; DamagedError.
+
+    h5py would make an object of each of them.
+    """
+    if _hdf5 is None:
+        raise UnsupportedError("libhdf5 cannot be called")
+    spaces = memory.id, file.id
+    if _hdf5.d_read(dataset.id, memory_type.id, *spaces, 0, sequences.ctypes.data) < 0:
+        sequences.view(np.uint8)[:] = 0  # some of it may be freed already
+        raise DamagedError("HDF5 cannot read its values; look at the file with h5dump")
+
+
+def free_sequences(
+    memory_type: h5t.TypeID, memory: h5s.SpaceID, sequences: np.ndarray[Any, Any]
+) -> None:
+    """What `read_sequences` has allocated."""
+    if _hdf5 is not None:
+        _hdf5.reclaim(memory_type.id, memory.id, 0, sequences.ctypes.data)
 
 
 def _dataset(hdf5: _Hdf5, opened: int) -> PlainDataset | None:

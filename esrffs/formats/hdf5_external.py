@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from esrffs.errors import DamagedError, UnsupportedError
+from esrffs.errors import DamagedError, MissingError, UnsupportedError
 from esrffs.formats.hdf5_library import h5t
 from esrffs.formats.hdf5_links import Files, Found, OpenFile, find_file
 from esrffs.formats.hdf5_types import Array, ElementType
@@ -54,11 +54,19 @@ def _pieces(
     for name, offset, size in segments:
         if count and at < size:
             wanted = min(count, size - at)
-            yield _pread(find_file(name, holder.path, files.confine), wanted, offset + at)
+            yield _pread(_raw_file(files, holder, name), wanted, offset + at)
             at, count = at + wanted, count - wanted
         at -= size
     if count:
         raise DamagedError("its raw files hold fewer values than it has")
+
+
+def _raw_file(files: Files, holder: OpenFile, name: bytes) -> str:
+    """Where a raw file lies.  One that is not there is damage: the dataset itself is there."""
+    try:
+        return find_file(name, holder.path, files.confine)
+    except MissingError as error:
+        raise DamagedError(f"its values lie in a raw file that is not there: {error}") from error
 
 
 def _pread(path: str, count: int, offset: int) -> bytes:

@@ -6,6 +6,7 @@ The other `hdf5*` modules take h5py from here, because the environment is read w
 
 import ctypes
 import os
+import resource
 
 # An acquisition that opens the file for writing must not fail because it is mounted here.
 os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
@@ -26,14 +27,30 @@ from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t, h5z
 
 from esrffs.errors import (
     DamagedError,
+    EsrffsError,
     ForbiddenError,
     MissingError,
     TooLargeError,
     UnsupportedError,
 )
 
-__all__ = ["h5", "h5a", "h5d", "h5f", "h5g", "h5l", "h5o", "h5p", "h5py", "h5r", "h5s", "h5t"]
+__all__ = [
+    "h5",
+    "h5a",
+    "h5d",
+    "h5f",
+    "h5g",
+    "h5i",
+    "h5l",
+    "h5o",
+    "h5p",
+    "h5py",
+    "h5r",
+    "h5s",
+    "h5t",
+]
 __all__ += ["FOREIGN", "close_file", "h5z", "open_file", "ours", "partial_chunks_unfiltered"]
+__all__ += ["sentence"]
 
 FOREIGN = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
@@ -58,15 +75,48 @@ class ours:  # noqa: N801  # named as what it is used like: contextlib.suppress
         what = self._what
         match error:
             case PermissionError():
-                raise ForbiddenError(f"{what}: {error}") from error
+                raise ForbiddenError(f"{what}: {sentence(error)}") from error
             case FileNotFoundError():
-                raise MissingError(f"{what}: {error}") from error
+                raise MissingError(f"{what}: {sentence(error)}") from error
             case MemoryError():
-                raise TooLargeError(f"{what}: not enough memory (memory_limit)") from error
-            case KeyError(args=[text, *_]):
-                raise DamagedError(f"{what}: {text}") from error
+                raise TooLargeError(f"{what}: {sentence(error)}") from error
         if isinstance(error, FOREIGN):
-            raise DamagedError(f"{what}: {error}") from error
+            raise DamagedError(f"{what}: {sentence(error)}") from error
+
+
+def sentence(error: BaseException) -> str:
+    """What one of h5py's exceptions, or one of ours, means to a user, and what to do."""
+    match error:
+        case EsrffsError():
+            return str(error)
+        case MemoryError():
+            return "not enough memory for it (memory_limit)"
+        case PermissionError():
+            return "you may not read the file; ask its owner for the right"
+        case FileNotFoundError():
+            return "there is no such file any more; list the folder again"
+        case KeyError(args=[text, *_]):
+            words = str(text)
+        case _:
+            words = str(error) or type(error).__name__
+    return (
+        f"HDF5 cannot read it ({_stripped(words)}); look at the file with h5dump, or copy it again"
+    )
+
+
+def _stripped(words: str) -> str:
+    """The words of an error of libhdf5 on one line, without what h5py adds for programmers."""
+    return " ".join(words.replace('"', "'").split())
+
+
+_CHUNK_SLOTS = 4001
+_CHUNK_CACHE_NBYTES = 128 << 20  # decoded chunks that an open dataset keeps, at most
+
+
+def _chunk_cache_nbytes() -> int:
+    """Texts are read bit by bit, and often lie in one large chunk, to be decoded once."""
+    memory, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return _CHUNK_CACHE_NBYTES if memory < 0 else min(_CHUNK_CACHE_NBYTES, memory // 4)
 
 
 def open_file(path: str) -> h5f.FileID:
@@ -79,6 +129,7 @@ def open_file(path: str) -> h5f.FileID:
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fclose_degree(h5f.CLOSE_WEAK)
     access.set_file_locking(False, True)
+    access.set_cache(0, _CHUNK_SLOTS, _chunk_cache_nbytes(), 0.75)
     with ours("cannot be opened as HDF5"):
         try:
             return h5f.open(name, h5f.ACC_RDONLY, access)
@@ -94,7 +145,7 @@ def _open_unfinished(name: bytes, access: h5p.PropFAID) -> h5f.FileID:
     except OSError as error:
         raise UnsupportedError(
             "marked as open for writing, without SWMR: its writer is at work, or died"
-            f" (then `h5clear -s` helps): {error}"
+            f" (then `h5clear -s` helps; HDF5 says: {_stripped(str(error))})"
         ) from error
 
 

@@ -6,8 +6,11 @@ the region as numpy would slice them: `/data[0:3,5:9]`, several with `;` between
 """
 
 from contextlib import suppress
+from typing import TypeAlias
 
-from esrffs.formats.hdf5_library import FOREIGN, h5f, h5o, h5r, h5s
+from esrffs.formats.hdf5_library import FOREIGN, h5d, h5f, h5g, h5o, h5r, h5s, h5t
+
+HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
 
 _BLOCKS = 64  # of a region: more are cut off with "…"
 
@@ -32,14 +35,25 @@ class References:
             return "?"
 
     def _path(self, reference: h5r.Reference) -> str:
-        """HDF5 would search the whole file for each name: here that happens once."""
+        target = h5r.dereference(reference, self._file)
+        path = self.path_of(target)
+        return decoded(h5r.get_name(reference, self._file) or b"?") if path == "?" else path
+
+    def path_of(self, target: HdfObject) -> str:
+        """Where an open object is; `"?"` where it has no name.
+
+        HDF5 would search the whole file for each name: here that happens once.
+        """
         if not self._names:
             self._names[h5o.get_info(self._file).addr] = "/"
             with suppress(*FOREIGN):  # a damaged object ends the search: HDF5 may know more names
                 h5o.visit(self._file, self._remember, info=True)
-        target = h5r.dereference(reference, self._file)
-        found = self._names.get(h5o.get_info(target).addr)
-        return found or decoded(h5r.get_name(reference, self._file) or b"?")
+        return self._names.get(h5o.get_info(target).addr, "?")
+
+    @staticmethod
+    def selection(space: h5s.SpaceID) -> str:
+        """A selection as numpy would slice it."""
+        return _selection(space)
 
     def _remember(self, name: bytes, info: h5o.ObjInfo) -> None:
         self._names.setdefault(info.addr, "/" + decoded(name))

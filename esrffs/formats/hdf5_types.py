@@ -18,6 +18,7 @@ from numpy.lib.recfunctions import repack_fields
 
 from esrffs.errors import StaleError, UnsupportedError
 from esrffs.formats.hdf5_library import FOREIGN, h5py, h5r, h5t
+from esrffs.formats.hdf5_new_references import is_new_reference
 from esrffs.formats.hdf5_references import References, decoded
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -40,12 +41,18 @@ class ElementType:
     leaves: tuple[Leaf, ...] = ()
     pickled: bool = False  # only JSON can hold it
     enumeration: object = None  # names and values; field by field in a compound
+    new_reference: bool = False  # read as `V64`, which `hdf5_new_references` makes into paths
 
     def dtype(self, widths: Mapping[Leaf, int]) -> DType:
         """The dtype that `numpy.save` is given."""
         return _saved(self.held, widths, bool(self.leaves))
 
 
+class NoDtypeError(UnsupportedError):
+    """h5py has no dtype for elements that hold addresses, or are relative to something."""
+
+
+_TEXT = h5py.string_dtype()
 _ELEMENT_TYPES: dict[bytes, ElementType] = {}  # a file has many datasets, but few types
 _REMEMBERED = 1024
 
@@ -65,8 +72,11 @@ def _element_type(stored: h5t.TypeID) -> ElementType:
     try:
         known = _known(stored)
     except FOREIGN as error:
+        if is_new_reference(stored):
+            return ElementType(stored, _TEXT, leaves=((),), new_reference=True)
         if _points(stored):
-            raise UnsupportedError(f"no dtype for its datatype: {error}") from error
+            text = "no dtype for its datatype, which h5py does not know; read it with h5dump"
+            raise NoDtypeError(text) from error
         return ElementType(stored, np.dtype(("V", stored.get_size())), verbatim=True)
     return replace(known, enumeration=_enumeration(stored))
 
@@ -122,8 +132,8 @@ def _has_gaps(dtype: DType) -> bool:
 
 def _enumeration(stored: h5t.TypeID) -> object:
     if isinstance(stored, h5t.TypeEnumID):
-        members = [stored.get_member_name(i) for i in range(stored.get_nmembers())]
-        values = {decoded(name): stored.enum_valueof(name) for name in members}
+        count = range(stored.get_nmembers())  # not `enum_valueof`: it sorts all names each time
+        values = {decoded(stored.get_member_name(i)): stored.get_member_value(i) for i in count}
         return None if {*values.items()} == {("FALSE", 0), ("TRUE", 1)} else values
     if isinstance(stored, h5t.TypeArrayID):
         return _enumeration(stored.get_super())

@@ -4,32 +4,29 @@ Decided here: how a hyperslab is read, and that nothing is given out that was no
 """
 
 import math
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from esrffs import limits
+from esrffs.budget import TooSlowError
 from esrffs.errors import EsrffsError, MissingError, StaleError, UnsupportedError
 from esrffs.formats.hdf5_external import read_external
+from esrffs.formats.hdf5_json import json_of_dataset
 from esrffs.formats.hdf5_layout import check_within, missing_filters
 from esrffs.formats.hdf5_library import h5d, h5p, h5s, ours
 from esrffs.formats.hdf5_links import Files, Found
+from esrffs.formats.hdf5_new_references import NBYTES, paths
 from esrffs.formats.hdf5_sources import check_sources, too_many
+from esrffs.formats.hdf5_text_widths import TextWidths, measure
 from esrffs.formats.hdf5_types import (
     Array,
     DType,
     ElementType,
-    Leaf,
     as_text,
     element_type,
-    plain,
-    texts,
 )
 from esrffs.model import Box
-
-_BLOCK = 1 << 16  # elements of variable length that are read at a time
-_LEAST = 12  # bytes of JSON that an element of variable length has: brackets, indents, newlines
 
 
 class Values:
@@ -37,39 +34,66 @@ class Values:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._widths: dict[str, dict[Leaf, int]] = {}
+        self._widths: dict[str, TextWidths | TooSlowError] = {}
+        self._dtypes: dict[str, DType] = {}  # that a listing of another reader has told
+        self._last: h5d.DatasetID | None = None  # stays open, with its decoded chunks
 
     def dtype(self, found: Found, element: ElementType) -> DType:
-        """What `numpy.save` is given; reads all of a dataset of texts, for the longest one."""
-        if element.leaves and found.address not in self._widths:
-            self._widths[found.address] = self._longest(found, element)
-        return element.dtype(self._widths[found.address] if element.leaves else {})
+        """What `numpy.save` is given; reads all of a dataset of texts once, for the longest one."""
+        if not element.leaves:
+            return element.dtype({})
+        known = self._dtypes.get(found.address)
+        return element.dtype(self._measured(found, element).by_field) if known is None else known
 
-    def _longest(self, found: Found, element: ElementType) -> dict[Leaf, int]:
-        widths = dict.fromkeys(element.leaves, 0)
-        for box in _blocks(shape_of(found, element)):
-            array = self._held(found, element, box)
-            for leaf in element.leaves:
-                lengths = map(len, texts(array, leaf, found.file.references))
-                widths[leaf] = max(widths[leaf], max(lengths, default=0))
-        return widths
+    def as_json(self, found: Found, element: ElementType) -> bool:
+        """Whether no array is made of it, but JSON: one of texts may be far too wide."""
+        if element.pickled or not element.leaves or found.address in self._dtypes:
+            return element.pickled
+        shape = shape_of(found, element)
+        return self._measured(found, element).too_wide(self.dtype(found, element), shape)
+
+    def learn(self, address: str, dtype: DType) -> None:
+        """The dtype of a dataset of texts, as a listing of this state of the file has told it."""
+        self._dtypes[address] = dtype
+
+    def _measured(self, found: Found, element: ElementType) -> TextWidths:
+        """That it is too slow is remembered, too: it would take as long again."""
+        known = self._widths.get(found.address)
+        if known is None:
+            self._keep(found)
+            shape = shape_of(found, element)
+            try:
+                known = measure(found, element, shape, partial(self._held, found, element))
+            except TooSlowError as error:
+                known = error
+            self._widths[found.address] = known
+        if isinstance(known, TooSlowError):
+            raise known
+        return known
+
+    def _keep(self, found: Found) -> None:
+        """Leave a dataset of texts open: its chunks would be decoded anew for each block."""
+        if found.file is self._files.main:
+            self._last = dataset_of(found)
 
     def read(self, found: Found, box: Box) -> Array:
         """The elements of this box as `numpy.save` would have them."""
         element = element_type(dataset_of(found).get_type())
         dtype = self.dtype(found, element)
+        if element.leaves:
+            self._keep(found)
         array = self._held(found, element, box)
         if element.leaves:
             return as_text(array, element, dtype, found.file.references)
         return np.ascontiguousarray(array).view(dtype).reshape(box.shape)
 
-    def nested(self, found: Found) -> object:
-        """All elements as `esrffs.attributes` takes them."""
+    def json(self, found: Found) -> bytes:
+        """All elements as JSON."""
         element = element_type(dataset_of(found).get_type())
+        self._keep(found)
+        read = partial(self._held, found, element)
         shape = shape_of(found, element)
-        limits.check_json(found.address, _LEAST * math.prod(shape))
-        array = self._held(found, element, Box((0,) * len(shape), shape))
-        return plain(array, found.file.references)
+        return json_of_dataset(found.address, shape, read, found.file.references)
 
     def _held(self, found: Found, element: ElementType, box: Box) -> Array:
         """The elements of this box in h5py's buffer."""
@@ -89,6 +113,8 @@ class Values:
             if found.file.truncated():
                 check_within(dataset, plist, outer, found.file)
             array = _hyperslab(dataset, plist, element, outer)
+        if element.new_reference:
+            array = paths(array, found.file.id, found.file.references)
         inner: Any = (..., *box.slices[rank:])
         part: Array = array[inner]
         return part
@@ -124,7 +150,8 @@ def _hyperslab(
     dataset: h5d.DatasetID, plist: h5p.PropDCID, element: ElementType, box: Box
 ) -> Array:
     """`np.zeros`, not `np.empty`: where HDF5 writes nothing, nothing of ours must show."""
-    array: Array = np.zeros(box.shape + element.dims, element.held)
+    held = np.dtype(f"V{NBYTES}") if element.new_reference else element.held
+    array: Array = np.zeros(box.shape + element.dims, held)
     memory = file = h5s.ALL
     if box.start:
         memory, file = h5s.create_simple(box.shape), dataset.get_space()
@@ -139,20 +166,3 @@ def _hyperslab(
         numbers = ", ".join(map(str, missing))
         raise UnsupportedError(f"HDF5 filter {numbers} is not installed") from error
     return array
-
-
-def _blocks(shape: tuple[int, ...]) -> Iterator[Box]:
-    """Boxes of at most `_BLOCK` elements that make up the whole."""
-    inner = len(shape)
-    while inner and math.prod(shape[inner - 1 :]) <= _BLOCK:
-        inner -= 1
-    if not inner:
-        yield Box((0,) * len(shape), shape)
-        return
-    axis, rest = inner - 1, shape[inner:]
-    step = max(1, _BLOCK // max(1, math.prod(rest)))
-    for index in np.ndindex(*shape[:axis]):
-        after = tuple(i + 1 for i in index)
-        for start in range(0, shape[axis], step):
-            stop = min(start + step, shape[axis])
-            yield Box((*index, start, *[0] * len(rest)), (*after, stop, *rest))
