@@ -21,7 +21,7 @@ from esrffs.formats.hdf5_layout import chunk_index, contiguous, layout
 from esrffs.formats.hdf5_library import h5, h5d, h5g, h5l, h5o, h5p, h5t, ours
 from esrffs.formats.hdf5_links import Files, Found, HdfObject, expected, find_file
 from esrffs.formats.hdf5_references import decoded
-from esrffs.formats.hdf5_sources import check_shape_allowed
+from esrffs.formats.hdf5_sources import check_shape_allowed, is_virtual
 from esrffs.formats.hdf5_types import Array, DType, ElementType, NoDtypeError, element_type
 from esrffs.formats.hdf5_values import Values, dataset_of, shape_of
 from esrffs.formats.hdf5_virtual import depends, virtual_layout
@@ -212,7 +212,7 @@ class Hdf5Reader:
     def _layout(self, found: Found, element: ElementType, shape: tuple[int, ...]) -> Layout:
         if found.file is not self._files.main:
             return Asked()  # offsets would be those of another file
-        if found.object.get_create_plist().get_layout() == h5d.VIRTUAL:
+        if is_virtual(found.file, found.object):
             return virtual_layout(self._files, found, element, shape)
         return layout(found.object, element, shape, found.file)
 

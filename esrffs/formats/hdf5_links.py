@@ -14,8 +14,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from esrffs.errors import EsrffsError, ForbiddenError, LoopError, MissingError, UnsupportedError
 from esrffs.formats.hdf5_library import close_file, h5d, h5f, h5g, h5l, h5o, h5t, open_file, ours
@@ -37,6 +37,7 @@ class OpenFile:
     references: References
     known: int  # its size when it was opened
     brand: int = 0
+    mappings: dict[int, Any] = field(default_factory=dict)  # of `hdf5_stored_mappings`
 
     def truncated(self) -> bool:
         """Whether HDF5 believes in more bytes than there are: what is missing it reads as zeros.

@@ -12,14 +12,18 @@ import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from esrffs import budget
 from esrffs.errors import DamagedError, EsrffsError, MissingError, UnsupportedError
-from esrffs.formats.hdf5_library import h5d, h5p, h5s
+from esrffs.formats.hdf5_library import h5d, h5s
 from esrffs.formats.hdf5_links import Files, Found, OpenFile, find_file
+from esrffs.formats.hdf5_stored_mappings import stored_mappings
+from esrffs.formats.hdf5_stored_selections import StoredSelection
 from esrffs.model import Box
 
 _DEPTH = 8  # virtual datasets of virtual datasets
 _UNLIMITED = h5s.UNLIMITED
 _Need = int | list[int]  # elements, of all of a source; or the lengths of its axes
+_A_FEW = 256  # mappings: then it is looked how long this takes
 _SPARE = 64  # file descriptors that others in this process may need
 
 
@@ -60,7 +64,7 @@ class _Axis:
         return range(first, max(first, -(-(stop - self.start) // self.stride)))
 
 
-def _axes(space: h5s.SpaceID) -> list[_Axis]:
+def _axes(space: h5s.SpaceID | StoredSelection) -> list[_Axis]:
     return [_Axis(*axis) for axis in zip(*space.get_regular_hyperslab(), strict=True)]
 
 
@@ -70,8 +74,8 @@ class Mapping:
 
     file: bytes
     name: bytes
-    virtual: h5s.SpaceID
-    source: h5s.SpaceID
+    virtual: h5s.SpaceID | StoredSelection
+    source: h5s.SpaceID | StoredSelection
 
     @property
     def open_ended(self) -> bool:
@@ -95,9 +99,27 @@ class Mapping:
         return one, two
 
 
-def mappings(plist: h5p.PropDCID) -> Iterator[Mapping]:
+def mappings(file: OpenFile, dataset: h5d.DatasetID, box: Box | None = None) -> Iterator[Mapping]:
+    """All mappings of a virtual dataset; with a (not empty) box, at least those that meet it."""
+    stored = stored_mappings(file, dataset)
+    rows = _asked_for(dataset) if stored is None else stored.rows(*_bounds(box))
+    for number, row in enumerate(rows):
+        if number % _A_FEW == 0:
+            budget.check("its mappings")
+        yield Mapping(*row)
+
+
+def _bounds(box: Box | None) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    return (None, None) if box is None else (box.start, box.stop)
+
+
+def _asked_for(
+    dataset: h5d.DatasetID,
+) -> Iterator[tuple[bytes, bytes, h5s.SpaceID, h5s.SpaceID]]:
+    """The same from the library."""
+    plist = dataset.get_create_plist()
     for index in range(plist.get_virtual_count()):
-        yield Mapping(
+        yield (
             plist.get_virtual_filename(index).encode("utf-8", "surrogateescape"),
             plist.get_virtual_dsetname(index).encode("utf-8", "surrogateescape"),
             plist.get_virtual_vspace(index),
@@ -105,14 +127,23 @@ def mappings(plist: h5p.PropDCID) -> Iterator[Mapping]:
         )
 
 
+def is_virtual(file: OpenFile, dataset: h5d.DatasetID) -> bool:
+    """Whether this dataset is a virtual one."""
+    if dataset.get_offset() is not None:
+        return False
+    if stored_mappings(file, dataset) is not None:
+        return True
+    return bool(dataset.get_create_plist().get_layout() == h5d.VIRTUAL)
+
+
 def check_shape_allowed(files: Files, holder: OpenFile, dataset: h5d.DatasetID) -> None:
     """ForbiddenError if libhdf5, to tell the shape, would open what this mount may not read."""
     if files.confine is None or dataset.get_offset() is not None:
         return
-    plist = dataset.get_create_plist()
-    if plist.get_layout() != h5d.VIRTUAL:
+    stored = stored_mappings(holder, dataset)
+    if not is_virtual(holder, dataset) or (stored is not None and not stored.open_ended):
         return
-    for mapping in mappings(plist):
+    for mapping in mappings(holder, dataset):
         if not mapping.open_ended:
             continue
         block = 0
@@ -134,7 +165,7 @@ def check_sources(files: Files, found: Found, box: Box, depth: int = _DEPTH) -> 
     if depth == 0:
         raise UnsupportedError("virtual datasets of virtual datasets without end")
     names: set[bytes] = set()
-    for mapping in mappings(found.object.get_create_plist()):
+    for mapping in mappings(found.file, found.object, box):
         for file, name, needed in _needed(mapping, box):
             names.add(file)
             try:
@@ -179,7 +210,7 @@ def _needed(mapping: Mapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
         yield (*mapping.called(block), _whole(mapping.source, size))
 
 
-def _whole(source: h5s.SpaceID, size: int) -> _Need:
+def _whole(source: h5s.SpaceID | StoredSelection, size: int) -> _Need:
     if source.get_select_type() == h5s.SEL_ALL:
         return size
     return [n + 1 for n in source.get_select_bounds()[1]]

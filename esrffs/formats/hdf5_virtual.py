@@ -5,6 +5,7 @@ in other files, as acquisitions write them), and on which files the values of a 
 What the library is let read of them is decided in `hdf5_sources`.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -13,9 +14,13 @@ from esrffs.formats.hdf5_layout import fill_value
 from esrffs.formats.hdf5_library import h5d, h5s
 from esrffs.formats.hdf5_links import Files, Found, OpenFile, expected, find_file
 from esrffs.formats.hdf5_sources import Mapping, mappings
+from esrffs.formats.hdf5_stored_mappings import stored_mappings
+from esrffs.formats.hdf5_stored_selections import StoredSelection
 from esrffs.formats.hdf5_types import ElementType
 from esrffs.model import Asked, Layout, Mapped, Virtual
 
+_MANY = 256  # mappings; …
+_SMALL_NBYTES = 4096  # … of less than so many bytes each are put together by a reader
 _MOST = 100_000  # files that a dataset is said to depend on
 
 
@@ -24,13 +29,25 @@ def depends(files: Files, found: Found) -> tuple[str, ...]:
 
     A file that is not there is named too, where it would be looked for first: it may appear.
     """
+    stored = stored_mappings(found.file, found.object)
+    if stored is not None and not stored.numbered:
+        named = iter(dict.fromkeys(stored.files))
+        return _paths(named, found, files)
     plist = found.object.get_create_plist()
     if plist.get_external_count():
         named = (plist.get_external(index)[0] for index in range(plist.get_external_count()))
     elif plist.get_layout() == h5d.VIRTUAL:
-        named = (name for mapping in mappings(plist) for name in _files(mapping, files, found.file))
+        named = (
+            name
+            for mapping in mappings(found.file, found.object)
+            for name in _files(mapping, files, found.file)
+        )
     else:
         return ()
+    return _paths(named, found, files)
+
+
+def _paths(named: Iterator[bytes], found: Found, files: Files) -> tuple[str, ...]:
     unique = dict.fromkeys(name for name, _ in zip(named, range(_MOST), strict=False))
     paths = (_path(name, found.file, files) for name in unique if name != b".")
     return tuple(dict.fromkeys(paths))
@@ -68,11 +85,17 @@ def virtual_layout(
     files: Files, found: Found, element: ElementType, shape: tuple[int, ...]
 ) -> Layout:
     """`Virtual` where the dataset is made of whole frames of others, else `Asked`."""
-    plist = found.object.get_create_plist()
-    fill = fill_value(plist, element)
+    stored = stored_mappings(found.file, found.object)
+    if stored is not None and len(stored) > _MANY:
+        nbytes = element.held.itemsize * math.prod(shape)
+        if nbytes < _SMALL_NBYTES * len(stored):
+            return Asked()  # to open a source costs more than what is read of it
+    fill = fill_value(found.object.get_create_plist(), element)
     if not element.verbatim or element.dims or fill is None or not shape:
         return Asked()
-    parts = [_mapped(mapping, shape, found.file, files) for mapping in mappings(plist)]
+    parts = [
+        _mapped(mapping, shape, found.file, files) for mapping in mappings(found.file, found.object)
+    ]
     known = sorted((part for part in parts if part is not None), key=lambda part: part.start)
     if len(known) < len(parts) or any(
         after.start < before.stop for before, after in pairwise(known)
@@ -106,7 +129,7 @@ def _mapped(
 
 def _first(
     origin: tuple[tuple[int, ...], tuple[int, ...]] | None,
-    source: h5s.SpaceID,
+    source: h5s.SpaceID | StoredSelection,
     wanted: tuple[int, ...],
 ) -> int | None:
     """The first frame of a selection of whole frames that has the wanted shape."""
@@ -120,7 +143,7 @@ def _first(
     return low[0] if (high[0] - low[0], *extent[1:]) == wanted else None
 
 
-def _box(space: h5s.SpaceID) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+def _box(space: h5s.SpaceID | StoredSelection) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Start and stop of a selection that is a box."""
     if space.get_select_type() == h5s.SEL_ALL:
         extent = tuple(space.get_simple_extent_dims())
