@@ -19,7 +19,7 @@ from esrffs.formats.hdf5_attributes import attributes
 from esrffs.formats.hdf5_direct import plain_dataset
 from esrffs.formats.hdf5_layout import chunk_index, contiguous, layout
 from esrffs.formats.hdf5_library import h5, h5d, h5g, h5l, h5o, h5p, h5t, ours
-from esrffs.formats.hdf5_links import Files, Found, HdfObject, expected, find_file
+from esrffs.formats.hdf5_links import Files, Found, expected, find_file
 from esrffs.formats.hdf5_references import decoded
 from esrffs.formats.hdf5_sources import check_shape_allowed, is_virtual
 from esrffs.formats.hdf5_types import Array, DType, ElementType, NoDtypeError, element_type
@@ -29,6 +29,7 @@ from esrffs.model import (
     Asked,
     Box,
     BrokenInfo,
+    Chunked,
     ChunkIndex,
     DatasetInfo,
     Extent,
@@ -143,7 +144,7 @@ class Hdf5Reader:
     def _link(self, group: Found, name: str, type_: int, value: object, kinds: _Kinds) -> LinkInfo:
         if value not in kinds:
             try:
-                kinds[value] = _kind(self._files.target(group, type_, value).object)
+                kinds[value] = self._kind(self._files.target(group, type_, value))
             except EsrffsError as error:
                 kinds[value] = error
         kind = kinds[value]
@@ -156,6 +157,17 @@ class Hdf5Reader:
                 place = self._place(file, group.file.path)
                 return LinkInfo(name, decoded(path), place, known, forbidden)
         raise UnsupportedError(str(kind))
+
+    def _kind(self, target: Found) -> Kind:
+        if isinstance(target.object, h5g.GroupID):
+            return "group"
+        if not isinstance(target.object, h5d.DatasetID):
+            return "text"
+        element = element_type(target.object.get_type())
+        try:
+            return "text" if self._values.as_json(target, element) else "dataset"
+        except EsrffsError:
+            return "dataset"  # a broken one, which says so where it is
 
     def _place(self, file: bytes, holder: str) -> str:
         try:
@@ -214,7 +226,9 @@ class Hdf5Reader:
             return Asked()  # offsets would be those of another file
         if is_virtual(found.file, found.object):
             return virtual_layout(self._files, found, element, shape)
-        return layout(found.object, element, shape, found.file)
+        where = layout(found.object, element, shape, found.file)
+        # Chunks of texts are small beside their arrays, and stay decoded while they are read.
+        return Asked() if element.leaves and isinstance(where, Chunked) else where
 
     def _json(self, found: Found) -> bytes:
         if isinstance(found.object, h5t.TypeID):
@@ -234,14 +248,6 @@ def _links(group: h5g.GroupID) -> list[tuple[bytes, int]]:
         lambda name, link: links.append((name, link.type)), info=True, idx_type=index
     )
     return links
-
-
-def _kind(target: HdfObject) -> Kind:
-    if isinstance(target, h5g.GroupID):
-        return "group"
-    if isinstance(target, h5d.DatasetID) and not element_type(target.get_type()).pickled:
-        return "dataset"
-    return "text"
 
 
 def _text(told: dict[str, object], element: ElementType) -> Text | None:

@@ -10,6 +10,7 @@ import numpy as np
 from esrffs import budget, limits
 from esrffs.budget import TooSlowError
 from esrffs.errors import EsrffsError
+from esrffs.formats.hdf5_byte_order import in_order
 from esrffs.formats.hdf5_direct import UNUSUAL, plain_attribute
 from esrffs.formats.hdf5_library import FOREIGN, h5, h5a, h5d, h5g, h5i, h5p, h5s, h5t, sentence
 from esrffs.formats.hdf5_new_references import NBYTES, paths
@@ -82,7 +83,7 @@ def _value(attribute: h5a.AttrID, references: References) -> object:
         attribute.read(value, mtype=element.memory)
     if element.new_reference:
         value = paths(value, h5i.get_file_id(attribute), references)
-    return plain(value, references)
+    return plain(in_order(value), references)
 
 
 def _enumerate(holder: h5d.DatasetID | h5t.TypeID, found: dict[str, object]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from esrffs.formats.hdf5_library import FOREIGN, h5f, h5i, h5p, h5t
+from esrffs.formats.hdf5_library import FOREIGN, h5f, h5i, h5p, h5s, h5t
 from esrffs.formats.hdf5_references import References
 
 NBYTES: Final = 64  # H5R_REF_BUF_SIZE
@@ -91,7 +91,7 @@ def _target(libhdf5: _Libhdf5, address: int, own: bytes, references: References)
         return f"{path}@{os.fsdecode(_named(libhdf5.attribute, address))}"
     if kind == _REGION:
         space = libhdf5.open_region(address, 0, 0)
-        return path + ("[?]" if space < 0 else references.selection(h5i.wrap_identifier(space)))
+        return path + ("[?]" if space < 0 else references.selection(h5s.SpaceID(space)))
     return path
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from esrffs.budget import TooSlowError
 from esrffs.errors import EsrffsError, MissingError, StaleError, UnsupportedError
+from esrffs.formats.hdf5_byte_order import in_order
 from esrffs.formats.hdf5_external import read_external
 from esrffs.formats.hdf5_json import json_of_dataset
 from esrffs.formats.hdf5_layout import check_within, missing_filters
@@ -34,7 +35,7 @@ class Values:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._widths: dict[str, TextWidths | TooSlowError] = {}
+        self._widths: dict[tuple[int, str], TextWidths | TooSlowError] = {}  # by file and address
         self._dtypes: dict[str, DType] = {}  # that a listing of another reader has told
         self._last: h5d.DatasetID | None = None  # stays open, with its decoded chunks
 
@@ -58,7 +59,8 @@ class Values:
 
     def _measured(self, found: Found, element: ElementType) -> TextWidths:
         """That it is too slow is remembered, too: it would take as long again."""
-        known = self._widths.get(found.address)
+        key = found.file.brand, found.address
+        known = self._widths.get(key)
         if known is None:
             self._keep(found)
             shape = shape_of(found, element)
@@ -66,7 +68,7 @@ class Values:
                 known = measure(found, element, shape, partial(self._held, found, element))
             except TooSlowError as error:
                 known = error
-            self._widths[found.address] = known
+            self._widths[key] = known
         if isinstance(known, TooSlowError):
             raise known
         return known
@@ -115,6 +117,7 @@ class Values:
             array = _hyperslab(dataset, plist, element, outer)
         if element.new_reference:
             array = paths(array, found.file.id, found.file.references)
+        array = in_order(array)
         inner: Any = (..., *box.slices[rank:])
         part: Array = array[inner]
         return part

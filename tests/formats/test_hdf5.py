@@ -487,7 +487,9 @@ def test_external_raw_files(opened) -> None:
     assert reader.read("/two parts", Box((1, 2), (3, 5))).tolist() == [[8, 9, 10], [14, 15, 16]]
     with pytest.raises(DamagedError, match="truncated"):
         get(reader, "short")
-    with pytest.raises(DamagedError, match="/missing: .* raw file that is not there: no file 'raw"):
+    with pytest.raises(
+        DamagedError, match=r"/missing: .* raw file that is not there: no file 'raw"
+    ):
         get(reader, "missing")
 
 
