@@ -209,7 +209,7 @@ def _known(encoded: bytes) -> _Kind | None:
     except (EsrffsError, *FOREIGN):
         return None
     held = element.held
-    if element.pickled or element.dims:
+    if element.pickled or element.dims or element.new_reference:
         return _Kind(element, 0, False)
     if element.leaves:
         text = element.leaves == ((),) and h5py.check_string_dtype(held) is not None

@@ -5,8 +5,10 @@ must say why not.  A process that HDF5 crashes, or keeps busy for too long, is w
 for, and only counted.
 """
 
+import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -17,7 +19,7 @@ import numpy as np
 
 from esrffs.errors import EsrffsError
 from esrffs.formats.hdf5 import Hdf5Reader
-from esrffs.model import DatasetInfo, GroupInfo, TextInfo
+from esrffs.model import BrokenInfo, DatasetInfo, GroupInfo, TextInfo
 from tests.formats.contract import whole
 
 TRIALS = 60
@@ -32,21 +34,41 @@ def values(path: Path) -> dict[str, object]:
         reader = Hdf5Reader(str(path), None)
         infos = reader.listing("").members
     except EsrffsError as error:
+        check_sentence(str(error))
         return {"": error}
     for info in infos:
         try:
-            if isinstance(info, DatasetInfo) and info.layout is not None:
+            if isinstance(info, BrokenInfo):
+                check_sentence(info.reason, f"/{info.name}: ")
+            elif isinstance(info, DatasetInfo) and info.layout is not None:
                 small = np.prod(info.shape, dtype=float) * info.dtype.itemsize < 1e8
                 found[info.name] = reader.read(info.address, whole(info)) if small else None
-                reader.attributes(info.address)
+                told = json.loads(reader.attributes(info.address))
+                for text in told.get("__error__", {}).values():
+                    check_sentence(text)
             elif isinstance(info, TextInfo):
                 found[info.name] = reader.text(info.address)
             elif isinstance(info, GroupInfo):
                 reader.listing(info.address)
         except EsrffsError as error:
+            check_sentence(str(error), info.address)
             found[info.name] = error
     reader.close()
     return found
+
+
+_BARE = re.compile(  # what h5py, libhdf5 and Python say, without a sentence around it
+    r"^(Unable to|Can't|Unspecified|No |Object |Invalid|Not a |Inappropriate|Wrong|Dataset )"
+    r"|^\[Errno|Error: |object has no attribute|out of range|unpack|codec can't"
+)
+
+
+def check_sentence(text: str, beginning: str = "") -> None:
+    """No error of a library reaches a user as it is."""
+    assert text.startswith(beginning), text
+    words = text.partition(": ")[2] if text.startswith("/") else text
+    assert len(words.split()) > 3, text
+    assert not _BARE.search(words), text
 
 
 def damaged(content: bytes, random_: random.Random) -> tuple[bytes, bool]:

@@ -1,0 +1,125 @@
+"""Mappings of virtual datasets, as they stand in the file, are those that libhdf5 tells."""
+
+import random
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from h5py import h5d, h5p, h5s, h5t
+
+from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.formats.hdf5_links import Files
+from esrffs.formats.hdf5_stored_mappings import stored_mappings
+from esrffs.model import DatasetInfo
+from tests.formats.contract import whole
+
+VERSIONS = ["earliest", "v110", ("v110", "v112"), "latest"]
+
+
+def mapped(plist: h5p.PropDCID, shape: tuple[int, ...], count: int, random_: random.Random) -> None:
+    """Adds mappings of many sorts to the properties of a dataset."""
+    rank = len(shape)
+    far = random_.choice([0, 1 << 33])  # beyond 32 bits, numbers are written otherwise
+    for number in range(count):
+        target = h5s.create_simple(shape)
+        start = (number * 4, *[0] * (rank - 1))
+        if random_.random() < 0.3:
+            target.select_hyperslab(start, (2, *[1] * (rank - 1)), (2, *[6] * (rank - 1)))
+        else:
+            target.select_hyperslab(start, (1,) * rank, None, (2, *shape[1:]))
+        points = target.get_select_npoints()
+        source = h5s.create_simple((points,))
+        if random_.random() < 0.7:
+            source = h5s.create_simple((far + 200_000,))
+            source.select_hyperslab((far + number,), (points,))
+        file = random_.choice([b"source.h5", b".", b"s%d.h5" % number, b"a%%b.h5"])
+        name = random_.choice([b"d", b"/entry/data/number", b"/entry/%03d/a long name" % number])
+        plist.set_virtual(target, file, name, source)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=str)
+def test_they_are_what_the_library_tells(tmp_path: Path, version: object) -> None:
+    random_ = random.Random(str(version))
+    understood = 0
+    for case in range(40):
+        count, rank = random_.choice([1, 3, 40]), random_.choice([1, 2, 3])
+        shape = (count * 4 + 5, *[6] * (rank - 1))
+        plist = h5p.create(h5p.DATASET_CREATE)
+        mapped(plist, shape, count, random_)
+        path = tmp_path / f"{case}.h5"
+        with h5py.File(path, "w", libver=version) as file:
+            made = h5d.create(file.id, b"v", h5t.STD_U16LE, h5s.create_simple(shape), plist)
+            for number in range(random_.choice([0, 3, 9])):
+                h5py.Dataset(made).attrs[f"a{number}"] = np.arange(30)
+        files = Files(str(path), None)
+        dataset = h5d.open(files.main.id, b"v")
+        stored = stored_mappings(files.main, dataset)
+        if stored is not None:
+            understood += 1
+            check(stored, dataset.get_create_plist(), shape, random_)
+        files.close()
+    assert understood > (30 if version == "latest" else 4)
+
+
+def check(stored, told: h5p.PropDCID, shape: tuple[int, ...], random_: random.Random) -> None:
+    start = tuple(random_.randrange(n) for n in shape)
+    stop = tuple(random_.randrange(a, n) + 1 for a, n in zip(start, shape, strict=True))
+    count = tuple(b - a for a, b in zip(start, stop, strict=True))
+    rows, meeting = list(stored.rows()), list(stored.rows(start, stop))
+    assert len(rows) == len(stored) == told.get_virtual_count()
+    for number, row in enumerate(rows):
+        file, name, virtual, source = row
+        assert file == told.get_virtual_filename(number).encode()
+        assert name == told.get_virtual_dsetname(number).encode()
+        target, taken = told.get_virtual_vspace(number), told.get_virtual_srcspace(number)
+        for ours, theirs in ((virtual, target), (source, taken)):
+            assert ours.get_select_type() == theirs.get_select_type()
+            if ours.get_select_type() == h5s.SEL_HYPERSLABS:
+                assert ours.get_regular_hyperslab() == theirs.get_regular_hyperslab()
+                assert ours.get_select_npoints() == theirs.get_select_npoints()
+                assert ours.get_select_bounds() == theirs.get_select_bounds()
+        both = [space.copy() for space in (virtual, target)]
+        for space in both:
+            space.select_hyperslab(start, count, op=h5s.SELECT_AND)
+        assert both[0].get_select_npoints() == both[1].get_select_npoints()
+        assert row in meeting or both[1].get_select_npoints() == 0
+
+
+def test_other_datasets_have_none(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
+        file["plain"] = np.arange(3)
+        file.create_dataset("chunked", (9,), "f4", chunks=(3,))
+        file.create_dataset("empty", (9,), "f4")
+    files = Files(str(tmp_path / "a.h5"), None)
+    for name in (b"plain", b"chunked", b"empty"):
+        assert stored_mappings(files.main, h5d.open(files.main.id, name)) is None
+    files.close()
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_many_small_mappings(tmp_path: Path, version: str) -> None:
+    """Processor time that is bounded loosely: libhdf5 by itself takes fifty times as much."""
+    count, rows = 2500, 12
+    with h5py.File(tmp_path / "source.h5", "w") as file:
+        file["d"] = np.arange(count * 4, dtype="<u2").reshape(count, 4)
+    plist = h5p.create(h5p.DATASET_CREATE)
+    target, source = h5s.create_simple((count, 4)), h5s.create_simple((count, 4))
+    for number in range(count):
+        target.select_hyperslab((number, 0), (1, 4))
+        source.select_hyperslab((count - 1 - number, 0), (1, 4))
+        plist.set_virtual(target, b"source.h5", b"d", source)
+    with h5py.File(tmp_path / "many.h5", "w", libver=version) as file:
+        for number in range(rows):
+            h5d.create(file.id, b"v%02d" % number, h5t.STD_U16LE, target, plist)
+    reader = Hdf5Reader(str(tmp_path / "many.h5"), None)
+    started = time.process_time()
+    found = reader.listing("").members
+    assert time.process_time() - started < 2
+    assert len(found) == rows
+    info = found[3]
+    assert isinstance(info, DatasetInfo)
+    assert info.depends == (str(tmp_path / "source.h5"),)
+    wanted = np.arange(count * 4, dtype="<u2").reshape(count, 4)[::-1]
+    assert (reader.read(info.address, whole(info)) == wanted).all()
