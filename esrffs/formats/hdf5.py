@@ -215,10 +215,10 @@ class Hdf5Reader:
             try:
                 known = Text.of(self._json(found))
             except (TooLargeError, TooSlowError) as error:
-                known = error  # it would take as long again
+                known = type(error)(*error.args)  # it would take as long again
             self._texts[found.address] = known
         if isinstance(known, EsrffsError):
-            raise known
+            raise type(known)(*known.args)
         return known
 
     def _layout(self, found: Found, element: ElementType, shape: tuple[int, ...]) -> Layout:

@@ -67,10 +67,10 @@ class Values:
             try:
                 known = measure(found, element, shape, partial(self._held, found, element))
             except TooSlowError as error:
-                known = error
+                known = TooSlowError(*error.args)  # without what was open then
             self._widths[key] = known
         if isinstance(known, TooSlowError):
-            raise known
+            raise TooSlowError(*known.args)
         return known
 
     def _keep(self, found: Found) -> None:
