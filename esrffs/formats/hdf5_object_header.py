@@ -9,6 +9,7 @@ import os
 import struct
 
 _LAYOUT, _CONTINUATION, _VIRTUAL = 8, 16, 3
+_SHARED = 2  # flag of a message that stands elsewhere
 _HEADER_NBYTES = 64 << 10  # of an object header that are read, at most
 _BLOCKS = 64  # of an object header
 _HEAP_NBYTES = 256 << 20
@@ -42,21 +43,25 @@ def _place(raw: int, address: int) -> tuple[int, int] | None:
 def _layout_in(
     raw: int, blocks: list[bytes], head: str, head_nbytes: int, frame_nbytes: int
 ) -> tuple[int, int] | None:
-    """Looks through the messages; a continued block has a signature and checksum (or neither)."""
+    """Looks through all messages; a continued block has a signature and checksum (or neither).
+
+    Of several layouts, or of one that is shared, only libhdf5 knows which it takes.
+    """
+    found: list[tuple[int, int] | None] = []
     for block in blocks:
         at = 0
         while at + head_nbytes <= len(block):
-            kind, size, _ = struct.unpack_from(head, block, at)
+            kind, size, flags = struct.unpack_from(head, block, at)
             at += head_nbytes
             if kind == _LAYOUT:
-                version, layout_class, address, index = struct.unpack_from("<BBQI", block, at)
-                return (address, index) if version >= 4 and layout_class == _VIRTUAL else None
+                virtual = block[at] >= 4 and block[at + 1] == _VIRTUAL and not flags & _SHARED
+                found.append(struct.unpack_from("<QI", block, at + 2) if virtual else None)
             if kind == _CONTINUATION and len(blocks) < _BLOCKS:
                 start, length = struct.unpack_from("<QQ", block, at)
                 more = os.pread(raw, min(length, _HEADER_NBYTES), start)
                 blocks.append(more[frame_nbytes : len(more) - frame_nbytes])
             at += size
-    return None
+    return found[0] if len(found) == 1 else None
 
 
 def _heap_object(raw: int, address: int, wanted: int) -> bytes | None:
@@ -65,13 +70,12 @@ def _heap_object(raw: int, address: int, wanted: int) -> bytes | None:
     if head[:5] != b"GCOL\1" or size > _HEAP_NBYTES:
         return None
     content = os.pread(raw, size, address)
-    at = 16
+    at, found = 16, None
     while at + 16 <= len(content):
         index, _, length = struct.unpack_from("<HH4xQ", content, at)
-        at += 16
-        if index == wanted:
-            return content[at : at + length] if at + length <= len(content) else None
-        if index == 0:
+        if index == 0 and length < 16:
             break
-        at += -(-length // 8) * 8
-    return None
+        if index == wanted:  # the last one of this number is what libhdf5 takes
+            found = content[at + 16 : at + 16 + length] if at + length <= len(content) else None
+        at += length if index == 0 else 16 + -(-length // 8) * 8  # free space counts its header
+    return found

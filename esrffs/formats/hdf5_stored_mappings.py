@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from esrffs.formats.hdf5_library import h5d, h5o
+from esrffs.formats.hdf5_library import FOREIGN, h5d, h5o
 from esrffs.formats.hdf5_links import OpenFile
 from esrffs.formats.hdf5_object_header import virtual_heap_object
 from esrffs.formats.hdf5_stored_selections import EVER, StoredSelection, selection_of
@@ -95,10 +95,9 @@ def _read(file: OpenFile, address: int) -> StoredMappings | None:
     if plist.get_sizes() != (8, 8) or plist.get_userblock():
         return None
     try:
-        with open(file.path, "rb", buffering=0) as raw:
-            heap = virtual_heap_object(raw.fileno(), address)
+        heap = virtual_heap_object(file.id.get_vfd_handle(), address)
         return None if heap is None else _parsed(heap)
-    except (struct.error, IndexError, ValueError, OSError):
+    except (struct.error, IndexError, *FOREIGN):
         return None
 
 
