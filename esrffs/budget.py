@@ -20,7 +20,7 @@ _OBJECT = 0.5  # of what is left of the call
 
 
 class TooSlowError(EsrffsError):
-    """The object needs more time than a listing has for it."""
+    """The object needs more time than a call has for it."""
 
     code = errno.ETIMEDOUT
 
@@ -64,6 +64,6 @@ def check(what: str) -> None:
         if _clock.unasked:
             raise NotNowError(f"{what}: takes long, and nobody has asked for it")
         raise TooSlowError(
-            f"{what}: takes too long to be measured for a listing (time_limit); read it with h5py,"
+            f"{what}: needs more time than there is for one object (time_limit); read it with h5py,"
             " or mount with a larger time_limit"
         )
