@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from esrffs.corrections import Located
+from esrffs.damage import whole
 from esrffs.errors import (
     BusyError,
     EsrffsError,
@@ -212,7 +213,7 @@ async def _values(located: Located) -> np.ndarray[Any, Any] | None:
         return np.empty(info.shape, info.dtype) if nbytes == 0 else None
     box = Box((0,) * len(info.shape), info.shape)
     data = await located.source.read(info.address, box, nbytes)
-    return np.frombuffer(data, info.dtype).reshape(info.shape)
+    return np.frombuffer(whole(data), info.dtype).reshape(info.shape)
 
 
 def _listed(file: DataFile | None) -> Entry:

@@ -16,6 +16,7 @@ from esrffs.blocks import cut
 from esrffs.blockwise import Ahead, Array, BlockArray, Buffer, joined
 from esrffs.cache import Cache
 from esrffs.chunks import Chunks
+from esrffs.damage import Block
 from esrffs.errors import EsrffsError
 from esrffs.model import Asked, Box, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
 from esrffs.opened import OPEN_PARTS, SAMPLE, Opened, spread
@@ -165,10 +166,11 @@ def open_array(
     grain = layout.shape if isinstance(layout, Chunked) else ()
     if isinstance(layout, Asked):
         grain = layout.grain
-    size = info.dtype.itemsize * prod(grain)
+    # What of a chunk lies past the shape is never needed, however much is declared.
+    size = info.dtype.itemsize * prod(map(min, grain, info.shape))
     limits.check_chunk(f"{opened.source.path}: {info.address}", size)
     blocks = cut(info.shape, info.dtype.itemsize, grain)
-    read: Callable[[Box], Awaitable[memoryview]] = _asking(opened, info)
+    read: Callable[[Box], Awaitable[Block]] = _asking(opened, info)
     if isinstance(layout, Chunked) and Chunks.known(info, layout):
         read = Chunks(opened, info, layout, cache).read
     key = opened.source.digest, opened.state, info.address
@@ -179,7 +181,7 @@ def open_array(
     return array
 
 
-def _asking(opened: Opened, info: DatasetInfo) -> Callable[[Box], Awaitable[memoryview]]:
+def _asking(opened: Opened, info: DatasetInfo) -> Callable[[Box], Awaitable[Block]]:
     """Makes blocks of what only a reader can give."""
     subject = opened.source.subject
     if subject.format != "hdf5" and not subject.series:

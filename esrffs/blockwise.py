@@ -12,6 +12,7 @@ import trio
 
 from esrffs.blocks import Blocks
 from esrffs.cache import Cache
+from esrffs.damage import PARTIAL, Block, DamagedBlock
 from esrffs.errors import EsrffsError
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ Ahead = Callable[..., None]  # starts a task: an async function and its argument
 AHEAD = 4  # blocks, and …
 AHEAD_BYTES = 32 << 20  # … bytes that are made before they are asked for, at the most
 COUNTED = 16  # blocks whose bytes are counted for a handle
+FAILED = 1024  # blocks that a handle remembers not to have got whole
 
 
 def unasked(nursery: trio.Nursery) -> Ahead:
@@ -57,7 +59,8 @@ class Held(Protocol):
 class BlockArray:
     """Data that are made block by block, and remembered.
 
-    Who reads one block after the other finds the next ones made.
+    Who reads one block after the other finds the next ones made.  Where `piece` is given, what is
+    asked for of a block that fails is made by itself; other makers give a `DamagedBlock`.
     """
 
     def __init__(
@@ -65,9 +68,10 @@ class BlockArray:
         held: Held,
         key: tuple[object, ...],
         blocks: Blocks,
-        make: Callable[[int], Awaitable[memoryview]],
+        make: Callable[[int], Awaitable[Block]],
         cache: Cache,
         ahead: Ahead,
+        piece: Callable[[int, int], Awaitable[memoryview]] | None = None,
     ) -> None:
         self._held = held
         self._key = key
@@ -75,6 +79,8 @@ class BlockArray:
         self._make = make
         self._cache = cache
         self._ahead = ahead
+        self._piece = piece
+        self._failed: dict[int, None] = {}  # blocks of which only pieces can be made
         self._last = -2  # the block that was read last, but for what was asked out of turn
         self._depth = 0  # how many blocks ahead are worth making
         self._begun = False  # was the last block reached by reading on?
@@ -91,8 +97,7 @@ class BlockArray:
             end = min(stop, last)
             self._asked[number] = self._asked.pop(number, 0) + end - start
             self._look_ahead(number, last - first)
-            block = await self._block(number)
-            parts.append(block[start - first : end - first])
+            parts.append(await self._part(number, first, start, end))
             self._given[number] = self._given.pop(number, 0) + end - start
             if self._given[number] >= last - first:  # the kernel has it: make room
                 self._cache.forget((*self._key, number))
@@ -102,7 +107,28 @@ class BlockArray:
                 del counts[next(iter(counts))]
         return joined(parts)
 
-    async def _block(self, number: int) -> memoryview:
+    async def _part(self, number: int, first: int, start: int, stop: int) -> memoryview:
+        """Bytes of the data, of this block, which begins at byte `first`."""
+        if self._piece is None or number not in self._failed:
+            try:
+                block = await self._block(number)
+            except PARTIAL:
+                if self._piece is None:
+                    raise
+                self._failed[number] = None
+                if len(self._failed) > FAILED:
+                    del self._failed[next(iter(self._failed))]
+            else:
+                if isinstance(block, DamagedBlock):
+                    return block.part(start - first, stop - first)
+                return block[start - first : stop - first]
+        self._held.hold()
+        try:
+            return await self._piece(start, stop)
+        finally:
+            self._held.close()
+
+    async def _block(self, number: int) -> Block:
         self._held.hold()
         try:
             return await self._cache.get((*self._key, number), lambda: self._make(number), len)
@@ -129,7 +155,7 @@ class BlockArray:
 
     def _start(self, number: int) -> None:
         """Make this block in the background, unless it is there."""
-        if self._missing(number):
+        if number not in self._failed and self._missing(number):
             self._held.hold()
             self._ahead(self._block_ahead, number)
 

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import trio
 import trio_parallel
 
 from esrffs import hosting
+from esrffs.damage import Block, DamagedBlock
 from esrffs.errors import BusyError, DamagedError, DeadlineError, WorkerError
 from esrffs.memory import buffer
 from esrffs.patience import SILENT
@@ -96,16 +98,25 @@ class Call:
         raise error
 
 
-def opened(parcel: hosting.Parcel) -> tuple[int, bool]:
-    """A descriptor of what was sent, and whether the worker had better be replaced."""
+def opened(parcel: hosting.Parcel) -> tuple[int, hosting.Parcel]:
+    """A descriptor of what was sent, and what was said of it."""
     try:
-        return parcel.open(), parcel.weary
+        return parcel.open(), parcel
     except OSError as error:
         raise _killed(f"the reader process died ({error.strerror})") from error
 
 
-def content(descriptor: int, nbytes: int) -> memoryview:
-    """Copied: a mapping would keep a descriptor of its own for as long as it is remembered."""
+def content(descriptor: int, nbytes: int, parcel: hosting.Parcel) -> Block:
+    """What was sent: so many bytes, and behind them which elements are missing, if any are."""
+    if not parcel.errors:
+        return _copied(descriptor, nbytes)
+    sent = _copied(descriptor, nbytes + parcel.elements)
+    codes = np.frombuffer(sent[nbytes:], np.uint8)
+    return DamagedBlock(sent[:nbytes], codes, parcel.errors)
+
+
+def _copied(descriptor: int, nbytes: int) -> memoryview:
+    """A mapping would keep a descriptor of its own for as long as it is remembered."""
     data = buffer(nbytes, "the answer of a reader")
     have = 0
     while have < nbytes:

@@ -4,6 +4,7 @@ Decided here: how a block is made of chunks, on how many threads, and when a rea
 instead.  The index of chunks is asked for once, and remembered as long as there is room.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
-from esrffs import codecs, limits
+from esrffs import chunk_parts, codecs, limits
 from esrffs.cache import Cache
+from esrffs.damage import PARTIAL, Block, Damage, DamagedBlock
 from esrffs.errors import (
     DamagedError,
     EsrffsError,
@@ -29,6 +31,7 @@ from esrffs.model import Box, Chunked, ChunkIndex, DatasetInfo
 from esrffs.opened import FileView, Opened
 
 _LARGE = 64 << 20  # bytes: larger chunks are decoded one at a time, for the memory that it takes
+_WIDE = 16 << 20  # bytes: of larger chunks only what is needed is kept, where that goes
 _THREADS = os.cpu_count() or 1
 _SAMPLED = 8  # chunks that tell whether a file only grew
 
@@ -75,6 +78,8 @@ class Chunks:
         self._generation = opened.source.subject.generations[0]
         self._grid = tuple(-(-n // k) for n, k in zip(info.shape, layout.shape, strict=True))
         self._nbytes = info.dtype.itemsize * prod(layout.shape)
+        self._needed = info.dtype.itemsize * prod(map(min, layout.shape, info.shape))
+        self._raw = np.dtype((np.void, info.dtype.itemsize))  # copied with the padding it has
         self._index: ChunkIndex | None = None
 
     def __repr__(self) -> str:
@@ -90,11 +95,11 @@ class Chunks:
         itemsize = info.dtype.itemsize
         return layout.indexed and codecs.supported(layout.filters, itemsize)
 
-    async def read(self, box: Box) -> memoryview:
-        """The elements of this box as C-ordered bytes."""
+    async def read(self, box: Box) -> Block:
+        """The elements of this box as C-ordered bytes, less those of chunks that are damaged."""
         index = await self._indexed()
         if self._nbytes > _LARGE:
-            self._cache.make_room(self._nbytes)
+            self._cache.make_room(min(self._nbytes, self._needed))
         places = list(_places(box, self._layout.shape, self._grid))
         try:
             return await self._put_together(index, box, places)
@@ -128,18 +133,20 @@ class Chunks:
             edge |= (at + 1) * k > n
         return edge
 
-    async def _put_together(
-        self, index: ChunkIndex, box: Box, places: Sequence[_Place]
-    ) -> memoryview:
+    async def _put_together(self, index: ChunkIndex, box: Box, places: Sequence[_Place]) -> Block:
         view = await self._opened.viewed()
         only = places[0]
+        block: Block | None = None
         if len(places) == 1 and box.shape == self._layout.shape and index.offsets[only.number] >= 0:
             decode = partial(self._decoded, view, index, only.number)
-            block = await self._patience.in_thread(decode, turn=self._threads())
-        else:
-            block = buffer(self._bytes(box), self._name)
-            array = np.frombuffer(block, self._info.dtype).reshape(box.shape)
-            await self._filled(partial(self._fill, view, index, array), places)
+            with contextlib.suppress(DamagedError, TooLargeError):  # which are remembered below
+                block = await self._patience.in_thread(decode, turn=self._threads())
+        if block is None:
+            data = buffer(self._bytes(box), self._name)
+            array = np.frombuffer(data, self._raw).reshape(box.shape)
+            damage = Damage(box.shape)
+            await self._filled(partial(self._fill, view, index, array, damage), places)
+            block = DamagedBlock(data, damage.codes, damage.errors) if damage else data
         if (
             await view.verified() != self._generation
             and self._at_the_edge(np.array([place.number for place in places])).any()
@@ -170,32 +177,71 @@ class Chunks:
         view: FileView,
         index: ChunkIndex,
         array: npt.NDArray[Any],
+        damage: Damage,
         places: Sequence[_Place],
     ) -> None:
-        """In a thread: these chunks into their places."""
+        """In a thread: these chunks into their places; what a reader has to read ends it."""
         for place in places:
-            if index.offsets[place.number] >= 0:
-                raw = self._decoded(view, index, place.number)
-                chunk = np.frombuffer(raw, self._info.dtype).reshape(self._layout.shape)
-                array[place.target] = chunk[place.inside]
-            elif self._layout.fill is None:
+            try:
+                self._place(view, index, array, place)
+            except UnsupportedError:
+                raise
+            except PARTIAL as error:
+                damage.add(place.target, error)
+
+    def _place(
+        self, view: FileView, index: ChunkIndex, array: npt.NDArray[Any], place: _Place
+    ) -> None:
+        number, layout = place.number, self._layout
+        if index.offsets[number] < 0:
+            if layout.fill is None:
                 raise UnsupportedError("chunks that were never written")
-            else:
-                array[place.target] = np.frombuffer(self._layout.fill, self._info.dtype)[0]
+            array[place.target] = np.frombuffer(layout.fill, self._raw)
+            return
+        mask, itemsize = int(index.masks[number]), self._info.dtype.itemsize
+        if (
+            self._nbytes > _WIDE
+            and self._nbytes > 2 * self._needed
+            and chunk_parts.passable(layout.filters, mask, itemsize)
+        ):
+            self._passing_over(view, index, array, place)
+            return
+        raw = self._decoded(view, index, number)
+        chunk = np.frombuffer(raw, self._raw).reshape(layout.shape)
+        array[place.target] = chunk[place.inside]
+
+    def _passing_over(
+        self, view: FileView, index: ChunkIndex, array: npt.NDArray[Any], place: _Place
+    ) -> None:
+        """A chunk of which most lies past the shape."""
+        number, size = place.number, int(index.sizes[place.number])
+        offset, mask, layout = int(index.offsets[number]), int(index.masks[number]), self._layout
+
+        def read(start: int, count: int) -> memoryview:
+            limits.check_chunk(self._name, count)
+            return view.read_now(offset + start, count)
+
+        target = array[place.target]
+        with self._naming(number):
+            chunk_parts.fill(read, size, layout.filters, mask, layout.shape, place.inside, target)
 
     def _decoded(self, view: FileView, index: ChunkIndex, number: int) -> memoryview:
         """In a thread: the bytes of one chunk."""
-        size = int(index.sizes[number])
+        size, mask = int(index.sizes[number]), int(index.masks[number])
+        filters = self._layout.filters
+        limits.check_chunk(self._name, self._nbytes)
+        if all(mask >> k & 1 for k in range(len(filters))):
+            size = min(size, self._nbytes)  # HDF5 takes the first bytes of a longer one
         limits.check_chunk(self._name, size)
-        raw = view.read_now(int(index.offsets[number]), size)
+        with self._naming(number):
+            raw = view.read_now(int(index.offsets[number]), size)
+            return codecs.decode(raw, filters, mask, self._info.dtype.itemsize, self._nbytes)
+
+    @contextlib.contextmanager
+    def _naming(self, number: int) -> Iterator[None]:
+        """Errors say of which chunk they are."""
         try:
-            return codecs.decode(
-                raw,
-                self._layout.filters,
-                int(index.masks[number]),
-                self._info.dtype.itemsize,
-                self._nbytes,
-            )
+            yield
         except (DamagedError, TooLargeError) as error:
             raise type(error)(f"{self._name}: chunk {number}: {error}") from error
 

@@ -261,9 +261,14 @@ def corrected_array(output: Output, supplies: Supplies, key: bytes) -> BlockArra
         start, stop = blocks.extent(number)
         return await corrected.run(start // _ITEMSIZE, stop // _ITEMSIZE)
 
+    async def piece(start: int, stop: int) -> memoryview:
+        first = start // _ITEMSIZE
+        data = await corrected.run(first, -(-stop // _ITEMSIZE))
+        return data[start - first * _ITEMSIZE :][: stop - start]
+
     shared = supplies.shared
     names = key, output.name, "corrected"
-    return BlockArray(supplies, names, blocks, make, shared.cache, shared.ahead)
+    return BlockArray(supplies, names, blocks, make, shared.cache, shared.ahead, piece)
 
 
 def pixels_of(output: Output) -> int:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from esrffs import budget, formats, limits, sandbox, xattrs
+from esrffs.damage import PARTIAL, DamagedArray, copied
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError, TooLargeError
 from esrffs.model import Box, Generation, GroupInfo, Listing, Reader
 
@@ -52,12 +53,15 @@ class Parcel:
     """Shared memory of a worker: it holds an answer until the worker is asked the next thing.
 
     A worker may open nothing of the daemon's, so that the daemon has to open what is the worker's.
+    With `errors`, a byte for each of the `elements` follows the values: which error it has.
     """
 
     pid: int
     descriptor: int
     inode: int
     weary: bool
+    errors: tuple[EsrffsError, ...] = ()
+    elements: int = 0
 
     def open(self) -> int:
         """A descriptor of it; OSError where the worker is gone, or was asked something else."""
@@ -134,8 +138,7 @@ def _called(subject: Subject, method: str, *arguments: Any) -> Any:
     except EsrffsError as error:
         _end_if_shut_out()
         # What it was caused by stays here: a chain of tracebacks may be too deep to be sent.
-        bare = type(error)(*error.args)
-        bare.code = error.code
+        bare = copied(error)
     raise bare
 
 
@@ -228,19 +231,46 @@ def read(
     nbytes: int,
     dtype: np.dtype[np.generic] | None = None,
 ) -> Parcel:
-    """The elements of this box, exactly `nbytes`; `dtype`: where a listing told it."""
+    """The elements of this box, exactly `nbytes`; those that can be had, where some cannot.
+
+    `dtype`: where a listing told it.
+    """
     if dtype is not None:  # of an HDF5 file
         call(subject, "learn", address, dtype)
-    array: np.ndarray[Any, np.dtype[Any]] = call(subject, "read", address, box)
+    try:
+        answer = call(subject, "read", address, box)
+    except PARTIAL:
+        if not hasattr(_readers.get(subject), "sound"):
+            raise
+        answer = call(subject, "sound", address, box)
+    array, told = (answer.array, answer) if isinstance(answer, DamagedArray) else (answer, None)
     if array.nbytes != nbytes:
         raise DamagedError(f"gave {array.nbytes} bytes instead of {nbytes}")
     descriptor = os.memfd_create("esrffs", os.MFD_CLOEXEC)
     _state.parcel = descriptor
-    view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    _write(descriptor, raw_bytes(array), 0)
+    if told is not None:
+        _write(descriptor, told.codes.reshape(-1).data, nbytes)
+    return Parcel(
+        os.getpid(),
+        descriptor,
+        os.fstat(descriptor).st_ino,
+        _heavy(),
+        told.errors if told else (),
+        told.codes.size if told else 0,
+    )
+
+
+def raw_bytes(array: np.ndarray[Any, np.dtype[Any]]) -> memoryview:
+    """In C order, the padding of its elements too: a copy of records may leave that as it was."""
+    raw = array.view(np.dtype((np.void, array.dtype.itemsize)))
+    return np.ascontiguousarray(raw).reshape(-1).view(np.uint8).data
+
+
+def _write(descriptor: int, view: memoryview, offset: int) -> None:
     written = 0
-    while written < nbytes:
-        written += os.pwrite(descriptor, view[written:], written)
-    return Parcel(os.getpid(), descriptor, os.fstat(descriptor).st_ino, _heavy())
+    while written < len(view):
+        written += os.pwrite(descriptor, view[written:], offset + written)
 
 
 def _drop_parcel() -> None:

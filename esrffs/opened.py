@@ -13,6 +13,7 @@ from functools import partial
 
 import trio
 
+from esrffs.damage import Block
 from esrffs.errors import DamagedError, EsrffsError, MissingError, StaleError
 from esrffs.memory import buffer
 from esrffs.model import Box, Generation
@@ -232,7 +233,7 @@ class Opened:
             raise StaleError(f"{source.path}: was rewritten since it was opened")
         return source
 
-    async def ask(self, address: str, box: Box, nbytes: int) -> memoryview:
+    async def ask(self, address: str, box: Box, nbytes: int) -> Block:
         """The elements of this box, from a reader; a file in change is tried again for a while."""
         source = self.source
         for attempt in range(1, _PATIENCE + 1):

@@ -18,6 +18,7 @@ import numpy as np
 import trio
 
 from esrffs import formats, npy
+from esrffs.damage import Block, DamagedBlock
 from esrffs.errors import BusyError, DeadlineError, EsrffsError, StaleError, WorkerError
 from esrffs.folders import Folders
 from esrffs.hosting import Subject, call, extended, listings
@@ -119,11 +120,12 @@ class Source:
     async def chunk_index(self, address: str) -> ChunkIndex:
         return cast(ChunkIndex, await self._ask("chunk_index", address))
 
-    async def read(self, address: str, box: Box, nbytes: int) -> memoryview:
+    async def read(self, address: str, box: Box, nbytes: int) -> Block:
         """The elements of this box as C-ordered bytes."""
         dtype = self._dtypes.get(address)
         read = partial(self._workers.read, self.subject, address, box, nbytes, dtype)
-        return await self._blaming(address, read)
+        block = await self._blaming(address, read)
+        return block.named(self.path) if isinstance(block, DamagedBlock) else block
 
     async def _ask(self, method: str, address: str) -> Any:
         run = partial(self._workers.run, call, self.subject, method, address)

@@ -20,6 +20,7 @@ import trio_parallel
 
 from esrffs import hosting, sandbox
 from esrffs.calls import Call, content, opened
+from esrffs.damage import Block
 from esrffs.errors import BusyError, DeadlineError, MountError, WorkerError
 from esrffs.limits import Sizes
 from esrffs.model import Box
@@ -96,17 +97,17 @@ class Workers:
         box: Box,
         nbytes: int,
         dtype: np.dtype[np.generic] | None = None,
-    ) -> memoryview:
+    ) -> Block:
         """The elements of this box, as C-ordered bytes; `dtype`: where a listing told it."""
         if nbytes == 0:
             return memoryview(b"")
         async with self.place(self._bulk), self.place(self._all):
             call = Call(hosting.read, (subject, address, box, nbytes, dtype), opened)
-            descriptor, weary = await self._answer(call, self._bulk, self._all)
+            descriptor, parcel = await self._answer(call, self._bulk, self._all)
         try:
-            if weary:
+            if parcel.weary:
                 self._nursery.start_soon(self._dismiss)
-            return content(descriptor, nbytes)
+            return content(descriptor, nbytes, parcel)
         finally:
             os.close(descriptor)
 

@@ -16,7 +16,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_LINES = 400
 
-FORMATS_MAY = {"errors", "limits", "budget", "model", "attributes", "rights", "formats"}
+FORMATS_MAY = {
+    *("errors", "limits", "budget", "model", "damage", "attributes", "codecs", "rights", "formats")
+}
 HOMES = {
     "pyfuse3": {"operations", "daemon", "waiting"},
     "h5py": {"formats", "cli"},  # cli: for the version of HDF5 that --version tells
@@ -24,7 +26,7 @@ HOMES = {
     "silx": {"formats"},
     "fabio": {"formats"},
     "tifffile": {"formats"},
-    "imagecodecs": {"codecs", "formats"},
+    "imagecodecs": {"filters_builtin", "filters_plugins", "formats"},
     "trio_parallel": {"workers", "calls"},
 }
 

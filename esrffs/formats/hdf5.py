@@ -14,6 +14,7 @@ import numpy as np
 from esrffs import budget, limits
 from esrffs.attributes import to_json, value_to_json
 from esrffs.budget import NotNowError, TooSlowError
+from esrffs.damage import DamagedArray
 from esrffs.errors import EsrffsError, ForbiddenError, MissingError, TooLargeError, UnsupportedError
 from esrffs.formats.hdf5_attributes import attributes
 from esrffs.formats.hdf5_direct import plain_dataset
@@ -78,6 +79,11 @@ class Hdf5Reader:
         with self._files.call(address) as found:
             return self._values.read(found, box)
 
+    def sound(self, address: str, box: Box) -> DamagedArray:
+        """What can be had of a box of which `read` cannot give all."""
+        with self._files.call(address) as found:
+            return self._values.sound(found, box)
+
     def attributes(self, address: str) -> bytes:
         """All attributes of the object as JSON."""
         with self._files.call(address) as found:
@@ -89,9 +95,9 @@ class Hdf5Reader:
             return self._json(found)
 
     def chunk_index(self, address: str) -> ChunkIndex:
-        """Where the chunks lie; DamagedError where not all of them are in the file."""
+        """Where the chunks lie."""
         with self._files.call(address) as found:
-            return chunk_index(dataset_of(found), found.file)
+            return chunk_index(dataset_of(found))
 
     def learn(self, address: str, dtype: DType) -> None:
         """What another reader has found out by reading much, of this same state of the file."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from esrffs.errors import DamagedError, MissingError, UnsupportedError
-from esrffs.formats.hdf5_library import h5t
+from esrffs.formats.hdf5_library import h5p, h5t
 from esrffs.formats.hdf5_links import Files, Found, OpenFile, find_file
 from esrffs.formats.hdf5_types import Array, ElementType
 from esrffs.model import Box
@@ -69,10 +69,23 @@ def _raw_file(files: Files, holder: OpenFile, name: bytes) -> str:
         raise DamagedError(f"its values lie in a raw file that is not there: {error}") from error
 
 
+def segment_of(plist: h5p.PropDCID, byte: int) -> int:
+    """The number of the piece of a raw file that holds this byte of the raw data."""
+    for index in range(plist.get_external_count()):
+        size = plist.get_external(index)[2]
+        if byte < size:
+            return index
+        byte -= size
+    return int(plist.get_external_count())
+
+
 def _pread(path: str, count: int, offset: int) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(offset)
-        content = file.read(count)
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            content = file.read(count)
+    except OSError as error:
+        raise DamagedError(f"its raw data: {path} cannot be read: {error.strerror}") from error
     if len(content) < count:
         raise DamagedError(f"truncated: {path} has fewer than {offset + count} bytes")
     return content

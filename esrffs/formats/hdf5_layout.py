@@ -8,6 +8,7 @@ lies past the end of a file.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from esrffs.formats.hdf5_types import Array, ElementType
 from esrffs.model import Asked, Box, Chunked, ChunkIndex, Extent, Layout, Virtual
 
 _GRID_LIMIT = 1 << 22  # chunks in one index: 80 MiB of it
+_ALL_SKIPPED = 0xFFFFFFFF  # the mask of a chunk to which no filter was applied
 _BASED = h5.get_libversion() >= (2, 0, 0)  # chunk offsets count from the start of the file
 
 
@@ -75,11 +77,8 @@ def _chunked(
     if not element.verbatim:
         return Chunked(chunk)
     filters = tuple(_filters(plist))
-    partial = any(n % k for n, k in zip(shape, chunk, strict=True))
-    indexed = (
-        0 < math.prod(_grid(shape, chunk)) <= _GRID_LIMIT
-        and not (filters and partial and partial_chunks_unfiltered(plist))
-        and (_BASED or not file.id.get_create_plist().get_userblock())
+    indexed = 0 < math.prod(_grid(shape, chunk)) <= _GRID_LIMIT and (
+        _BASED or not file.id.get_create_plist().get_userblock()
     )
     return Chunked(chunk, filters, fill_value(plist, element), indexed)
 
@@ -113,16 +112,26 @@ def missing_filters(plist: h5p.PropDCID) -> list[int]:
     return [code for code, _ in _filters(plist) if not h5z.filter_avail(code)]
 
 
-def chunk_index(dataset: h5d.DatasetID, file: OpenFile) -> ChunkIndex:
-    """Where each chunk lies; DamagedError where that cannot be inside the file."""
-    shape, chunk = dataset.shape, dataset.get_create_plist().get_chunk()
+def chunk_index(dataset: h5d.DatasetID) -> ChunkIndex:
+    """Where each chunk lies, which for some may be past the end of a file that was cut short."""
+    plist = dataset.get_create_plist()
+    shape, chunk = dataset.shape, plist.get_chunk()
     index = _walked(dataset, shape, chunk)
-    written = index.offsets >= 0
-    if index.sizes[written].sum() != dataset.get_storage_size():
+    if index.sizes[index.offsets >= 0].sum() != dataset.get_storage_size():
         raise DamagedError("the chunk index does not agree with itself")
-    if past_the_end(index, file.size()).any():
-        raise DamagedError("truncated: a chunk lies past the end of the file")
+    if plist.get_nfilters() and partial_chunks_unfiltered(plist):
+        index.masks[_at_the_edge(shape, chunk)] = _ALL_SKIPPED
     return index
+
+
+def _at_the_edge(shape: Sequence[int], chunk: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which chunks, by their number, reach past the shape."""
+    grid = _grid(shape, chunk)
+    edge = np.zeros(grid, bool)
+    for axis, (n, k) in enumerate(zip(shape, chunk, strict=True)):
+        if n % k:
+            edge[(slice(None),) * axis + (-1,)] = True
+    return edge.reshape(-1)
 
 
 def past_the_end(index: ChunkIndex, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -40,19 +40,21 @@ class _Axis:
     def unlimited(self) -> bool:
         return _UNLIMITED in (self.count, self.block)
 
-    def ordinal(self, last: int) -> int:
-        """How many selected elements there are up to position `last`, at most."""
-        past = last - self.start
-        if self.block == _UNLIMITED:
-            return past + 1
-        return past // self.stride * self.block + min(past % self.stride + 1, self.block)
-
     def position(self, ordinal: int) -> int:
         """Where the selected element with this (1-based) number stands."""
         if self.block == _UNLIMITED:
             return self.start + ordinal - 1
         turns, rest = divmod(ordinal - 1, self.block)
         return self.start + turns * self.stride + rest
+
+    def below(self, end: int) -> int:
+        """How many selected elements there are before this position."""
+        past = max(end - self.start, 0)
+        if self.block == _UNLIMITED:
+            return past
+        turns, rest = divmod(past, self.stride)
+        found = turns * self.block + min(rest, self.block)
+        return found if self.unlimited else min(found, self.count * self.block)
 
     def end(self) -> int:
         """Just past the last selected element."""
@@ -89,6 +91,18 @@ class Mapping:
     @property
     def numbered(self) -> bool:
         return b"%b" in (self.file + self.name).replace(b"%%", b"")
+
+    def share(self, box: Box) -> int:
+        """How many elements of this box it maps; 0 where they are not those of one source."""
+        space = self.virtual
+        if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+            overlap = space.copy()
+            overlap.select_hyperslab(box.start, box.shape, op=h5s.SELECT_AND)
+            return int(overlap.get_select_npoints())
+        rows = list(zip(_axes(space), box.start, box.stop, strict=True))
+        if self.numbered and any(a.unlimited and len(a.blocks(b, c)) > 1 for a, b, c in rows):
+            return 0
+        return math.prod(axis.below(stop) - axis.below(start) for axis, start, stop in rows)
 
     def called(self, block: int) -> tuple[bytes, bytes]:
         """File and dataset for this block: `%b` is its number, `%%` a percent sign."""
@@ -195,19 +209,26 @@ def _needed(mapping: Mapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
         return
     axes = _axes(mapping.virtual)
     for axis, start, stop in zip(axes, box.start, box.stop, strict=True):
-        if stop <= axis.start or (not axis.unlimited and start >= axis.end()):
+        if axis.below(start) >= axis.below(stop):
             return
     axis, start, stop = next(
         row for row in zip(axes, box.start, box.stop, strict=True) if row[0].unlimited
     )
     if not mapping.numbered:
-        last = axis.ordinal(stop - 1)
+        last = axis.below(stop)
         lengths = [a.position(last) + 1 if a.unlimited else a.end() for a in _axes(mapping.source)]
         yield (*mapping.called(0), lengths)
         return
     size = math.prod(a.block if a is axis else a.count * a.block for a in axes)
     for block in axis.blocks(start, stop):
         yield (*mapping.called(block), _whole(mapping.source, size))
+
+
+def _regular(space: h5s.SpaceID | StoredSelection) -> list[_Axis]:
+    """Its axes where it is one regular hyperslab of an end; else none."""
+    if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+        return []
+    return _axes(space)
 
 
 def _whole(source: h5s.SpaceID | StoredSelection, size: int) -> _Need:
@@ -221,6 +242,14 @@ def _lengths(mapping: Mapping, box: Box) -> _Need:
     size = mapping.virtual.get_select_npoints()
     if mapping.source.get_select_type() == h5s.SEL_ALL or not box.start:
         return _whole(mapping.source, size)
+    axes = _regular(mapping.virtual), _regular(mapping.source)
+    if all(axes) and [a.count * a.block for a in axes[0]] == [a.count * a.block for a in axes[1]]:
+        # Along each axis the elements of one follow each other as those of the other do.
+        both = zip(*axes, strict=True)
+        return [
+            b.position(a.below(min(stop, a.end()))) + 1
+            for (a, b), stop in zip(both, box.stop, strict=True)
+        ]
     low, high = mapping.source.get_select_bounds()
     first, last = mapping.virtual.get_select_bounds()
     counts = tuple(b - a + 1 for a, b in zip(low, high, strict=True))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from esrffs.budget import TooSlowError
+from esrffs.damage import DamagedArray
 from esrffs.errors import EsrffsError, MissingError, StaleError, UnsupportedError
 from esrffs.formats.hdf5_byte_order import in_order
 from esrffs.formats.hdf5_external import read_external
@@ -18,6 +19,7 @@ from esrffs.formats.hdf5_layout import check_within, missing_filters
 from esrffs.formats.hdf5_library import h5d, h5p, h5s, ours
 from esrffs.formats.hdf5_links import Files, Found
 from esrffs.formats.hdf5_new_references import NBYTES, paths
+from esrffs.formats.hdf5_sound import sound
 from esrffs.formats.hdf5_sources import check_sources, too_many
 from esrffs.formats.hdf5_text_widths import TextWidths, measure
 from esrffs.formats.hdf5_types import (
@@ -89,6 +91,18 @@ class Values:
             return as_text(array, element, dtype, found.file.references)
         return np.ascontiguousarray(array).view(dtype).reshape(box.shape)
 
+    def sound(self, found: Found, box: Box) -> DamagedArray:
+        """Those elements of this box that can be had, and which cannot, of a box that failed."""
+        address, state = found.address, [found]
+
+        def read(part: Box) -> Array:
+            if not state[0].object.valid:  # closed, for the files that were open with it
+                state[0] = self._files.find(address)
+            return self.read(state[0], part)
+
+        element = element_type(dataset_of(found).get_type())
+        return sound(read, found, self.dtype(found, element), box, address)
+
     def json(self, found: Found) -> bytes:
         """All elements as JSON."""
         element = element_type(dataset_of(found).get_type())
@@ -133,7 +147,9 @@ class Values:
         before[axis] = after[axis] = middle
         boxes = Box(box.start, tuple(before)), Box(tuple(after), box.stop)
         parts = [self._held(self._files.find(found.address), element, half) for half in boxes]
-        return np.concatenate(parts, axis)
+        # As bytes: a copy of records leaves their padding as it was.
+        raw = [part.view(np.dtype((np.void, part.dtype.itemsize))) for part in parts]
+        return np.concatenate(raw, axis).view(element.held)
 
 
 def dataset_of(found: Found) -> h5d.DatasetID:
