@@ -32,7 +32,7 @@ def supported(filters: Filters, itemsize: int) -> bool:
     return (
         itemsize > 0
         and all(n in _STAGES and _STAGES[n].accepts(client) for n, client in filters)
-        and sum(n not in _SAME_SIZE for n, _ in filters) <= 1
+        and sum(n not in SAME_SIZE for n, _ in filters) <= 1
     )
 
 
@@ -52,7 +52,7 @@ def decode(
     chunk = memoryview(raw).cast("B")
     while applied:
         number, client = applied.pop()
-        if all(before in _SAME_SIZE for before, _ in applied):
+        if all(before in SAME_SIZE for before, _ in applied):
             size = nbytes + 4 * sum(before == FLETCHER32 for before, _ in applied)
         else:  # the compressor is still to come
             size = 0
@@ -60,6 +60,11 @@ def decode(
     if len(chunk) < nbytes:
         raise DamagedError(f"a chunk of {nbytes} bytes holds {len(chunk)}")
     return chunk[:nbytes]
+
+
+def undone(chunk: memoryview, number: int, client: Client, least: int) -> memoryview:
+    """One filter undone: so many bytes or more, DamagedError, UnsupportedError."""
+    return _undo(_STAGES[number], chunk, client, least)
 
 
 def _undo(stage: "_Stage", chunk: memoryview, client: Client, size: int) -> memoryview:
@@ -111,7 +116,7 @@ def _bitshuffle_accepts(client: Client) -> bool:
 
 # What imagecodecs, the standard library, and we raise.
 _FAILURES = (RuntimeError, ValueError, OSError, EOFError, struct.error, zlib.error)
-_SAME_SIZE = (SHUFFLE, FLETCHER32)  # (fletcher32: four bytes more)
+SAME_SIZE = (SHUFFLE, FLETCHER32)  # (fletcher32: four bytes more)
 _STAGES = {
     DEFLATE: _Stage("deflate", filters_builtin.deflate),
     SHUFFLE: _Stage("shuffle", filters_builtin.unshuffle, _shuffle_accepts),

@@ -160,10 +160,11 @@ def test_checksums_are_checked_in_both_byte_orders() -> None:
             codecs.decode(raw[:k] + bytes([raw[k] ^ 4]) + raw[k + 1 :], ((3, ()),), 0, 1, 10)
 
 
-@pytest.mark.parametrize("size", [0, 1, 9, 2**31 - 1])
-def test_a_size_that_is_not_the_chunks(size: int) -> None:
-    with pytest.raises(DamagedError):
-        codecs.decode(b"ten bytes!", (), 0, 1, size)
+def test_a_size_that_is_not_the_chunks() -> None:
+    assert codecs.decode(b"ten bytes!", (), 0, 1, 9) == b"ten bytes"  # as HDF5
+    for size in 11, 2**31 - 1:
+        with pytest.raises(DamagedError):
+            codecs.decode(b"ten bytes!", (), 0, 1, size)
     with pytest.raises(TooLargeError):
         codecs.decode(b"ten bytes!", (), 0, 1, 2**31)
 

@@ -6,7 +6,7 @@ lies past the end of a file.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +76,7 @@ def _chunked(
     chunk = (*plist.get_chunk(), *element.dims)
     if not element.verbatim:
         return Chunked(chunk)
-    filters = tuple(_filters(plist))
+    filters = filters_of(plist)
     indexed = 0 < math.prod(_grid(shape, chunk)) <= _GRID_LIMIT and (
         _BASED or not file.id.get_create_plist().get_userblock()
     )
@@ -87,10 +87,10 @@ def _grid(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
     return tuple(-(-n // k) for n, k in zip(shape, chunk, strict=True))
 
 
-def _filters(plist: h5p.PropDCID) -> Iterator[tuple[int, tuple[int, ...]]]:
-    for index in range(plist.get_nfilters()):
-        code, _flags, values, _name = plist.get_filter(index)
-        yield code, tuple(values)
+def filters_of(plist: h5p.PropDCID) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The numbers of the filters and their client data, in the order of writing."""
+    filters = (plist.get_filter(index) for index in range(plist.get_nfilters()))
+    return tuple((code, tuple(values)) for code, _flags, values, _name in filters)
 
 
 def fill_value(plist: h5p.PropDCID, element: ElementType) -> bytes | None:
@@ -109,7 +109,7 @@ def fill_value(plist: h5p.PropDCID, element: ElementType) -> bytes | None:
 
 def missing_filters(plist: h5p.PropDCID) -> list[int]:
     """The numbers of filters that this dataset uses and nothing here can undo."""
-    return [code for code, _ in _filters(plist) if not h5z.filter_avail(code)]
+    return [code for code, _ in filters_of(plist) if not h5z.filter_avail(code)]
 
 
 def chunk_index(dataset: h5d.DatasetID) -> ChunkIndex:

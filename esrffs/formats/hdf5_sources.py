@@ -52,6 +52,8 @@ class _Axis:
         past = max(end - self.start, 0)
         if self.block == _UNLIMITED:
             return past
+        if self.count == 1:
+            return min(past, self.block)
         turns, rest = divmod(past, self.stride)
         found = turns * self.block + min(rest, self.block)
         return found if self.unlimited else min(found, self.count * self.block)

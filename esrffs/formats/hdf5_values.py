@@ -13,7 +13,9 @@ from esrffs.budget import TooSlowError
 from esrffs.damage import DamagedArray
 from esrffs.errors import EsrffsError, MissingError, StaleError, UnsupportedError
 from esrffs.formats.hdf5_byte_order import in_order
+from esrffs.formats.hdf5_chunks import check_chunks
 from esrffs.formats.hdf5_external import read_external
+from esrffs.formats.hdf5_guard import at_least
 from esrffs.formats.hdf5_json import json_of_dataset
 from esrffs.formats.hdf5_layout import check_within, missing_filters
 from esrffs.formats.hdf5_library import h5d, h5p, h5s, ours
@@ -128,7 +130,9 @@ class Values:
         else:
             if found.file.truncated():
                 check_within(dataset, plist, outer, found.file)
-            array = _hyperslab(dataset, plist, element, outer)
+            chunked = plist.get_layout() == h5d.CHUNKED
+            with at_least(check_chunks(dataset, plist, outer) if chunked else 0):
+                array = _hyperslab(dataset, plist, element, outer)
         if element.new_reference:
             array = paths(array, found.file.id, found.file.references)
         array = in_order(array)
