@@ -29,8 +29,6 @@ def check_chunks(dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box) -> int:
     """
     filters = filters_of(plist)
     chunk, shape = plist.get_chunk(), dataset.shape
-    if not filters:
-        return 0
     nbytes = math.prod(chunk) * dataset.get_type().get_size()
     edges = partial_chunks_unfiltered(plist)
     axes = [range(a // k * k, b, k) for a, b, k in zip(box.start, box.stop, chunk, strict=True)]
