@@ -3,6 +3,7 @@
 Decided here: where the array is that a question is about, and what an answer depends on.
 """
 
+import json
 import logging
 import os
 import time
@@ -93,7 +94,7 @@ class InFile:
                 members = await self._way.members(self._source, path)
                 return {name: e for name, one in members.items() if (e := _entry(one))}
             case Describe(path):
-                return _entry((await self.locate(path)).info)
+                return await _described(await self.locate(path))
             case Read(path):
                 return await _values(await self.locate(path))
         return None
@@ -154,7 +155,7 @@ class InFolder:
             case List():
                 return {name: _listed(file) for name, file in self._files.items()}
             case Describe(path):
-                return _entry((await self._at(path)).info, self._files.get(path))
+                return await _described(await self._at(path), self._files.get(path))
             case ReadFile(name):
                 return await self._folders.patience.call(partial(self._content, name))
         return None
@@ -225,15 +226,35 @@ def _listed(file: DataFile | None) -> Entry:
     return Entry("raster" if file.format == "raster" else "other")
 
 
-def _entry(member: Member, file: DataFile | None = None) -> Entry | None:
+async def _described(located: Located, file: DataFile | None = None) -> Entry:
+    """The array, its attributes read where they are too many to have come with the listing."""
+    info = located.info
+    text = info.attributes.content if info.attributes else b""
+    if text is None:
+        text = await located.source.attributes(info.address)
+    kind = _listed(file) if file is not None else Entry("dataset")
+    return replace(kind, shape=info.shape, dtype=info.dtype, colour=_is_colour(text))
+
+
+def _is_colour(attributes: bytes | None) -> bool:
+    """By NeXus' `interpretation`, or the subclass of HDF5's Image and Palette specification."""
+    if not attributes:
+        return False
+    known = json.loads(attributes)
+    return (
+        known.get("interpretation") in ("rgb-image", "rgba-image")
+        or known.get("IMAGE_SUBCLASS") == "IMAGE_TRUECOLOR"
+    )
+
+
+def _entry(member: Member) -> Entry | None:
     match member:
         case GroupInfo():
             return Entry("group")
-        case DatasetInfo(shape=shape, dtype=dtype):
-            if file is None:
-                return Entry("dataset", shape, dtype)
-            listed = _listed(file)
-            return Entry(listed.kind, shape, dtype, listed.numbers)
+        case DatasetInfo(attributes=text, shape=shape, dtype=dtype):
+            if text is not None and text.content is None:
+                return Entry("dataset")  # `Describe` tells the rest
+            return Entry("dataset", shape, dtype, colour=_is_colour(text.content if text else b""))
         case LinkInfo():
             return Entry("link")
     return None

@@ -20,6 +20,7 @@ from esrffs.plans import DataFile, plan
 from esrffs.rights import narrowest
 from esrffs.roles import Found, Part, Recipe, Refusal, Steps, in_file, in_folder, may_hold_roles
 from esrffs.roles_config import FILE
+from esrffs.roles_names import is_dark, is_flat
 from esrffs.sources import Source
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,7 @@ _PAUSE = 0.05  # seconds between them, longer each time
 
 def may_be(file_names: Iterable[str]) -> bool:
     """May a folder of these files be one that is corrected?  Opens nothing."""
-    return any(
-        name == FILE or name.lower().startswith(("dark", "flat", "ref")) for name in file_names
-    )
+    return any(name == FILE or is_dark(name) or is_flat(name) for name in file_names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

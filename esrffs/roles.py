@@ -6,7 +6,7 @@ from names, shapes and small values, never from image data, and without I/O: `in
 its own place; the first that finds something to say is followed:
 
 | `.esrffs.toml` | `roles_config` |
-| ID19's folders of old, folders of images | `roles_folder` |
+| ID19's folders of old, folders of images | `roles_folder`, `roles_info` |
 | NXtomo | `roles_nexus` |
 | BLISS scans | `roles_bliss` |
 | APS Data Exchange, `data`/`flat`/`dark`, siblings `flat_000` | `roles_group` |
@@ -19,6 +19,7 @@ from esrffs.roles_bliss import bliss
 from esrffs.roles_config import configured
 from esrffs.roles_folder import id19, plain
 from esrffs.roles_group import WANTED, data_exchange, named, siblings
+from esrffs.roles_names import is_flat
 from esrffs.roles_nexus import nxtomo
 from esrffs.roles_parts import listing
 from esrffs.roles_words import (
@@ -80,7 +81,8 @@ FORMULA = "(raw - dark) / (flat - dark)"
 
 def may_hold_roles(names: Iterable[str]) -> bool:
     """May a group with members of these names be one that is corrected?  Most are not."""
-    return not _WANTED.isdisjoint(names)
+    known = list(names)
+    return not _WANTED.isdisjoint(known) or any(map(is_flat, known))
 
 
 def in_file(path: str, options: Options) -> Steps[Found]:
@@ -150,6 +152,8 @@ def _correction(correction: Correction) -> dict[str, Any]:
 
 
 def _reduced(frames: Reduced) -> dict[str, Any]:
+    if not frames.parts:
+        return {"constant": frames.constant}
     several = sum(part.last - part.first for part in frames.parts) > 1
     return {
         "frames": [str(part) for part in frames.parts],

@@ -87,7 +87,10 @@ def _type(path: str, members: Members) -> Steps[Type]:
 
 
 def _detectors(path: str) -> Steps[dict[str, Source]]:
-    """The stacks `instrument/<detector>/data` of a scan."""
+    """The stacks `instrument/<detector>/data` of a scan; where there is none, single images.
+
+    Beside a stack, (points, channels) is a spectrum for each point rather than an image.
+    """
     instrument = below(path, "instrument")
     members = yield from listing(instrument)
     found = {}
@@ -97,9 +100,10 @@ def _detectors(path: str) -> Steps[dict[str, Source]]:
             where = below(instrument, name, "data")
             if "data" in inside and inside["data"].kind != "group":
                 data = yield from describe(where, inside["data"])
-                if data is not None and len(data.shape) == 3:
+                if data is not None:
                     found[name] = data
-    return found
+    stacks = {name: data for name, data in found.items() if len(data.shape) > 2}
+    return stacks or found
 
 
 def _acquisition(parent: str, name: str) -> Steps[list[tuple[str, int]]]:
@@ -131,7 +135,7 @@ def _blocks(parent: str, scans: list[tuple[str, int]], detector: str) -> Steps[l
     for name, kind in scans:
         path = below(parent, name)
         data = yield from describe(below(path, "instrument", detector, "data"))
-        if data is not None and len(data.shape) == 3:
+        if data is not None:
             blocks.append(Block(path, kind, data, first))
             first += data.frames
     return blocks
@@ -152,6 +156,6 @@ def _corrected_scan(path: str, name: str, blocks: list[Block], options: Options)
         previous = block.type
     correction = roles.correction()
     raw = next(block for block in blocks if block.scan == path)
-    agree([roles.dark[0], raw.source])
+    agree([roles.reference, raw.source])
     stretch = Stretch(raw.source.part, float(raw.first))
     return Output(name, raw.source.shape, (stretch,), correction)

@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from esrffs.flatfield import Method
-from esrffs.roles_folder import stem
-from esrffs.roles_parts import Source, agree, describe, trailing_number
+from esrffs.roles_names import frame_numbers, stem
+from esrffs.roles_parts import Source, agree, describe
 from esrffs.roles_words import (
     Correction,
     Entry,
@@ -83,7 +83,7 @@ def _document(answer: bytes) -> Table:
     if any(line.count(b".") > _DOTS for line in answer.split(b"\n")):  # tomllib takes their square
         raise RefusalError(f"{FILE}: a line with more than {_DOTS} dots")
     try:
-        return tomllib.loads(answer.decode("utf-8"))
+        return tomllib.loads(answer.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # of which TOMLDecodeError is one
         raise RefusalError(f"{FILE}: not TOML: {error}") from None
 
@@ -122,10 +122,11 @@ class _Table:
         if name is not None and (len(sources) != 1 or not name or "/" in name):
             raise self._wrong("name", "expected a file name, and a single raw array")
         found = []
+        numbers = frame_numbers([_name(one.path) for _, one in sources])
         for position, (part, one) in enumerate(sources):
             self._agree("raw", dark, one)
             shape = one.shape if len(one.shape) == 2 else (part.last - part.first, *one.frame)
-            stretch = Stretch(part, self._at(position, part, one))
+            stretch = Stretch(part, self._at(position, numbers[position], part, one))
             found.append(Output(name or _name(one.path), shape, (stretch,), correction))
         return found
 
@@ -162,11 +163,15 @@ class _Table:
         ):
             raise self._wrong("flat", 'expected a text, texts, or tables { from = "…", at = 0 }')
         runs: dict[float, list[Part]] = {}
-        for position, one in enumerate(tables):
+        groups = []
+        for one in tables:
             found = yield from self._many("flat", one["from"] if isinstance(one, dict) else one)
+            groups.append(found)
+        numbers = frame_numbers([_name(found[0][1].path) for found in groups])
+        for position, (one, found) in enumerate(zip(tables, groups, strict=True)):
             if isinstance(one, str) and len(tables) > 1:
-                at = trailing_number(_name(found[0][1].path))
-                abscissa = float(position if at is None else at)
+                number = numbers[position]
+                abscissa = float(position) if number is None else number
             else:
                 abscissa = self._number("flat.at", one["at"]) if isinstance(one, dict) else 0.0
             for part, flat in found:
@@ -228,17 +233,16 @@ class _Table:
             raise self._wrong(key, f"{text!r}: expected frames within [0:{one.frames}]")
         return Part(path, first, last), replace(one, path=path)
 
-    def _at(self, position: int, part: Part, one: Source) -> float:
+    def _at(self, position: int, number: float | None, part: Part, one: Source) -> float:
         """Abscissa of the first frame: as told, else a stack's position, else the name's number."""
         at = self.table.get("at")
         if at is not None and at not in ("name", "position"):
             return self._number("at", at, ', "name" or "position"')
         if len(one.shape) == 3:
             return float(part.first)
-        value = trailing_number(_name(one.path)) if at != "position" else None
-        if at == "name" and value is None:
-            raise self._wrong("at", f"{one.path!r} has no number at its end")
-        return float(position if value is None else value)
+        if at == "name" and number is None:
+            raise self._wrong("at", f"{one.path!r} has no number in its name")
+        return float(position) if number is None or at == "position" else number
 
     def _number(self, key: str, value: object, more: str = "") -> float:
         if (

@@ -2,15 +2,25 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
-from esrffs.roles_parts import Roles, Source, describe, trailing_number
+from esrffs.roles_info import darks, is_projection, read_info
+from esrffs.roles_names import (
+    abscissae,
+    frame_positions,
+    is_dark,
+    is_flat,
+    series_member,
+    shared_numbers,
+    stem,
+)
+from esrffs.roles_parts import Roles, Source, colour, describe
 from esrffs.roles_words import (
     Entry,
     Options,
     Output,
     Part,
-    ReadFile,
     Recipe,
     RefusalError,
     Steps,
@@ -19,20 +29,8 @@ from esrffs.roles_words import (
 
 Members = Mapping[str, Entry]
 
-COMPRESSED = re.compile(r"\.(gz|bz2)$", re.IGNORECASE)
 REDUCED_FLAT = re.compile(r"refHST_?(\d{1,15})", re.ASCII)
-RAW_FLAT = re.compile(r"ref(?!HST).*?\d{3,4}_(\d{3,4})", re.ASCII)
-RAW_DARK = re.compile(r"darkend\d{3,4}", re.ASCII)
-
-
-def stem(name: str) -> str:
-    """The name without its extension; `.edf.gz` is one."""
-    return COMPRESSED.sub("", name).rpartition(".")[0] or name
-
-
-def member(series: str, value: int) -> str:
-    """The file of a series `NAME_####.edf` with this number."""
-    return re.sub(r"#+(?=[^#]*$)", lambda digits: str(value).zfill(len(digits[0])), series, count=1)
+RAW_FLAT = re.compile(r"ref(?!HST)(?![a-zA-Z]).*?\d{3,4}_(\d{3,4})", re.ASCII)
 
 
 def _files(members: Members, chosen: Callable[[str], object]) -> list[str]:
@@ -50,7 +48,8 @@ def _numbered(members: Members, pattern: re.Pattern[str]) -> dict[int, list[str]
     return found
 
 
-def _sources(names: Iterable[str], members: Members) -> Steps[list[Source]]:
+def image_sources(names: Iterable[str], members: Members) -> Steps[list[Source]]:
+    """These files as images or stacks; RefusalError where one is none."""
     found = []
     for name in names:
         one = yield from describe(name, members[name])
@@ -61,27 +60,30 @@ def _sources(names: Iterable[str], members: Members) -> Steps[list[Source]]:
 
 
 def plain(members: Members, options: Options) -> Steps[Recipe | None]:
-    """`dark*.edf`, `flat*.edf`, and all other images and series raw."""
-
-    def starts(word: str) -> Callable[[str], bool]:
-        return lambda name: name.lower().startswith(word)
-
-    darks, flats = _files(members, starts("dark")), _files(members, starts("flat"))
-    if not darks and not flats:
+    """`dark*.edf`, `flat*.edf` and `ref*.edf` by whole words, all other images and series raw."""
+    flats = _files(members, is_flat)
+    found = darks(members, (yield from read_info(members))) if _files(members, is_dark) else None
+    if not flats and found is None:
         return None
     roles = Roles("folder of images", options)
     others = [
         name
         for name, entry in members.items()
-        if entry.kind in ("raster", "series") and not name.lower().startswith(("dark", "flat"))
+        if entry.kind in ("raster", "series") and not is_dark(name) and not is_flat(name)
     ]
     if not others:
-        return None
-    roles.dark = yield from _sources(darks, members)
-    for position, flat in enumerate((yield from _sources(flats, members))):
-        value = trailing_number(stem(flat.path))
-        roles.flats.append((float(position if value is None else value), flat))
-    return (yield from _recipe(others, members, roles))
+        there = " and ".join(word for word, names in (("darks", found), ("flats", flats)) if names)
+        raise RefusalError(f"{roles.convention}: {there} were found, but no image to correct")
+    notes: list[str] = []
+    if found is not None:
+        roles.dark = yield from image_sources(found.names, members)
+        roles.dark_divisor = found.exposures
+        notes += found.notes
+    at = abscissae(flats)
+    sources = yield from image_sources(flats, members)
+    roles.flats = list(zip(at, sources, strict=True))
+    notes += shared_numbers("flat", flats, at)
+    return (yield from recipe_of_images(others, members, roles, notes))
 
 
 def id19(members: Members, options: Options) -> Steps[Recipe | None]:
@@ -94,92 +96,88 @@ def id19(members: Members, options: Options) -> Steps[Recipe | None]:
     if not raw_flats and not reduced_flats:
         return None
     roles = Roles("ID19 folder", options)
-    prefix, info = yield from _info(members)
-    darks = _files(members, lambda name: name == "dark")
-    notes = []
-    if not darks:
-        darks = _files(members, RAW_DARK.fullmatch)
-        roles.dark_divisor = max(1, info.get("dark_n", 1))
-        if darks and "dark_n" not in info:
-            notes.append("no DARK_N in an .info file: darkend is taken as one exposure")
-    roles.dark = yield from _sources(darks, members)
+    info = yield from read_info(members)
+    found = darks(members, info)
+    roles.dark = yield from image_sources(found.names, members)
+    roles.dark_divisor = found.exposures
     for at, names in (raw_flats | reduced_flats).items():
-        found = yield from _sources(names, members)
-        roles.flats += [(float(at), one) for one in found]
+        sources = yield from image_sources(names, members)
+        roles.flats += [(float(at), one) for one in sources]
     others = [
         name
         for name, entry in members.items()
-        if entry.kind in ("raster", "series") and _is_projection(stem(name), prefix)
+        if entry.kind in ("raster", "series") and is_projection(stem(name), info.prefix)
     ]
     if not others:
-        raise RefusalError(f"ID19 folder: no projection {prefix}NNNN")
-    return (yield from _recipe(others, members, roles, notes))
+        raise RefusalError(f"ID19 folder: no projection {info.prefix}NNNN")
+    return (yield from recipe_of_images(others, members, roles, found.notes))
 
 
-def _is_projection(name: str, prefix: str) -> bool:
-    """`<prefix>NNNN`, and the series of them; not the reconstruction, `<prefix>_slice_NNNN`."""
-    if "slice_" in name or name.startswith(("ref", "dark")):
-        return False
-    if prefix:
-        return bool(re.fullmatch(re.escape(prefix) + r"_?(\d+|#+)", name, re.ASCII))
-    return bool(re.search(r"(\d|#)$", name, re.ASCII))
-
-
-def _info(members: Members) -> Steps[tuple[str, dict[str, int]]]:
-    """Prefix and whole numbers of the `.info` file, keys in lower case; "" and {} without one."""
-    names = sorted(name for name in members if name.endswith(".info"))
-    for name in names:
-        prefix = name.removesuffix(".info")
-        if any(_is_projection(stem(other), prefix) for other in members) or len(names) == 1:
-            answer: bytes | None = yield ReadFile(name)
-            text = (answer or b"").decode("latin-1")
-            pairs = re.findall(
-                r"^\s*(\w+)\s*=\s*(\d{1,15})\s*(?:#.*)?$", text, re.ASCII | re.MULTILINE
-            )
-            return prefix, {key.lower(): int(value) for key, value in pairs}
-    return "", {}
-
-
-def _recipe(
-    names: list[str], members: Members, roles: Roles, notes: Iterable[str] = ()
+def recipe_of_images(
+    names: Iterable[str], members: Members, roles: Roles, notes: Iterable[str] = ()
 ) -> Steps[Recipe]:
     """Each raw file, and each series as one stack; a file of another shape is left out.
 
     The files of a series have its shape: they are not opened one by one.
     """
     correction = roles.correction()
+    raw = _RawImages(members, roles.reference, list(notes))
+    yield from raw.look_at(sorted(names))
+    positions = frame_positions([*raw.files, *raw.singles])
     outputs: list[Output] = []
-    notes = list(notes)
-
-    def fits(one: Source | None, name: str, frames: int) -> TypeGuard[Source]:
-        wanted = roles.dark[0].frame
-        if one is not None and one.frame == wanted and (not frames or one.frames == frames):
-            return True
-        shape = "it holds no image" if one is None else f"its shape is {one.shape}"
-        notes.append(f"{name} is left out: {shape}, frames of the dark are {wanted}")
-        return False
-
-    done: set[str] = set()
-    for name in sorted(name for name in names if members[name].kind == "series"):
-        one = yield from describe(name, members[name])
-        numbers = members[name].numbers[: one.frames if one else 0]  # it ends at another shape
-        if fits(one, name, len(numbers)):
-            files = {member(name, value): float(value) for value in numbers}
-            done.update(files)
-            stretches = tuple(Stretch(Part(file, 0, 1), at) for file, at in files.items())
-            outputs.append(Output(stem(name), one.shape, stretches, correction))
-            outputs += [
-                Output(stem(stretch.part.path), one.frame, (stretch,), correction)
-                for stretch in stretches
-            ]
-    singles = sorted(name for name in names if members[name].kind == "raster")
-    for position, name in enumerate(singles):
-        if name not in done:
-            one = yield from describe(name, members[name])
-            if fits(one, name, 0):
-                value = trailing_number(stem(name))
-                at = 0.0 if len(one.shape) == 3 else float(position if value is None else value)
-                outputs.append(Output(stem(name), one.shape, (Stretch(one.part, at),), correction))
+    for name, (one, files) in raw.series.items():
+        runs = [Stretch(Part(file, 0, 1), positions[file]) for file in files]
+        outputs.append(Output(stem(name), one.shape, tuple(runs), correction))
+        outputs += [Output(stem(run.part.path), one.frame, (run,), correction) for run in runs]
+    for name, one in raw.singles.items():
+        at = 0.0 if len(one.shape) == 3 else positions[name]
+        outputs.append(Output(stem(name), one.shape, (Stretch(one.part, at),), correction))
     if not outputs:
-        raise RefusalError(f"{roles.convention}: shapes do not agree: {'; '.join(notes)}")
-    return Recipe(roles.convention, tuple(outputs), (), tuple(notes))
+        raise RefusalError(f"{roles.convention}: shapes do not agree: {'; '.join(raw.notes)}")
+    images = [*raw.files, *(name for name, one in raw.singles.items() if len(one.shape) == 2)]
+    raw.notes += shared_numbers("raw image", images, [positions[name] for name in images])
+    return Recipe(roles.convention, tuple(outputs), (), tuple(raw.notes))
+
+
+@dataclass(slots=True)
+class _RawImages:
+    """Series with their files, and single files, whose frames have the shape of `reference`."""
+
+    members: Members
+    reference: Source
+    notes: list[str]
+    series: dict[str, tuple[Source, list[str]]] = field(default_factory=dict)
+    singles: dict[str, Source] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """Those of all series, in their order."""
+        return [file for _, files in self.series.values() for file in files]
+
+    def look_at(self, names: Iterable[str]) -> Steps[None]:
+        names = list(names)
+        for name in (name for name in names if self.members[name].kind == "series"):
+            one = yield from describe(name, self.members[name])
+            numbers = self.members[name].numbers[: one.frames if one else 0]
+            if self._fits(one, name, len(numbers)):  # it ends at another shape
+                files = [series_member(name, value) for value in numbers]
+                self.series[name] = one, files
+        done = set(self.files)
+        for name in (name for name in names if self.members[name].kind == "raster"):
+            if name not in done:
+                one = yield from describe(name, self.members[name])
+                if self._fits(one, name, 0):
+                    self.singles[name] = one
+
+    def _fits(self, one: Source | None, name: str, frames: int) -> TypeGuard[Source]:
+        wanted = self.reference
+        if one is None:
+            why = "it holds no image"
+        elif one.colour:
+            why = colour(one)
+        elif one.frame == wanted.frame and frames in (0, one.frames):
+            return True
+        else:
+            why = f"its shape is {one.shape}, frames of {wanted.path} are {wanted.frame}"
+        self.notes.append(f"{name} is left out: {why}")
+        return False

@@ -7,6 +7,7 @@ Three conventions: the training's `data`/`flatfield`/`dark`, sibling groups `fla
 import re
 from collections.abc import Mapping
 
+from esrffs.roles_names import frame_numbers, is_flat
 from esrffs.roles_parts import (
     Roles,
     Source,
@@ -15,7 +16,6 @@ from esrffs.roles_parts import (
     describe,
     listing,
     number,
-    trailing_number,
 )
 from esrffs.roles_words import Entry, Options, Output, Recipe, RefusalError, Steps, Stretch
 
@@ -24,7 +24,7 @@ FLAT = ("flatfield", "flat", "flats")
 DARK = ("dark", "darks", "background")
 WHITE, BLACK = "data_white", "data_dark"  # of Data Exchange
 WANTED = frozenset((*FLAT, *DARK, WHITE, BLACK))  # one of them by each of these conventions
-NUMBERED_FLAT = re.compile(r"(?:flatfield|flats?)_?\d+", re.ASCII | re.IGNORECASE)
+DIGIT = re.compile(r"\d", re.ASCII)
 
 Members = Mapping[str, Entry]
 
@@ -71,7 +71,7 @@ def _abscissae(sources: list[Source]) -> list[tuple[float, Source]]:
 def outputs(names: list[str], sources: list[Source], roles: Roles) -> tuple[Output, ...]:
     """Each raw image at its number or position; the frames of a stack at their positions."""
     correction = roles.correction()
-    agree([roles.dark[0], *sources])
+    agree([roles.reference, *sources])
     return tuple(
         Output(
             name,
@@ -103,24 +103,33 @@ def named(path: str, members: Members, options: Options) -> Steps[Recipe | None]
 
 
 def siblings(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
-    """Sibling groups `dark`, `flat_000`, `flat_500`, and one that holds a stack."""
-    flats = [name for name in members if NUMBERED_FLAT.fullmatch(name)]
+    """Sibling groups `dark`, `flat_000`, `flat_500`, and one that holds a stack, or one image."""
+    flats = [name for name in members if is_flat(name) and DIGIT.search(name)]
     dark = _first(DARK, members)
-    if not flats or dark is None:
+    if not flats or (dark is None and not options.no_dark):
         return None
     roles = Roles("sibling groups dark and flat_<number>", options)
-    roles.dark = yield from images(below(path, dark), members[dark])
-    for name in flats:
+    if dark is not None:
+        roles.dark = yield from images(below(path, dark), members[dark])
+    for name, at in zip(flats, frame_numbers(flats), strict=True):
         found = yield from images(below(path, name), members[name])
-        roles.flats += [(float(trailing_number(name) or 0), flat) for flat in found]
-    names, stacks = [], []
+        roles.flats += [(at or 0.0, flat) for flat in found]
+    candidates = {}
     for name, member in members.items():
         if name not in (*flats, *DARK, "corrected"):
-            found = yield from images(below(path, name), member)
-            stack = next((one for one in found if len(one.shape) == 3), None)
-            if stack is not None:
-                names.append(name)
-                stacks.append(stack)
+            candidates[name] = yield from images(below(path, name), member)
+    chosen = {
+        name: next((one for one in found if len(one.shape) > 2), None)
+        for name, found in candidates.items()
+    }
+    if not any(chosen.values()):  # a single image is a run of one
+        frame = next((one.frame for _, one in roles.flats), None)
+        chosen = {
+            name: next((one for one in found if one.frame == frame), None)
+            for name, found in candidates.items()
+        }
+    names = [name for name, one in chosen.items() if one is not None]
+    stacks = [one for one in chosen.values() if one is not None]
     if not stacks:
         raise RefusalError(f"{roles.convention}: no group beside them holds a stack")
     return Recipe(roles.convention, outputs(names if len(stacks) > 1 else ["data"], stacks, roles))

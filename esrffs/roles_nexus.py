@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from esrffs.roles_parts import below, describe, listing, read, read_text
+from esrffs.roles_parts import agree, below, describe, listing, read, read_text
 from esrffs.roles_words import (
+    NO_DARK,
     Correction,
     Entry,
     Extra,
@@ -43,15 +44,16 @@ def nxtomo(path: str, members: Members, options: Options) -> Steps[Recipe | None
         return None
     data = yield from describe(below(detector, "data"))
     keys = yield from read(below(detector, key))
-    if data is None or len(data.shape) != 3 or keys is None:
+    if data is None or keys is None:
         raise RefusalError(f"NXtomo: {detector} needs a stack `data` and a readable `{key}`")
+    agree([data])
     keys = np.atleast_1d(keys)
     if keys.shape != (data.frames,):
         raise RefusalError(
             f"NXtomo: {key} has shape {keys.shape}, but {data.path} has {data.frames} frames"
         )
     for value, role in ((DARK, "dark"), (FLAT, "flat"), (PROJECTION, "projection")):
-        if not (keys == value).any():
+        if not (keys == value).any() and not (value == DARK and options.no_dark):
             raise RefusalError(f"NXtomo: no {role} (no {value} in {key})")
     currents = yield from _currents(path, data.frames, options)
     projections = np.flatnonzero(keys == PROJECTION).astype(np.int64)
@@ -99,7 +101,6 @@ def _currents(path: str, frames: int, options: Options) -> Steps[Numbers | None]
 
 def _correction(path: str, keys: Numbers, currents: Numbers | None, options: Options) -> Correction:
     """The first run of darks, and each run of flats at its first frame."""
-    first, last = runs(keys == DARK)[0]
     flats = tuple(
         Flat(
             float(a),
@@ -108,5 +109,6 @@ def _correction(path: str, keys: Numbers, currents: Numbers | None, options: Opt
         )
         for a, b in runs(keys == FLAT)
     )
-    dark = Reduced((Part(path, first, last),), "mean")
+    darks = [Reduced((Part(path, a, b),), "mean") for a, b in runs(keys == DARK)]
+    dark = darks[0] if darks else NO_DARK
     return Correction(dark, flats, options.method, options.nan)

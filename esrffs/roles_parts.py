@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from esrffs.roles_names import DIGITS
 from esrffs.roles_words import (
+    NO_DARK,
     Correction,
     Describe,
     Entry,
@@ -21,15 +23,17 @@ from esrffs.roles_words import (
     Steps,
 )
 
-DIGITS = r"\d{1,15}"  # of a number in a name: it must be exact as a float
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An array of numbers that can be an image (y, x) or a stack (n, y, x)."""
+    """An array of numbers that can be an image (y, x) or a stack (n, y, x).
+
+    `colour`: its last axis are the samples of a pixel, so that it is neither (`agree` says so).
+    """
 
     path: str
     shape: tuple[int, ...]
+    colour: bool = False
 
     @property
     def frames(self) -> int:
@@ -48,9 +52,11 @@ def source(path: str, entry: Entry | None) -> Source | None:
     """The entry as an image or stack; None where it is something else."""
     if entry is None or entry.shape is None or entry.dtype is None:
         return None
-    if len(entry.shape) not in (2, 3) or entry.dtype.kind not in "iufb":
+    if entry.dtype.kind not in "iufb":
         return None
-    return Source(path, entry.shape)
+    if len(entry.shape) not in ((3, 4) if entry.colour else (2, 3)):
+        return None
+    return Source(path, entry.shape, entry.colour)
 
 
 def listing(path: str) -> Steps[Mapping[str, Entry]]:
@@ -86,12 +92,6 @@ def number(name: str) -> float | None:
     return float(name) if plain else None
 
 
-def trailing_number(stem: str) -> int | None:
-    """The number at the end of a name."""
-    digits = re.search(rf"(?<!\d){DIGITS}$", stem, re.ASCII)
-    return int(digits[0]) if digits else None
-
-
 @dataclass(slots=True)
 class Roles:
     """Who plays which part, before it is known whether they fit together."""
@@ -103,19 +103,28 @@ class Roles:
     flats: list[tuple[float, Source]] = field(default_factory=list)
 
     def correction(self) -> Correction:
-        """Dark: mean of all; flats: median of those at one abscissa.  RefusalError if unfit."""
+        """Dark: mean of all; flats: median of those at one abscissa.  RefusalError if unfit.
+
+        Without a dark it is 0 where the mount was told so (`-o dark=none`).
+        """
         dark = [dark for dark in self.dark if dark.frames]
         runs: dict[float, list[Source]] = {}
         for abscissa, flat in self.flats:
             if flat.frames:
                 runs.setdefault(abscissa, []).append(flat)
-        if not dark or not runs:
-            raise RefusalError(f"{self.convention}: no {'flat' if dark else 'dark'} image")
+        if not dark and not self.options.no_dark:
+            raise RefusalError(
+                f"{self.convention}: no dark image (`-o dark=none` corrects without one)"
+            )
+        if not runs:
+            raise RefusalError(f"{self.convention}: no flat image")
         agree([*dark, *(flat for run in runs.values() for flat in run)])
         if self.options.norm_current:
             raise RefusalError(f"norm=current: no machine current is known ({self.convention})")
         return Correction(
-            Reduced(tuple(one.part for one in dark), "mean", self.dark_divisor),
+            Reduced(tuple(one.part for one in dark), "mean", self.dark_divisor)
+            if dark
+            else NO_DARK,
             tuple(
                 Flat(abscissa, Reduced(tuple(flat.part for flat in run), "median"))
                 for abscissa, run in sorted(runs.items())
@@ -124,13 +133,29 @@ class Roles:
             self.options.nan,
         )
 
+    @property
+    def reference(self) -> Source:
+        """An image whose shape all others must have, once there is a correction."""
+        return next(one for one in (*self.dark, *(flat for _, flat in self.flats)) if one.frames)
+
 
 def agree(sources: Iterable[Source]) -> None:
-    """RefusalError unless all frames have one shape."""
+    """RefusalError unless all frames have one shape, and one sample for each pixel."""
     one, *others = sources
+    for each in (one, *others):
+        if each.colour:
+            raise RefusalError(colour(each))
     for other in others:
         if other.frame != one.frame:
             raise RefusalError(
                 f"shapes do not agree: {one.path} has frames {one.frame}, "
                 f"{other.path} has {other.frame}"
             )
+
+
+def colour(one: Source) -> str:
+    """Why a colour image is not corrected."""
+    return (
+        f"{one.path} is a colour image, {one.shape}: only images with one sample for each pixel "
+        "are corrected"
+    )

@@ -19,21 +19,22 @@ from esrffs.flatfield import Flats, Method
 
 READ_LIMIT = 16 << 20  # bytes: above it the answer to Read and ReadFile is None
 
-Kind = Literal["group", "dataset", "link", "raster", "series", "other"]
+Kind = Literal["group", "dataset", "link", "raster", "series", "folder", "other"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is at a name: in a data file a group, dataset or link; in a folder a raster or series.
+    """What is at a name: in a data file a group, dataset or link; in a folder what lies there.
 
     `shape` and `dtype` may be None until `Describe` is asked.  `numbers` are those of the files
-    of a series, in order; its name is `NAME_####.edf`.
+    of a series, in order; its name is `NAME_####.edf`.  `colour`: several samples for each pixel.
     """
 
     kind: Kind
     shape: tuple[int, ...] | None = None
     dtype: np.dtype[np.generic] | None = None
     numbers: tuple[int, ...] = ()
+    colour: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,18 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """Frames that become one; `divisor`: each is the sum of so many exposures."""
+    """Frames that become one; `divisor`: each is the sum of so many exposures.
+
+    Without parts it is a frame whose pixels are all `constant`.
+    """
 
     parts: tuple[Part, ...]
     reduction: Literal["mean", "median"]
     divisor: int = 1
+    constant: float = 0.0
+
+
+NO_DARK = Reduced((), "mean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +116,18 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What raw frames are corrected with; `flats` by increasing abscissa."""
+    """What raw frames are corrected with; `flats` by increasing abscissa.
+
+    `flat_dark` is taken from the flats where they have a dark of their own; each pixel is
+    multiplied by `scale` in the end.
+    """
 
     dark: Reduced
     flats: tuple[Flat, ...]
     method: Method = "linear"
     nan: float | None = None
+    flat_dark: Reduced | None = None
+    scale: float = 1.0
 
     @property
     def axis(self) -> Flats:
@@ -122,7 +136,9 @@ class Correction:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All that dark and flats are made of."""
-        return (*self.dark.parts, *(part for flat in self.flats for part in flat.frames.parts))
+        flat_dark = self.flat_dark.parts if self.flat_dark else ()
+        flats = (part for flat in self.flats for part in flat.frames.parts)
+        return (*self.dark.parts, *flat_dark, *flats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +185,12 @@ Found = Recipe | Refusal | None
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of the mount: `-o flat=…`, `-o nan=…`, `-o norm=current`."""
+    """Of the mount: `-o flat=…`, `-o nan=…`, `-o norm=current`, `-o dark=none`."""
 
     method: Method = "linear"
     nan: float | None = None
     norm_current: bool = False
+    no_dark: bool = False  # where no dark is found it is 0
 
 
 class RefusalError(Exception):

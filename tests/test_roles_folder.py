@@ -285,7 +285,7 @@ GOOD = {"raw": '"a.edf"', "flat": '"b.edf"', "dark": '"c.edf"'}
         ({"name": "3"}, "`name`: expected a text"),
         ({"name": '"x"', "raw": '"*.edf"'}, "`name`: expected a file name, and a single"),
         ({"at": '"number"'}, "`at`: expected a number"),
-        ({"at": '"name"'}, "`at`: 'a.edf' has no number at its end"),
+        ({"at": '"name"'}, "`at`: 'a.edf' has no number in its name"),
         ({"darks": '"c.edf"'}, "`darks`: unknown key; did you mean `dark`?"),
         ({"colour": '"c.edf"'}, "`colour`: unknown key; expected name, raw"),
         ({"interpolation": '"cubic"'}, "`interpolation`: expected one of linear, nearest, first"),
@@ -375,3 +375,10 @@ def test_the_examples_of_the_documentation(rng):
     assert [flat.abscissa for flat in bone.correction.flats] == [0, 1500]
     mistake = toml('[[corrected]]\ndarks = "x"', {}).reason
     assert mistake in text
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_toml_with_a_byte_order_mark(rng, end):
+    images = {name: counts(rng) for name in ("a.edf", "b.edf", "c.edf")}
+    lines = ["\ufeff[[corrected]]", *(f"{key} = {value}" for key, value in GOOD.items())]
+    assert [output.name for output in toml(end.join(lines), images).outputs] == ["a"]

@@ -32,7 +32,13 @@ def of_file(file: h5py.File) -> Callable[[Question], object]:
             return Entry("link")
         if isinstance(node, h5py.Group):
             return Entry("group")
-        return Entry("dataset", node.shape, node.dtype) if node is not None else None
+        return dataset(node) if node is not None else None
+
+    def dataset(node: h5py.Dataset) -> Entry:
+        told = [node.attrs.get(name) for name in ("interpretation", "IMAGE_SUBCLASS")]
+        known = {one.decode() if isinstance(one, bytes) else one for one in told}
+        colour = not known.isdisjoint(("rgb-image", "rgba-image", "IMAGE_TRUECOLOR"))
+        return Entry("dataset", node.shape, node.dtype, colour=colour)
 
     def answer(question: Question) -> object:
         if isinstance(question, List):

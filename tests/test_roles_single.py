@@ -1,0 +1,155 @@
+"""roles: an image (y, x) is a run of one in every convention; colour images are refused."""
+
+import h5py
+import numpy as np
+import pytest
+
+from esrffs.roles import Describe, Entry, List, Options, Refusal, answered, in_folder
+from tests.test_roles_kitchen import all_cooked, file_recipe, loading
+
+SHAPE = (3, 4)
+
+
+@pytest.fixture
+def file():
+    with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
+        yield file
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def image(rng, low, n=None):
+    shape = SHAPE if n is None else (n, *SHAPE)
+    return rng.integers(low, low + 50, shape).astype(np.uint16)
+
+
+def f32(array):
+    return np.asarray(array).astype(np.float32)
+
+
+def expected(raw, dark, flat):
+    dark = f32(dark).reshape(-1, *SHAPE).mean(axis=0)
+    flat = np.median(f32(flat).reshape(-1, *SHAPE), axis=0)
+    return (f32(raw) - dark) / (flat - dark)
+
+
+def bliss(file, dark, flat, raw):
+    for number, (title, data) in enumerate(
+        (
+            ("tomo:fullturn", None),
+            ("dark images", dark),
+            ("flat images", flat),
+            ("projections", raw),
+        ),
+        1,
+    ):
+        entry = file.create_group(f"{number}.1")
+        entry["title"] = title
+        instrument = entry.create_group("instrument")
+        if data is not None:
+            instrument["pco/data"] = data
+            instrument["mca/data"] = np.ones((7, 1024), np.uint32)  # a spectrum for each point
+    return "4.1"
+
+
+def exchange(file, dark, flat, raw):
+    for name, data in (("data", raw), ("data_white", flat), ("data_dark", dark)):
+        file[f"exchange/{name}"] = data
+    return "exchange"
+
+
+def siblings(file, dark, flat, raw):
+    for name, data in (("dark", dark), ("flat_0", flat), ("sample", raw)):
+        file[f"{name}/data"] = data
+    return ""
+
+
+def named(file, dark, flat, raw):
+    for name, data in (("data", raw), ("flat", flat), ("dark", dark)):
+        file[name] = data
+    return ""
+
+
+@pytest.mark.parametrize("single", ["dark", "flat", "raw", "all"])
+@pytest.mark.parametrize("convention", [bliss, exchange, siblings, named])
+def test_single_images(file, rng, convention, single):
+    one = {
+        role: image(rng, low, None if single in (role, "all") else 3)
+        for role, low in (("dark", 90), ("flat", 900), ("raw", 400))
+    }
+    if convention is bliss and single in ("raw", "all"):
+        del one["raw"]
+        one["raw"] = image(rng, 400)
+    recipe = file_recipe(file, convention(file, **one))
+    made = all_cooked(recipe, loading(file))
+    (name,) = [name for name in made if name != "mca"]
+    assert np.array_equal(made[name], expected(**one))
+
+
+def coloured(file, path, attribute=("interpretation", "rgb-image")):
+    file[path].attrs[attribute[0]] = attribute[1]
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        ("interpretation", "rgb-image"),
+        ("interpretation", "rgba-image"),
+        ("interpretation", np.bytes_("rgba-image")),
+        ("IMAGE_SUBCLASS", "IMAGE_TRUECOLOR"),
+    ],
+)
+@pytest.mark.parametrize("role", ["data/0000", "flat/0000", "dark/0000"])
+@pytest.mark.parametrize("shape", [(8, 9, 3), (2, 8, 9, 4)])
+def test_colour_is_refused(file, role, attribute, shape):
+    for name in ("data/0000", "flat/0000", "dark/0000"):
+        file[name] = np.ones(shape if name == role else (8, 9), np.uint8)
+        if name == role:
+            coloured(file, name, attribute)
+    refused = file_recipe(file)
+    assert isinstance(refused, Refusal)
+    assert f"{role} is a colour image, {shape}" in refused.reason
+
+
+def test_colour_in_other_conventions(file, rng):
+    one = {"dark": image(rng, 9), "flat": image(rng, 900), "raw": image(rng, 400)}
+    path = exchange(file, **one)
+    del file["exchange/data_white"]
+    file["exchange/data_white"] = np.ones((*SHAPE, 3), np.uint8)
+    coloured(file, "exchange/data_white")
+    assert "exchange/data_white is a colour image" in file_recipe(file, path).reason
+    detector = "entry/instrument/detector"
+    file[f"{detector}/data"] = np.ones((3, 4, 3), np.uint8)
+    file[f"{detector}/image_key"] = [2, 1, 0]
+    coloured(file, f"{detector}/data")
+    assert f"{detector}/data is a colour image" in file_recipe(file, "entry").reason
+
+
+def folder(entries):
+    def answer(question):
+        if isinstance(question, List):
+            return {name: Entry("raster") for name in entries}
+        assert isinstance(question, Describe)
+        return entries[question.path]
+
+    return answered(in_folder(Options()), answer)
+
+
+GRAY = Entry("raster", SHAPE, np.dtype("u1"))
+COLOUR = Entry("raster", (*SHAPE, 3), np.dtype("u1"), colour=True)
+
+
+def test_a_colour_image_among_others_is_left_out():
+    recipe = folder({"dark.tif": GRAY, "flat.tif": GRAY, "a.tif": GRAY, "photo.jpg": COLOUR})
+    assert [output.name for output in recipe.outputs] == ["a"]
+    assert "photo.jpg is left out: photo.jpg is a colour image" in recipe.notes[0]
+
+
+@pytest.mark.parametrize("role", ["dark.tif", "flat.tif", "a.tif"])
+def test_folders_of_colour_are_refused(role):
+    entries = dict.fromkeys(("dark.tif", "flat.tif", "a.tif"), GRAY) | {role: COLOUR}
+    assert f"{role} is a colour image, (3, 4, 3)" in folder(entries).reason
+    assert "colour image" in folder(dict.fromkeys(entries, COLOUR)).reason
