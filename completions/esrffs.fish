@@ -30,6 +30,7 @@ complete -c esrffs -l max-read -x -d 'largest request of the kernel; 0, its own 
 complete -c esrffs -l read-ahead -x -d 'how far the kernel reads ahead (only root can change it) (default, 1024)'
 complete -c esrffs -l flat -x -d 'how to go from one flat to the next, linear, nearest or first (default, linear)'
 complete -c esrffs -l nan -x -d 'number in the place of pixels of corrected/ that are not finite'
+complete -c esrffs -l dark -x -d 'none, corrected/ without a dark where none is found'
 complete -c esrffs -l norm -x -d 'current, normalise corrected/ by the machine current'
 complete -c esrffs -l log-file -r -d 'where to write the log'
 complete -c esrffs -n '__fish_contains_opt -s u unmount status' -f -a '(findmnt -n -r -o TARGET -t fuse.esrffs)'

@@ -155,10 +155,12 @@ class Supplies:
     async def reduced(self, frames: Reduced) -> Pixels:
         """Mean or median of frames, remembered; float32 of one axis."""
         states = tuple([(await self._locate(part.path)).key for part in frames.parts])
-        key = states, frames
+        key = states, frames, self.pixels
         return await self.shared.cache.get(key, partial(self._reduce, frames), _nbytes)
 
     async def _reduce(self, frames: Reduced) -> Pixels:
+        if not frames.parts:
+            return np.full(self.pixels, frames.constant, np.float32)
         count = sum(part.last - part.first for part in frames.parts)
         if count == 1:
             part = frames.parts[0]
@@ -213,18 +215,23 @@ class Corrected:
         """Elements [first, last) as bytes of float32."""
         data = buffer((last - first) * _ITEMSIZE, f"corrected/{self._output.name}")
         out = np.frombuffer(data, np.float32)
-        dark = await self._supplies.reduced(self._output.correction.dark)
+        correction, reduced = self._output.correction, self._supplies.reduced
+        darks = [await reduced(correction.dark)]
+        if correction.flat_dark is not None:
+            darks.append(await reduced(correction.flat_dark))
         pixels = self._supplies.pixels
         position = first
         while position < last:
             number = bisect_right(self._starts, position // pixels) - 1
             stop = min(last, self._starts[number + 1] * pixels)
-            await self._stretch(number, position, stop, dark, out[position - first : stop - first])
+            await self._stretch(number, position, stop, darks, out[position - first : stop - first])
             position = stop
         return data
 
-    async def _stretch(self, number: int, first: int, last: int, dark: Pixels, out: Pixels) -> None:
-        """Elements of one stretch of raw frames."""
+    async def _stretch(
+        self, number: int, first: int, last: int, darks: Sequence[Pixels], out: Pixels
+    ) -> None:
+        """Elements of one stretch; `darks`: that of raw frames, and that of flats if another."""
         stretch, pixels = self._output.raw[number], self._supplies.pixels
         begin = self._starts[number]
         frames = range(first // pixels, -(-last // pixels))
@@ -239,13 +246,22 @@ class Corrected:
         scales = self._scales(frames, mixes)
         nan = self._output.correction.nan
         await _in_thread(
-            correct_run, data, first - frames.start * pixels, dark, flats, mixes, out, nan, scales
+            correct_run,
+            data,
+            first - frames.start * pixels,
+            darks[0],
+            flats,
+            mixes,
+            out,
+            nan,
+            scales,
+            darks[1] if len(darks) > 1 else None,
         )
 
     def _scales(self, frames: range, mixes: Sequence[Mix]) -> list[float]:
-        currents = self._output.currents
+        currents, scale = self._output.currents, self._output.correction.scale
         if not currents:
-            return []
+            return [] if scale == 1.0 else [scale] * len(frames)
         return [
             current_ratio(self._scaled, mix, currents[frame])
             for frame, mix in zip(frames, mixes, strict=True)

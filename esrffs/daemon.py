@@ -92,7 +92,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
 
 def _roles(options: Options) -> roles.Options:
     method = cast(Method, options.flat)  # the table of options knows no other words
-    return roles.Options(method, options.nan, options.norm is not None)
+    return roles.Options(method, options.nan, options.norm is not None, options.dark is not None)
 
 
 def _shown(options: Options) -> Shown:

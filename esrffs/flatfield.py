@@ -97,12 +97,14 @@ def correct(
     out: Pixels,
     nan: float | None = None,
     scale: float = 1.0,
+    flat_dark: Pixels | None = None,
 ) -> None:
     """Write `(raw - dark) / (flat - dark) * scale` for pixels of one frame into `out`.
 
-    All arrays have one axis of the same length.  `first` and `second` are the flats of the
-    `Mix`; where one serves alone they are the same object.  Division by zero gives what IEEE 754
-    says, and `nan` then stands in for all that is not finite.
+    With `flat_dark` the divisor is `flat - flat_dark`.  All arrays have one axis of the same
+    length.  `first` and `second` are the flats of the `Mix`; where one serves alone they are the
+    same object.  Division by zero gives what IEEE 754 says, and `nan` then stands in for all that
+    is not finite.
     """
     size = min(SLICE, len(raw))
     flat, left, right = np.empty(size, np.float32), np.empty(size), np.empty(size)
@@ -111,12 +113,13 @@ def correct(
         for start in range(0, len(raw), SLICE):
             part = slice(start, start + SLICE)
             result, below = out[part], dark[part]
+            under = below if flat_dark is None else flat_dark[part]
             divisor = flat[: len(result)]
             if alone:
-                np.subtract(first[part], below, out=divisor)
+                np.subtract(first[part], under, out=divisor)
             else:
                 _between(first[part], second[part], weight, divisor, left, right)
-                divisor -= below
+                divisor -= under
             result[...] = raw[part]
             result -= below
             result /= divisor
@@ -156,11 +159,13 @@ def correct_run(
     out: Pixels,
     nan: float | None = None,
     scales: Sequence[float] = (),
+    flat_dark: Pixels | None = None,
 ) -> None:
     """Correct elements [first, first + len(raw)) of a stack; `raw` and `out` have one axis.
 
-    `dark` and `flats` (by number, those that the mixes name) are whole frames.  `mixes[k]`, and
-    `scales[k]` if there are any, belong to the k-th frame that is touched.
+    `dark`, `flat_dark` (if it is another) and `flats` (by number, those that the mixes name) are
+    whole frames.  `mixes[k]`, and `scales[k]` if there are any, belong to the k-th frame that is
+    touched.
     """
     pixels = len(dark)
     begin = first // pixels if pixels else 0
@@ -177,6 +182,7 @@ def correct_run(
             out[here],
             nan,
             scales[frame - begin] if scales else 1.0,
+            None if flat_dark is None else flat_dark[start:stop],
         )
 
 

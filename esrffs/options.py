@@ -167,6 +167,9 @@ class Options:
     nan: float | None = _option(
         None, "number in the place of pixels of corrected/ that are not finite", "NUMBER", float
     )
+    dark: str | None = _option(
+        None, "none: corrected/ without a dark where none is found", "WHAT", _one_of("none")
+    )
     norm: str | None = _option(
         None, "current: normalise corrected/ by the machine current", "BY", _one_of("current")
     )

@@ -18,7 +18,7 @@ from typing import Any
 from esrffs.roles_bliss import bliss
 from esrffs.roles_config import configured
 from esrffs.roles_folder import id19, plain
-from esrffs.roles_group import WANTED, data_exchange, named, siblings
+from esrffs.roles_group import WANTED, data_exchange, named, siblings, unused
 from esrffs.roles_names import is_flat
 from esrffs.roles_nexus import nxtomo
 from esrffs.roles_parts import listing
@@ -90,7 +90,7 @@ def in_file(path: str, options: Options) -> Steps[Found]:
     members = yield from listing(path)
     if not may_hold_roles(members):
         return None
-    conventions = (nxtomo, bliss, data_exchange, named, siblings)
+    conventions = (nxtomo, bliss, data_exchange, named, siblings, unused)
     found = yield from _first([follow(path, members, options) for follow in conventions])
     return found
 
@@ -116,7 +116,8 @@ def _first(conventions: Iterable[Steps[Recipe | None]]) -> Steps[Found]:
 def provenance(recipe: Recipe, stems: Iterable[str], version: str) -> Mapping[str, Any]:
     """What `corrected/attrs.json` tells, ready for JSON; `stems` name the outputs as shown."""
     corrections = {id(output.correction): output.correction for output in recipe.outputs}
-    told = [_correction(correction) for correction in corrections.values()]
+    of_their_own = any(one.flat_dark is not None for one in corrections.values())
+    told = [_correction(correction, of_their_own) for correction in corrections.values()]
     places = {key: place for place, key in enumerate(corrections)}
     results: dict[str, dict[str, Any]] = {}
     for stem, output in zip(stems, recipe.outputs, strict=True):
@@ -127,8 +128,13 @@ def provenance(recipe: Recipe, stems: Iterable[str], version: str) -> Mapping[st
         if len(told) > 1:
             results[stem]["correction"] = places[id(output.correction)]
     normalised = any(output.currents for output in recipe.outputs)
+    formula = FORMULA.replace("flat - dark", "flat - flat_dark") if of_their_own else FORMULA
+    if normalised:
+        formula += " * flat_current / raw_current"
+    if any(one.scale != 1.0 for one in corrections.values()):
+        formula += " * scale"
     return {
-        "formula": FORMULA + (" * flat_current / raw_current" if normalised else ""),
+        "formula": formula,
         "dtype": "float32",
         "convention": recipe.convention,
         "version": version,
@@ -138,9 +144,13 @@ def provenance(recipe: Recipe, stems: Iterable[str], version: str) -> Mapping[st
     }
 
 
-def _correction(correction: Correction) -> dict[str, Any]:
+def _correction(correction: Correction, of_their_own: bool) -> dict[str, Any]:
+    """`of_their_own`: some flats have a dark of their own, so that each correction tells which."""
     return {
         "dark": _reduced(correction.dark),
+        **(
+            {"flat_dark": _reduced(correction.flat_dark or correction.dark)} if of_their_own else {}
+        ),
         "flats": [
             {"abscissa": flat.abscissa, **_reduced(flat.frames)}
             | ({} if flat.current is None else {"current": flat.current})
@@ -148,7 +158,7 @@ def _correction(correction: Correction) -> dict[str, Any]:
         ],
         "flat": correction.method,
         "nan": correction.nan,
-    }
+    } | ({"scale": correction.scale} if correction.scale != 1.0 else {})
 
 
 def _reduced(frames: Reduced) -> dict[str, Any]:

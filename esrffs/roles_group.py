@@ -102,6 +102,20 @@ def named(path: str, members: Members, options: Options) -> Steps[Recipe | None]
     return Recipe(roles.convention, outputs([_name(one.path) for one in raws], raws, roles))
 
 
+def unused(path: str, members: Members, _options: Options) -> Steps[Recipe | None]:
+    """To be asked last: a refusal where there are darks or flats, and nothing to correct."""
+    found: dict[str, list[Source]] = {}
+    for name in (name for name in members if name in WANTED):
+        found[name] = yield from images(below(path, name), members[name])
+    found = {name: sources for name, sources in found.items() if sources}
+    if found:
+        raise RefusalError(
+            f"{' and '.join(found)} were found, but nothing to correct: no images in "
+            f"{', '.join(RAW)}, nor in a group beside them"
+        )
+    return None
+
+
 def siblings(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
     """Sibling groups `dark`, `flat_000`, `flat_500`, and one that holds a stack, or one image."""
     flats = [name for name in members if is_flat(name) and DIGIT.search(name)]

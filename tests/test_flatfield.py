@@ -215,3 +215,26 @@ def test_the_trainings_solution():
         correct_run(raw.reshape(-1), 0, dark.reshape(-1), flats, [axis.mix(int(name))], out)
         assert np.array_equal(out.reshape(raw.shape), expected, equal_nan=True)
         assert same(out, expected.reshape(-1))
+
+
+@given(st.data(), st.sampled_from([1.0, 2.5]))
+def test_a_dark_of_its_own_for_the_flats(data, scale):
+    raw, flats, darks = (data.draw(images(count, (2, 5))) for count in (3, 2, 2))
+    dark, flat_dark = (as_float32(one) for one in darks)
+    pixels = {k: as_float32(flat) for k, flat in enumerate(flats)}
+    mixes = [Flats((0.0, 4.0)).mix(float(k)) for k in range(3)]
+    first, last = sorted(data.draw(st.tuples(st.integers(0, 30), st.integers(0, 30))))
+    out = np.empty(last - first, np.float32)
+    scales = [scale] * 3
+    part = raw.reshape(-1)[first:last]
+    begin = first // 10
+    correct_run(part, first, dark, pixels, mixes[begin:], out, None, scales[begin:], flat_dark)
+    expected = np.empty((3, 10), np.float32)
+    with np.errstate(all="ignore"):
+        for k, image in enumerate(raw):
+            w = np.float64(k / 4)
+            flat = f32(pixels[0] * (1 - w) + pixels[1] * w) if k else pixels[0]
+            expected[k] = (f32(image).reshape(-1) - dark) / (flat - flat_dark)
+            if scale != 1.0:
+                expected[k] *= np.float32(scale)
+    assert same(out, expected.reshape(-1)[first:last])

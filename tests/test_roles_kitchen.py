@@ -95,7 +95,9 @@ def folder_recipe(images, texts=None, series=None, options=None, asked=None):
     return answered(in_folder(options or Options()), answer)
 
 
-def _reduced(frames: Reduced, load: Load) -> np.ndarray:
+def _reduced(frames: Reduced, load: Load, pixels: int) -> np.ndarray:
+    if not frames.parts:
+        return np.full(pixels, frames.constant, np.float32)
     stacks = []
     for part in frames.parts:
         array = load(part.path)
@@ -111,8 +113,10 @@ def _reduced(frames: Reduced, load: Load) -> np.ndarray:
 def cooked(output: Output, load: Load) -> np.ndarray:
     """The array of `corrected/<name>.npy`, as the array layer will make it."""
     correction = output.correction
-    dark = _reduced(correction.dark, load)
-    flats = {k: _reduced(flat.frames, load) for k, flat in enumerate(correction.flats)}
+    pixels = output.shape[-1] * output.shape[-2]
+    dark = _reduced(correction.dark, load, pixels)
+    flat_dark = correction.flat_dark and _reduced(correction.flat_dark, load, pixels)
+    flats = {k: _reduced(flat.frames, load, pixels) for k, flat in enumerate(correction.flats)}
     out, k = np.empty(output.shape, np.float32), 0
     frames = out.reshape(-1, dark.size)
     for stretch in output.raw:
@@ -123,8 +127,11 @@ def cooked(output: Output, load: Load) -> np.ndarray:
             current_ratio([flat.current for flat in correction.flats], mix, current)
             for mix, current in zip(mixes, output.currents[k:], strict=False)
         ]
+        if correction.scale != 1.0:
+            scales = [correction.scale] * len(stack)
         target = frames[k : k + len(stack)].reshape(-1)
-        correct_run(stack.reshape(-1), 0, dark, flats, mixes, target, correction.nan, scales)
+        nan = correction.nan
+        correct_run(stack.reshape(-1), 0, dark, flats, mixes, target, nan, scales, flat_dark)
         k += len(stack)
     assert k == len(frames)
     return out

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from esrffs.roles import Describe, Entry, List, Options, Refusal, answered, in_folder
-from tests.test_roles_kitchen import all_cooked, file_recipe, loading
+from tests.test_roles_kitchen import all_cooked, file_recipe, loading, told_of
 
 SHAPE = (3, 4)
 
@@ -128,14 +128,14 @@ def test_colour_in_other_conventions(file, rng):
     assert f"{detector}/data is a colour image" in file_recipe(file, "entry").reason
 
 
-def folder(entries):
+def folder(entries, options=None):
     def answer(question):
         if isinstance(question, List):
             return {name: Entry("raster") for name in entries}
         assert isinstance(question, Describe)
         return entries[question.path]
 
-    return answered(in_folder(Options()), answer)
+    return answered(in_folder(options or Options()), answer)
 
 
 GRAY = Entry("raster", SHAPE, np.dtype("u1"))
@@ -153,3 +153,51 @@ def test_folders_of_colour_are_refused(role):
     entries = dict.fromkeys(("dark.tif", "flat.tif", "a.tif"), GRAY) | {role: COLOUR}
     assert f"{role} is a colour image, (3, 4, 3)" in folder(entries).reason
     assert "colour image" in folder(dict.fromkeys(entries, COLOUR)).reason
+
+
+def nxtomo(file, dark, flat, raw):
+    stacks = [one if one.ndim == 3 else one[None] for one in (dark, flat, raw) if one is not None]
+    detector = "entry/instrument/detector"
+    file[f"{detector}/data"] = np.concatenate(stacks)
+    keys = [key for key, one in ((2, dark), (1, flat), (0, raw)) if one is not None]
+    counts = [len(one) for one in stacks]
+    file[f"{detector}/image_key"] = np.repeat(keys, counts)
+    return "entry"
+
+
+def without(file, convention, dark, flat, raw):
+    """The convention's file without its darks."""
+    path = convention(file, dark=dark if convention is not nxtomo else None, flat=flat, raw=raw)
+    for name in ("exchange/data_dark", "dark", "2.1"):
+        if name in file:
+            del file[name]
+    return path
+
+
+@pytest.mark.parametrize("convention", [bliss, exchange, siblings, named, nxtomo])
+def test_without_a_dark(file, rng, convention):
+    dark, flat, raw = image(rng, 90), image(rng, 900), image(rng, 400, 4)
+    path = without(file, convention, dark, flat, raw)
+    refused = file_recipe(file, path)
+    if convention is not siblings:  # flat_0 alone may be anything
+        assert "no dark" in refused.reason
+    made = file_recipe(file, path, Options(no_dark=True))
+    zero = f32(np.zeros(SHAPE))
+    assert np.array_equal(all_cooked(made, loading(file))["data"], expected(raw, zero, flat))
+    (told,) = [told_of(made)]
+    assert told["dark"] == {"constant": 0.0}
+
+
+@pytest.mark.parametrize("convention", [bliss, exchange, siblings, named, nxtomo])
+def test_a_dark_that_is_there_is_used(file, rng, convention):
+    dark, flat, raw = image(rng, 90), image(rng, 900), image(rng, 400, 4)
+    made = file_recipe(file, convention(file, dark, flat, raw), Options(no_dark=True))
+    assert np.array_equal(all_cooked(made, loading(file))["data"], expected(raw, dark, flat))
+
+
+def test_folders_without_a_dark():
+    entries = {"flat.tif": GRAY, "a.tif": GRAY}
+    recipe = folder(entries, Options(no_dark=True))
+    assert [output.name for output in recipe.outputs] == ["a"]
+    assert recipe.outputs[0].correction.dark.parts == ()
+    assert "-o dark=none" in folder(entries).reason
