@@ -5,23 +5,26 @@ that a refusal is told to the log and to the user.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
 import trio
 
-from esrffs.answers import Answers, InFile, InFolder
+from esrffs.answers import Answers, InFile
+from esrffs.answers_folder import Contents, InFolder, Look
 from esrffs.errors import StaleError
 from esrffs.files import Shared
 from esrffs.model import FileStatus
-from esrffs.plans import DataFile, plan
+from esrffs.plans import plan
 from esrffs.rights import narrowest
 from esrffs.roles import Found, Part, Recipe, Refusal, Steps, in_file, in_folder, may_hold_roles
 from esrffs.roles_config import FILE
 from esrffs.roles_names import is_dark, is_flat
 from esrffs.sources import Source
+
+__all__ = ["Contents", "Kitchen", "may_be", "of_folder", "of_group"]
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +108,16 @@ async def _of_group(shared: Shared, source: Source, address: str) -> Kitchen:
 
 
 async def of_folder(
-    shared: Shared, folder: str, files: Mapping[str, DataFile | None], state: bytes
+    shared: Shared, folder: str, contents: Contents, look: Look, state: bytes
 ) -> Kitchen:
-    """What `corrected/` holds in this folder of files; `state` tells these files from others."""
+    """What `corrected/` holds in this folder of files; `state` tells these files from others.
+
+    `look` tells the contents of another folder of the source.
+    """
 
     async def make() -> Kitchen:
         for attempt in range(1, _PATIENCE + 1):
-            answers = InFolder(shared, folder, files)
+            answers = InFolder(shared, folder, contents, look)
             try:
                 found = await _driven(in_folder(shared.roles), answers)
                 status = await shared.sources.folders.status(folder)
@@ -197,5 +203,7 @@ def _tell(found: Found, path: str, address: str) -> None:
     if isinstance(found, Refusal):
         log.warning("%s: no corrected/: %s", where, found.reason)
     elif isinstance(found, Recipe):
+        for warning in found.warnings:
+            log.warning("%s: corrected/: %s", where, warning)
         for note in found.notes:
             log.info("%s: corrected/: %s", where, note)

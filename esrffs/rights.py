@@ -84,3 +84,10 @@ def may_follow(holder: str, target: str, folder: str) -> bool:
             return False
         way = os.path.dirname(way)
     return True
+
+
+def may_list(holder: str, folder: str) -> bool:
+    """May everybody who may list the one folder list the other, by modes and owners alone?"""
+    one, other = (mirrored(os.stat(path), path) for path in (holder, folder))
+    same = (one.st_uid, one.st_gid) == (other.st_uid, other.st_gid)
+    return not ~other.st_mode & _READ or (same and not one.st_mode & _READ & ~other.st_mode)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from esrffs.roles_keys import ALIGNMENT, DARK, FLAT, PROJECTION
 from esrffs.roles_parts import (
     Roles,
     Source,
@@ -16,7 +17,6 @@ from esrffs.roles_parts import (
 )
 from esrffs.roles_words import Entry, Options, Output, Recipe, Steps, Stretch
 
-PROJECTION, FLAT, DARK, ALIGNMENT = 0, 1, 2, -1  # image_key; 3 is invalid
 SCAN = re.compile(r"(\d{1,15})\.(\d{1,15})", re.ASCII)
 START_TITLES = (
     "tomo:",

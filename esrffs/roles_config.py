@@ -1,20 +1,19 @@
 """Roles named by the user, in the `.esrffs.toml` of a folder (docs/corrected.md has examples).
 
-It may be a stranger's, and the mount waits while it is looked at: so it is bounded what it may ask.
+What each table says is read by `esrffs.roles_settings`; which arrays its texts name is found by
+`esrffs.roles_references`.
 """
 
-import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
-from typing import Any, Literal
 
-from esrffs.flatfield import Method
-from esrffs.roles_names import frame_numbers, stem
-from esrffs.roles_parts import Source, agree, describe
+from esrffs.roles_keys import DARK, FLAT, INVALID, PROJECTION, Keys, fitted_keys, runs
+from esrffs.roles_names import frame_numbers, listed, shared_numbers
+from esrffs.roles_parts import read
+from esrffs.roles_references import Named, References
+from esrffs.roles_settings import LeftOut, Settings, Table
 from esrffs.roles_words import (
+    NO_DARK,
     Correction,
     Entry,
     Flat,
@@ -30,26 +29,10 @@ from esrffs.roles_words import (
 )
 
 FILE = ".esrffs.toml"
-KEYS = (
-    "name",
-    "raw",
-    "at",
-    "dark",
-    "dark_reduction",
-    "dark_n",
-    "flat",
-    "flat_reduction",
-    "interpolation",
-    "nan",
-)
 _BYTES = 1 << 16
 _DOTS = 100  # in one line
-_PATTERN = 255  # bytes: as long as a name may be
-LARGEST = 1e15  # of an abscissa: whole numbers below it are exact
-FRAMES = re.compile(r"(.*)\[(\d{0,15}):(\d{0,15})\]", re.ASCII | re.DOTALL)
 
 Members = Mapping[str, Entry]
-Table = dict[str, Any]
 
 
 def configured(members: Members, options: Options) -> Steps[Recipe | None]:
@@ -67,14 +50,18 @@ def configured(members: Members, options: Options) -> Steps[Recipe | None]:
     if options.norm_current:
         raise RefusalError(f"norm=current: no machine current is known ({FILE})")
     outputs: dict[str, Output] = {}
-    work = _Work()
+    notes: list[str] = []
+    warnings: list[str] = []
+    references = References(members)
     for count, table in enumerate(tables, 1):
-        where = f"{FILE}: [[corrected]] number {count}"
-        for output in (yield from _Table(where, table, members, work).outputs(options)):
+        settings = Settings(f"{FILE}: [[corrected]] number {count}", table, references)
+        for output in (yield from _outputs(settings, options)):
             if output.name in outputs:
-                raise RefusalError(f"{where}: `name`: there are two results {output.name!r}")
+                raise settings.wrong("name", f"there are two results {output.name!r}")
             outputs[output.name] = output
-    return Recipe(FILE, tuple(outputs.values()))
+        notes += settings.notes
+        warnings += settings.warnings
+    return Recipe(FILE, tuple(outputs.values()), (), tuple(notes), tuple(warnings))
 
 
 def _document(answer: bytes) -> Table:
@@ -88,191 +75,113 @@ def _document(answer: bytes) -> Table:
         raise RefusalError(f"{FILE}: not TOML: {error}") from None
 
 
-@dataclass(slots=True)
-class _Work:
-    """What all tables of one file may still ask for."""
+def _outputs(settings: Settings, options: Options) -> Steps[list[Output]]:
+    table, left_out = settings.table, LeftOut(settings)
+    if "data" in table or "keys" in table:
+        if not {"data", "keys"} <= table.keys() or "raw" in table:
+            raise settings.wrong("data", "expected together with `keys`, and without `raw`")
+        return (yield from _keyed(settings, options, left_out))
+    dark = yield from settings.dark("dark", options)
+    flats = yield from settings.flats()
+    correction = yield from settings.correction(options, dark, flats)
+    return (yield from _raw(settings, correction, left_out))
 
-    comparisons: int = 1_000_000  # of a name with a pattern: a second
-    files: int = 200_000  # that are named, again and again perhaps
 
-    def spend(self, comparisons: int, files: int) -> bool:
-        self.comparisons -= comparisons
-        self.files -= files
-        return self.comparisons >= 0 and self.files >= 0
-
-
-class _Table:
-    """One [[corrected]]; every mistake names the file, the table, the key and what is expected."""
-
-    def __init__(self, where: str, table: Table, members: Members, work: _Work) -> None:
-        self.where, self.table, self.members, self.work = where, table, members, work
-        for key in table:
-            if key not in KEYS:
-                near = get_close_matches(key, KEYS, 1)
-                hint = f"did you mean `{near[0]}`?" if near else f"expected {', '.join(KEYS)}"
-                raise self._wrong(key, f"unknown key; {hint}")
-
-    def _wrong(self, key: str, text: str) -> RefusalError:
-        return RefusalError(f"{self.where}: `{key}`: {text}")
-
-    def outputs(self, options: Options) -> Steps[list[Output]]:
-        correction, dark = yield from self._correction(options)
-        sources = yield from self._many("raw")
-        name = self._text("name")
-        if name is not None and (len(sources) != 1 or not name or "/" in name):
-            raise self._wrong("name", "expected a file name, and a single raw array")
-        found = []
-        numbers = frame_numbers([_name(one.path) for _, one in sources])
-        for position, (part, one) in enumerate(sources):
-            self._agree("raw", dark, one)
-            shape = one.shape if len(one.shape) == 2 else (part.last - part.first, *one.frame)
-            stretch = Stretch(part, self._at(position, numbers[position], part, one))
-            found.append(Output(name or _name(one.path), shape, (stretch,), correction))
-        return found
-
-    def _correction(self, options: Options) -> Steps[tuple[Correction, Source]]:
-        darks = yield from self._many("dark")
-        dark = darks[0][1]
-        for _, one in darks:
-            self._agree("dark", dark, one)
-        flats = yield from self._flats(dark)
-        nan = self.table.get("nan", options.nan)
-        if nan is not None and (isinstance(nan, bool) or not isinstance(nan, int | float)):
-            raise self._wrong("nan", f"expected a number, not {nan!r}")
-        method: Method = self._choice(
-            "interpolation", options.method, ("linear", "nearest", "first")
+def _raw(settings: Settings, correction: Correction, left_out: LeftOut) -> Steps[list[Output]]:
+    """A result for each raw image or stack, without the frames that are left out."""
+    sources = yield from settings.arrays("raw")
+    name = settings.name(len(sources))
+    numbers = frame_numbers([one.name for one in sources])
+    positions = [float(at) if one is None else one for at, one in enumerate(numbers)]
+    at = [_at(settings, *one) for one in zip(positions, numbers, sources, strict=True)]
+    found = []
+    for position, start, one in zip(positions, at, sources, strict=True):
+        path, first, last = one.part.path, one.part.first, one.part.last
+        if len(one.source.shape) == 2:
+            kept = [] if left_out.has(position) else [(first, last)]
+        else:
+            kept = left_out.kept(first, last)
+        frames = () if len(one.source.shape) == 2 else (sum(b - a for a, b in kept),)
+        stretches = tuple(Stretch(Part(path, a, b), start + (a - first)) for a, b in kept)
+        if stretches:
+            shape = *frames, *one.source.frame
+            found.append(Output(name or one.name, shape, stretches, correction))
+    left_out.check(listed(str(one.part) for one in sources))
+    if not found:
+        raise settings.wrong("leave_out", "every frame is left out")
+    images = [k for k, one in enumerate(sources) if len(one.source.shape) == 2]
+    if "at" not in settings.table:
+        settings.notes += shared_numbers(
+            "raw image", [sources[k].part.path for k in images], [at[k] for k in images]
         )
-        reduction: Literal["mean", "median"] = self._choice(
-            "dark_reduction", "mean", ("mean", "median")
-        )
-        exposures = self.table.get("dark_n", 1)
-        if isinstance(exposures, bool) or not isinstance(exposures, int) or exposures < 1:
-            raise self._wrong("dark_n", f"expected a whole number from 1 on, not {exposures!r}")
-        frames = Reduced(tuple(part for part, _ in darks), reduction, exposures)
-        return Correction(frames, flats, method, nan), dark
-
-    def _flats(self, dark: Source) -> Steps[tuple[Flat, ...]]:
-        value = self.table.get("flat")
-        reduction: Literal["mean", "median"] = self._choice(
-            "flat_reduction", "median", ("mean", "median")
-        )
-        tables = value if isinstance(value, list) else [value]
-        if not tables or not (
-            all(isinstance(one, str) for one in tables)
-            or all(isinstance(one, dict) and one.keys() == {"from", "at"} for one in tables)
-        ):
-            raise self._wrong("flat", 'expected a text, texts, or tables { from = "…", at = 0 }')
-        runs: dict[float, list[Part]] = {}
-        groups = []
-        for one in tables:
-            found = yield from self._many("flat", one["from"] if isinstance(one, dict) else one)
-            groups.append(found)
-        numbers = frame_numbers([_name(found[0][1].path) for found in groups])
-        for position, (one, found) in enumerate(zip(tables, groups, strict=True)):
-            if isinstance(one, str) and len(tables) > 1:
-                number = numbers[position]
-                abscissa = float(position) if number is None else number
-            else:
-                abscissa = self._number("flat.at", one["at"]) if isinstance(one, dict) else 0.0
-            for part, flat in found:
-                self._agree("flat", dark, flat)
-                runs.setdefault(abscissa, []).append(part)
-        return tuple(
-            Flat(abscissa, Reduced(tuple(parts), reduction))
-            for abscissa, parts in sorted(runs.items())
-        )
-
-    def _many(self, key: str, value: object = None) -> Steps[list[tuple[Part, Source]]]:
-        """The arrays that a text or a list of texts refers to; at least one."""
-        value = self.table.get(key) if value is None else value
-        texts = value if isinstance(value, list) else [value]
-        if not texts or not all(isinstance(text, str) and text for text in texts):
-            raise self._wrong(key, f'expected a text such as "file.edf", or several, not {value!r}')
-        found = []
-        for reference in [one for text in texts for one in self._expanded(key, str(text))]:
-            one = yield from self._one(key, reference)
-            found.append(one)
-        return found
-
-    def _expanded(self, key: str, text: str) -> list[str]:
-        file, colons, inner = text.partition("::")
-        if not re.search(r"[*?]", file):
-            self._spend(key, 0, 1)
-            return [text]
-        if len(file) > _PATTERN:
-            raise self._wrong(key, f"no file is called {file[:_PATTERN]!r}…")
-        self._spend(key, len(self.members), 0)
-        pattern = re.sub(r"\[", "[[]", file)
-        names = [
-            name
-            for name, entry in self.members.items()
-            if entry.kind != "series" and not name.startswith(".") and fnmatchcase(name, pattern)
-        ]
-        if not names:
-            raise self._wrong(key, f"no file is called {file!r}")
-        self._spend(key, 0, len(names))
-        return [name + colons + inner for name in sorted(names)]
-
-    def _spend(self, key: str, comparisons: int, files: int) -> None:
-        if not self.work.spend(comparisons, files):
-            raise self._wrong(key, "too many files, or patterns for too many files")
-
-    def _one(self, key: str, text: str) -> Steps[tuple[Part, Source]]:
-        """`file`, `file::path`, with `[first:last]` for some frames of a stack."""
-        frames = FRAMES.fullmatch(text)
-        file, colons, inner = (frames[1] if frames else text).partition("::")
-        if file.startswith("/") or ".." in file.split("/"):
-            raise self._wrong(key, f"{text!r} leads out of the folder")
-        path = file + (colons and "::" + inner.strip("/"))
-        one = yield from describe(path)
-        if one is None:
-            raise self._wrong(key, f"no image or stack of numbers at {path!r}")
-        first = int(frames[2] or 0) if frames else 0
-        last = int(frames[3] or one.frames) if frames else one.frames
-        if not 0 <= first < last <= one.frames:
-            raise self._wrong(key, f"{text!r}: expected frames within [0:{one.frames}]")
-        return Part(path, first, last), replace(one, path=path)
-
-    def _at(self, position: int, number: float | None, part: Part, one: Source) -> float:
-        """Abscissa of the first frame: as told, else a stack's position, else the name's number."""
-        at = self.table.get("at")
-        if at is not None and at not in ("name", "position"):
-            return self._number("at", at, ', "name" or "position"')
-        if len(one.shape) == 3:
-            return float(part.first)
-        if at == "name" and number is None:
-            raise self._wrong("at", f"{one.path!r} has no number in its name")
-        return float(position) if number is None or at == "position" else number
-
-    def _number(self, key: str, value: object, more: str = "") -> float:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not abs(value) < LARGEST
-        ):
-            raise self._wrong(key, f"expected a number{more}, not {value!r}")
-        return float(value)
-
-    def _text(self, key: str) -> str | None:
-        value = self.table.get(key)
-        if value is not None and not isinstance(value, str):
-            raise self._wrong(key, f"expected a text, not {value!r}")
-        return value
-
-    def _choice(self, key: str, default: Any, choices: tuple[str, ...]) -> Any:
-        value = self.table.get(key, default)
-        if value not in choices:
-            raise self._wrong(key, f"expected one of {', '.join(choices)}, not {value!r}")
-        return value
-
-    def _agree(self, key: str, one: Source, other: Source) -> None:
-        try:
-            agree([one, other])
-        except RefusalError as error:
-            raise self._wrong(key, str(error)) from None
+    return found
 
 
-def _name(path: str) -> str:
-    """The last name of `file::a/b`, or the stem of a file."""
-    file, colons, inner = path.partition("::")
-    return inner.rpartition("/")[2] if colons else stem(file.rpartition("/")[2])
+def _at(settings: Settings, position: float, number: float | None, one: Named) -> float:
+    """Abscissa of the first frame: as told, else a stack's position, else the name's number."""
+    at = settings.table.get("at")
+    if at is not None and at not in ("name", "position"):
+        return settings.number("at", at, ', "name" or "position"')
+    if len(one.source.shape) == 3:
+        return float(one.part.first)
+    if at == "name" and number is None:
+        raise settings.wrong("at", f"{one.source.path!r} has no number in its name")
+    return position
+
+
+def _keyed(settings: Settings, options: Options, left_out: LeftOut) -> Steps[list[Output]]:
+    """A stack of projections, flats and darks in a row, with a key for each frame."""
+    one, *more = yield from settings.arrays("data")
+    if more or one.part != one.source.part:
+        raise settings.wrong("data", "expected one stack, without [first:last]")
+    keys = yield from _keys(settings, one)
+    kept = left_out.kept(0, len(keys))
+    left_out.check(f"0 to {len(keys) - 1}")
+    invalid = [True] * len(keys)
+    for first, last in kept:
+        invalid[first:last] = [False] * (last - first)
+    keys[invalid] = INVALID
+    path = one.part.path
+    frames = {
+        key: [Part(path, a, b) for a, b in runs(keys == key)] for key in (PROJECTION, FLAT, DARK)
+    }
+    if not frames[PROJECTION]:
+        raise settings.wrong("keys", f"no projection: no frame has {PROJECTION}")
+    dark = yield from _keyed_dark(settings, options, frames[DARK])
+    flats = yield from _keyed_flats(settings, frames[FLAT])
+    correction = yield from settings.correction(options, dark, flats)
+    stretches = tuple(Stretch(part, float(part.first)) for part in frames[PROJECTION])
+    count = sum(part.last - part.first for part in frames[PROJECTION])
+    shape = count, *one.source.frame
+    return [Output(settings.name(1) or one.name, shape, stretches, correction)]
+
+
+def _keys(settings: Settings, data: Named) -> Steps[Keys]:
+    text = settings.table["keys"]
+    try:
+        path = settings.references.path(text)
+        values = yield from read(path)
+        there = "" if values is not None else (yield from settings.references.around(path))
+        keys, warnings = fitted_keys(values, str(text), data.source, there)
+    except RefusalError as error:
+        raise settings.wrong("keys", str(error)) from None
+    settings.warnings += warnings
+    return keys
+
+
+def _keyed_dark(settings: Settings, options: Options, frames: list[Part]) -> Steps[Reduced]:
+    """As named, else the first run of darks."""
+    if "dark" in settings.table:
+        return (yield from settings.dark("dark", options))
+    if not frames and not options.no_dark:
+        raise settings.wrong("keys", f"no dark: no frame has {DARK}; name one as `dark`")
+    return settings.reduced_dark(frames[:1]) if frames else NO_DARK
+
+
+def _keyed_flats(settings: Settings, frames: list[Part]) -> Steps[tuple[Flat, ...]]:
+    """As named, else each run of flats at its first frame."""
+    if "flat" in settings.table:
+        return (yield from settings.flats())
+    if not frames:
+        raise settings.wrong("keys", f"no flat: no frame has {FLAT}; name one as `flat`")
+    return tuple(settings.flat(float(part.first), [part]) for part in frames)

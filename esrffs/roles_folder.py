@@ -120,10 +120,11 @@ def recipe_of_images(
 
     The files of a series have its shape: they are not opened one by one.
     """
-    correction = roles.correction()
+    correction, names = roles.correction(), list(names)
     raw = _RawImages(members, roles.reference, list(notes))
     yield from raw.look_at(sorted(names))
-    positions = frame_positions([*raw.files, *raw.singles])
+    rasters = sorted(name for name in names if members[name].kind == "raster")
+    positions = frame_positions([*raw.files, *raw.singles], sorted({*raw.files, *rasters}))
     outputs: list[Output] = []
     for name, (one, files) in raw.series.items():
         runs = [Stretch(Part(file, 0, 1), positions[file]) for file in files]

@@ -72,13 +72,17 @@ def _column(names: list[list[str]]) -> int | None:
 
 def abscissae(names: Sequence[str]) -> list[float]:
     """The number in each file name, and the position of a name that has none."""
+    return [*frame_positions(names, names).values()]
+
+
+def frame_positions(names: Sequence[str], order: Sequence[str]) -> dict[str, float]:
+    """The number in each file name; for one that has none, its position in `order`."""
     numbers = frame_numbers([_numbered_stem(name) for name in names])
-    return [float(at) if number is None else number for at, number in enumerate(numbers)]
-
-
-def frame_positions(names: Sequence[str]) -> dict[str, float]:
-    """`abscissae` by name."""
-    return dict(zip(names, abscissae(names), strict=True))
+    places = {name: float(place) for place, name in enumerate(order)}
+    return {
+        name: places[name] if number is None else number
+        for name, number in zip(names, numbers, strict=True)
+    }
 
 
 def _numbered_stem(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from esrffs.roles_keys import DARK, FLAT, PROJECTION, fitted_keys, runs
 from esrffs.roles_parts import agree, below, describe, listing, read, read_text
 from esrffs.roles_words import (
     NO_DARK,
@@ -23,16 +24,8 @@ from esrffs.roles_words import (
     Stretch,
 )
 
-PROJECTION, FLAT, DARK = 0, 1, 2  # image_key; 3 is invalid, -1 (control) alignment
-
 Members = Mapping[str, Entry]
 Numbers = npt.NDArray[Any]
-
-
-def runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """[first, last) of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False])).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def nxtomo(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
@@ -43,19 +36,15 @@ def nxtomo(path: str, members: Members, options: Options) -> Steps[Recipe | None
     if not key:
         return None
     data = yield from describe(below(detector, "data"))
-    keys = yield from read(below(detector, key))
-    if data is None or keys is None:
+    values = yield from read(below(detector, key))
+    if data is None or values is None:
         raise RefusalError(f"NXtomo: {detector} needs a stack `data` and a readable `{key}`")
     agree([data])
-    keys = np.atleast_1d(keys)
-    if keys.shape != (data.frames,):
-        raise RefusalError(
-            f"NXtomo: {key} has shape {keys.shape}, but {data.path} has {data.frames} frames"
-        )
+    keys, warnings = fitted_keys(values, f"NXtomo: {key}", data)
     for value, role in ((DARK, "dark"), (FLAT, "flat"), (PROJECTION, "projection")):
         if not (keys == value).any() and not (value == DARK and options.no_dark):
             raise RefusalError(f"NXtomo: no {role} (no {value} in {key})")
-    currents = yield from _currents(path, data.frames, options)
+    currents = yield from _currents(path, data.frames, len(np.atleast_1d(values)), options)
     projections = np.flatnonzero(keys == PROJECTION).astype(np.int64)
     output = Output(
         "data",
@@ -67,11 +56,11 @@ def nxtomo(path: str, members: Members, options: Options) -> Steps[Recipe | None
     extras = [Extra("frame_index", projections)]
     notes = []
     angles = yield from read(below(path, "sample", "rotation_angle"))
-    if angles is not None and angles.shape == (data.frames,):
+    if angles is not None and angles.shape in ((data.frames,), np.atleast_1d(values).shape):
         extras.insert(0, Extra("rotation_angle", angles[projections]))
     else:
         notes.append("no rotation_angle for each frame: no corrected/rotation_angle.npy")
-    return Recipe("NXtomo", (output,), tuple(extras), tuple(notes))
+    return Recipe("NXtomo", (output,), tuple(extras), tuple(notes), tuple(warnings))
 
 
 def _keyed_detector(path: str, members: Members) -> Steps[tuple[str, str]]:
@@ -89,14 +78,19 @@ def _keyed_detector(path: str, members: Members) -> Steps[tuple[str, str]]:
     return "", ""
 
 
-def _currents(path: str, frames: int, options: Options) -> Steps[Numbers | None]:
+def _currents(path: str, frames: int, keys: int, options: Options) -> Steps[Numbers | None]:
+    """The current of each frame; a scan that was stopped may have those of all its keys."""
     if not options.norm_current:
         return None
     where = below(path, "control", "data")
     currents = yield from read(where)
-    if currents is None or currents.shape != (frames,) or currents.dtype.kind not in "iuf":
+    if (
+        currents is None
+        or currents.shape not in ((frames,), (keys,))
+        or currents.dtype.kind not in "iuf"
+    ):
         raise RefusalError(f"norm=current: {where} does not hold one number for each frame")
-    return currents.astype(np.float64)
+    return currents[:frames].astype(np.float64)
 
 
 def _correction(path: str, keys: Numbers, currents: Numbers | None, options: Options) -> Correction:

@@ -19,12 +19,13 @@ from esrffs.flatfield import Flats, Method
 
 READ_LIMIT = 16 << 20  # bytes: above it the answer to Read and ReadFile is None
 
-Kind = Literal["group", "dataset", "link", "raster", "series", "folder", "other"]
+Kind = Literal["group", "dataset", "link", "raster", "series", "data", "folder", "other"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is at a name: in a data file a group, dataset or link; in a folder what lies there.
+    """What is at a name: in a data file a group, dataset or link; in a folder a raster, a series,
+    another data file, a folder, or something else.
 
     `shape` and `dtype` may be None until `Describe` is asked.  `numbers` are those of the files
     of a series, in order; its name is `NAME_####.edf`.  `colour`: several samples for each pixel.
@@ -165,12 +166,13 @@ class Extra:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """Everything that `corrected/` shows here; `notes` are for the log."""
+    """Everything that `corrected/` shows here; `notes` and `warnings` are for the log."""
 
     convention: str
     outputs: tuple[Output, ...]
     extras: tuple[Extra, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,12 +101,25 @@ class FolderNode:
     ) -> kitchen.Kitchen | None:
         if not kitchen.may_be(entry.name for entry in found):
             return None
-        files = {e.name: self._file(e) for e in found if stat.S_ISREG(e.status.st_mode)}
         state = repr([(entry.name, Generation.of(entry.status)) for entry in found]).encode()
         digest = blake2b(state, digest_size=16).digest()
-        made = await kitchen.of_folder(self.shared, self.folder, {**runs, **files}, digest)
+        contents = self._contents(found, runs)
+        made = await kitchen.of_folder(self.shared, self.folder, contents, self._look, digest)
         self.shared.refusals[self.folder] = made.refusal
         return made if made.recipe is not None else None
+
+    def _contents(self, found: Sequence[Entry], runs: Mapping[str, DataFile]) -> kitchen.Contents:
+        """What `corrected/` may be made of."""
+        files = {e.name: self._file(e) for e in found if stat.S_ISREG(e.status.st_mode)}
+        folders = [e.name for e in found if e.link is not None or stat.S_ISDIR(e.status.st_mode)]
+        known = {e.path: Generation.of(e.status) for e in found if files.get(e.name) is not None}
+        return kitchen.Contents({**runs, **files}, frozenset(folders), known)
+
+    async def _look(self, folder: str) -> kitchen.Contents:
+        """Into another folder of the source."""
+        other = FolderNode(self.shared, (), folder)
+        found = await self._folders.scan(folder)
+        return other._contents(found, await other._runs(found))
 
     def _file(self, entry: Entry) -> DataFile | None:
         if entry.format is None:

@@ -14,7 +14,7 @@ from esrffs.model import DatasetInfo, Generation, GroupInfo, LinkInfo, Member
 from esrffs.plans import Attributes, DataFile, plan
 from esrffs.sources import Source
 
-_HOPS = 16  # links that lead to links: HDF5's own limit
+HOPS = 16  # links that lead to links: HDF5's own limit
 
 
 class Way:
@@ -51,7 +51,7 @@ class Way:
         return {entry.name: entry for entry in entries if not isinstance(entry, Attributes)}
 
     async def follow(
-        self, source: Source, address: str, steps: Sequence[str], hops: int = _HOPS
+        self, source: Source, address: str, steps: Sequence[str], hops: int = HOPS
     ) -> tuple[Source, Member]:
         """The object at these steps from a group, and its file."""
         found: Member = GroupInfo("", address)

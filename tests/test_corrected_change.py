@@ -254,7 +254,13 @@ REFUSALS = {
     "key": (folder_of("x", toml=TOML + "darks = 1\n"), "`darks`: unknown key; did you mean `dark`"),
     "no file": (folder_of("x", "y", toml=TOML), "`dark`: no image .* at 'z.edf'"),
     "no TOML": (folder_of("x", toml="[[corrected]\n"), "not TOML"),
-    "out": (folder_of("x", toml=TOML.replace("z", "../z")), "leads out of the folder"),
+    "out": (folder_of("x", toml=TOML.replace("z.edf", "/z.edf")), "leads out of the folder"),
+    "above": (folder_of("x", toml=TOML.replace("z", "../../z")), "nothing can be found in '../..'"),
+    "names": (folder_of("x", "y", "w", toml=TOML), "'this folder' has w.edf, x.edf, y.edf"),
+    "no raw images": (
+        folder_of("dark_1", "flat_1", "flat_2"),
+        "darks and flats were found, but no",
+    ),
     "empty": (folder_of("x", toml="# nothing yet\n"), r"expected one or more tables"),
 }
 

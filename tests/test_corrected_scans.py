@@ -159,11 +159,11 @@ def layouts(folder: Path) -> Expected:
         with h5py.File(folder / "far.h5", "w") as other:
             other.create_dataset("deep/stack", data=raw, chunks=(1, *SHAPE), compression="gzip")
             other["deep/images/0"], other["deep/images/3"] = raw[0], raw[3]
-            other["flats/0"], other["flats/8"] = one, two
+            other["bright/0"], other["bright/8"] = one, two
         file["external/data"] = h5py.ExternalLink("far.h5", "/deep/stack")
         expected[store(file["external"], "data")] = made
         file["group/data"] = h5py.ExternalLink("far.h5", "/deep/images")
-        file["group/flat"] = h5py.ExternalLink("far.h5", "/flats")
+        file["group/flat"] = h5py.ExternalLink("far.h5", "/bright")
         file["group/dark"] = dark
         for k in (0, 3):
             expected[f"layouts.h5/group/corrected/{k}.npy"] = made[k]

@@ -1,5 +1,6 @@
 """No tests: answers for `esrffs.roles` from HDF5 files and dicts, and recipes carried out."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import h5py
@@ -71,15 +72,34 @@ def of_folder(
             return Entry("series", (len(series[name]), *one.shape), one.dtype, series[name])
         return Entry("raster", images[name].shape, images[name].dtype) if name in images else None
 
+    def below(path: str) -> dict[str, Entry] | None:
+        """Of a folder, or of a group `file::path`."""
+        start = path if path.endswith("::") else path + "/"
+        rest = [name.removeprefix(start) for name in images if name.startswith(start)]
+        runs = {name.removeprefix(start): numbers for name, numbers in series.items()
+                if name.startswith(start)}  # fmt: skip
+        deeper = "group" if "::" in path else "folder"
+        found = {one.partition("/")[0]: Entry(deeper if "/" in one else "raster") for one in rest}
+        found |= {name: Entry("series", numbers=numbers) for name, numbers in runs.items()}
+        return found or None
+
     def answer(question: Question) -> object:
         if asked is not None:
             asked.append(question)
+        if isinstance(question, List) and question.path:
+            return below(question.path)
         if isinstance(question, List):
-            rasters = {name: Entry("raster") for name in images if "::" not in name}
+            folders = {name.partition("/")[0] for name in images if "/" in name.partition("::")[0]}
+            rasters = {name: Entry("raster") for name in images if not re.search("::|/", name)}
+            rasters |= {name.partition("::")[0]: Entry("data") for name in images if "::" in name}
+            rasters = {name: one for name, one in rasters.items() if "/" not in name}
+            rasters |= {name: Entry("folder") for name in folders if name != ".."}
             runs = {name: Entry("series", numbers=numbers) for name, numbers in series.items()}
             return rasters | runs | {name: Entry("other") for name in texts}
         if isinstance(question, Describe):
             return describe(question.path)
+        if isinstance(question, Read):
+            return images.get(question.path)
         assert isinstance(question, ReadFile)
         return texts[question.name].encode() if question.name in texts else None
 

@@ -243,10 +243,10 @@ def _lengths(mapping: Mapping, box: Box) -> _Need:
     """What a source needs to have; less than all of it where both selections are like boxes."""
     size = mapping.virtual.get_select_npoints()
     if mapping.source.get_select_type() == h5s.SEL_ALL and box.start:
-        rows, last = _regular(mapping.virtual), 0  # its elements are taken in their order
+        rows, end = _regular(mapping.virtual), 0  # its elements are taken in their order
         for axis, stop in zip(rows, box.stop, strict=bool(rows)):
-            last = last * axis.count * axis.block + axis.below(min(stop, axis.end())) - 1
-        return last + 1 if rows else size
+            end = end * axis.count * axis.block + axis.below(min(stop, axis.end())) - 1
+        return end + 1 if rows else size
     if not box.start:
         return _whole(mapping.source, size)
     axes = _regular(mapping.virtual), _regular(mapping.source)
