@@ -109,6 +109,7 @@ class InFolder:
                 kind = _listed(file) if file is not None else None
                 return await described(await self._at(path), kind)
             case Read(path):
+                await self._open_to_all(path.partition("::")[0])
                 return await values_of(await self._at(path))
             case ReadFile(name):
                 return await self._folders.patience.call(partial(self._content, name))
@@ -119,7 +120,7 @@ class InFolder:
         name, colons, inner = path.partition("::")
         if not colons:
             return await self._contents(path)
-        source = await (await self._file(name)).source()
+        source = await (await self._open_to_all(name)).source()
         if source.subject.format != "hdf5":
             raise MissingError(f"{source.path}: is no HDF5 file")
         members = await self._way.members(source, inner)
@@ -182,6 +183,15 @@ class InFolder:
         file = self._files.get(name)
         if file is None:
             raise MissingError(f"{os.path.join(self._folder, name)}: is no data file")
+        return file
+
+    async def _open_to_all(self, name: str) -> DataFile:
+        """A file of which names and values may show in errors, and in `attrs.json`."""
+        file, folders = await self._file(name), self._folders
+        here, there = folders.absolute(self._folder), folders.absolute(file.path)
+        allowed = partial(may_follow, here, there, folders.root)
+        if folders.confined and not await folders.patience.call(allowed):
+            raise ForbiddenError(f"{file.path}: is more private than its folder")
         return file
 
     async def _found(self, path: str) -> Located:

@@ -7,6 +7,7 @@ its own place; the first that finds something to say is followed:
 
 | `.esrffs.toml` | `roles_config` |
 | ID19's folders of old, folders of images | `roles_folder`, `roles_info` |
+| folders of a scan | `roles_scan` |
 | NXtomo | `roles_nexus` |
 | BLISS scans | `roles_bliss` |
 | APS Data Exchange, `data`/`flat`/`dark`, siblings `flat_000` | `roles_group` |
@@ -22,6 +23,7 @@ from esrffs.roles_group import WANTED, data_exchange, named, siblings, unused
 from esrffs.roles_names import is_flat
 from esrffs.roles_nexus import nxtomo
 from esrffs.roles_parts import listing
+from esrffs.roles_scan import scan_folders
 from esrffs.roles_words import (
     READ_LIMIT,
     Correction,
@@ -98,7 +100,9 @@ def in_file(path: str, options: Options) -> Steps[Found]:
 def in_folder(options: Options) -> Steps[Found]:
     """What `corrected/` holds in a folder; paths are relative to it."""
     members = yield from listing("")
-    found = yield from _first([follow(members, options) for follow in (configured, id19, plain)])
+    found = yield from _first(
+        [follow(members, options) for follow in (configured, id19, plain, scan_folders)]
+    )
     return found
 
 

@@ -120,28 +120,14 @@ def recipe_of_images(
 
     The files of a series have its shape: they are not opened one by one.
     """
-    correction, names = roles.correction(), list(names)
-    raw = _RawImages(members, roles.reference, list(notes))
+    roles.correction()  # RefusalError where something is missing
+    raw = RawImages(members, roles.reference, list(notes))
     yield from raw.look_at(sorted(names))
-    rasters = sorted(name for name in names if members[name].kind == "raster")
-    positions = frame_positions([*raw.files, *raw.singles], sorted({*raw.files, *rasters}))
-    outputs: list[Output] = []
-    for name, (one, files) in raw.series.items():
-        runs = [Stretch(Part(file, 0, 1), positions[file]) for file in files]
-        outputs.append(Output(stem(name), one.shape, tuple(runs), correction))
-        outputs += [Output(stem(run.part.path), one.frame, (run,), correction) for run in runs]
-    for name, one in raw.singles.items():
-        at = 0.0 if len(one.shape) == 3 else positions[name]
-        outputs.append(Output(stem(name), one.shape, (Stretch(one.part, at),), correction))
-    if not outputs:
-        raise RefusalError(f"{roles.convention}: shapes do not agree: {'; '.join(raw.notes)}")
-    images = [*raw.files, *(name for name, one in raw.singles.items() if len(one.shape) == 2)]
-    raw.notes += shared_numbers("raw image", images, [positions[name] for name in images])
-    return Recipe(roles.convention, tuple(outputs), (), tuple(raw.notes))
+    return raw.recipe(roles)
 
 
 @dataclass(slots=True)
-class _RawImages:
+class RawImages:
     """Series with their files, and single files, whose frames have the shape of `reference`."""
 
     members: Members
@@ -149,6 +135,7 @@ class _RawImages:
     notes: list[str]
     series: dict[str, tuple[Source, list[str]]] = field(default_factory=dict)
     singles: dict[str, Source] = field(default_factory=dict)
+    _rasters: list[str] = field(default_factory=list)  # all of them, for their positions
 
     @property
     def files(self) -> list[str]:
@@ -157,6 +144,7 @@ class _RawImages:
 
     def look_at(self, names: Iterable[str]) -> Steps[None]:
         names = list(names)
+        self._rasters = [name for name in names if self.members[name].kind == "raster"]
         for name in (name for name in names if self.members[name].kind == "series"):
             one = yield from describe(name, self.members[name])
             numbers = self.members[name].numbers[: one.frames if one else 0]
@@ -164,7 +152,7 @@ class _RawImages:
                 files = [series_member(name, value) for value in numbers]
                 self.series[name] = one, files
         done = set(self.files)
-        for name in (name for name in names if self.members[name].kind == "raster"):
+        for name in self._rasters:
             if name not in done:
                 one = yield from describe(name, self.members[name])
                 if self._fits(one, name, 0):
@@ -182,3 +170,33 @@ class _RawImages:
             why = f"its shape is {one.shape}, frames of {wanted.path} are {wanted.frame}"
         self.notes.append(f"{name} is left out: {why}")
         return False
+
+    def positions(self) -> dict[str, float]:
+        """The abscissa of each file."""
+        files = self.files
+        return frame_positions([*files, *self.singles], sorted({*files, *self._rasters}))
+
+    def ends(self) -> tuple[float, float]:
+        """The abscissae of the first and the last frame."""
+        positions = self.positions()
+        at = [positions[name] for name in self.files]
+        for name, one in self.singles.items():
+            at += [positions[name]] if len(one.shape) == 2 else [0.0, one.frames - 1.0]
+        return min(at, default=0.0), max(at, default=0.0)
+
+    def recipe(self, roles: Roles) -> Recipe:
+        """A result for each file, and one for each series."""
+        correction, positions = roles.correction(), self.positions()
+        outputs: list[Output] = []
+        for name, (one, files) in self.series.items():
+            runs = [Stretch(Part(file, 0, 1), positions[file]) for file in files]
+            outputs.append(Output(stem(name), one.shape, tuple(runs), correction))
+            outputs += [Output(stem(run.part.path), one.frame, (run,), correction) for run in runs]
+        for name, one in self.singles.items():
+            at = 0.0 if len(one.shape) == 3 else positions[name]
+            outputs.append(Output(stem(name), one.shape, (Stretch(one.part, at),), correction))
+        if not outputs:
+            raise RefusalError(f"{roles.convention}: shapes do not agree: {'; '.join(self.notes)}")
+        images = [*self.files, *(name for name, one in self.singles.items() if len(one.shape) == 2)]
+        told = shared_numbers("raw image", images, [positions[name] for name in images])
+        return Recipe(roles.convention, tuple(outputs), (), (*self.notes, *told))

@@ -355,6 +355,37 @@ def test_a_strangers_toml_shows_nothing_that_the_stranger_may_not_see(
 
 
 @as_root
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o744])
+@pytest.mark.parametrize(
+    "flat", ["private/x*.edf", "private/x.edf", "private/far.h5::/x", "own.h5::/x"]
+)
+def test_names_in_private_folders_do_not_show_in_errors(
+    source: Path, shared_mount: Callable[..., Mounted], mode: int, flat: str
+) -> None:
+    """An entry of `.esrffs.toml` that matches nothing tells the names that are there."""
+    (source / "private").mkdir()
+    (source / "private/swordfish.edf").write_bytes(edf() + bytes(512))
+    with h5py.File(source / "private/far.h5", "w") as file:
+        file["swordfish"] = np.zeros((16, 16))
+    shutil.copy(source / "private/far.h5", source / "own.h5")
+    (source / "own.h5").chmod(0o600)
+    (source / "private").chmod(mode)
+    for name in ("open", "dark"):
+        (source / f"{name}.edf").write_bytes(edf() + bytes(512))
+    (source / ".esrffs.toml").write_text(TOML.format(flat=flat))
+    mounted = shared_mount("-o", "attr_timeout=0,entry_timeout=0")
+    mounted.expect("no corrected/", "EACCES")
+    os.listdir(mounted.path)
+    text = os.getxattr(mounted.path, "user.esrffs.error").decode()
+    assert "nothing can be found" in text
+    assert "swordfish" not in text + mounted.log.read_text()
+    (source / "private").chmod(0o755)
+    (source / "own.h5").chmod(0o644)
+    os.listdir(mounted.path)
+    assert "swordfish" in os.getxattr(mounted.path, "user.esrffs.error").decode()
+
+
+@as_root
 @pytest.mark.parametrize("way", ["linked", "private", "linked far"])
 def test_texts_of_others_do_not_show_in_errors(
     source: Path, shared_mount: Callable[..., Mounted], way: str
