@@ -15,7 +15,7 @@ from esrffs.roles_parts import (
     read,
     read_text,
 )
-from esrffs.roles_words import Entry, Options, Output, Recipe, Steps, Stretch
+from esrffs.roles_words import Entry, Options, Output, Recipe, RefusalError, Steps, Stretch
 
 SCAN = re.compile(r"(\d{1,15})\.(\d{1,15})", re.ASCII)
 START_TITLES = (
@@ -28,6 +28,7 @@ START_TITLES = (
     "backandforth",
     "back_and_forth",
 )
+PROMISED = re.compile(r"projections\s+(\d{1,9})\s*-\s*(\d{1,9})\b", re.ASCII)
 TITLES = {
     DARK: ("dark",),
     FLAT: ("flat", "ref"),
@@ -53,7 +54,10 @@ def bliss(path: str, members: Members, options: Options) -> Steps[Recipe | None]
     parent, _, name = path.rpartition("/")
     if not SCAN.fullmatch(name) or "instrument" not in members:
         return None
-    if (yield from _type(path, members)) != PROJECTION:
+    kind = yield from _type(path, members)
+    if kind in (FLAT, DARK):
+        yield from _check_use(parent, name)
+    if kind != PROJECTION:
         return None
     detectors = yield from _detectors(path)
     if not detectors:
@@ -65,7 +69,29 @@ def bliss(path: str, members: Members, options: Options) -> Steps[Recipe | None]
         outputs.append(
             _corrected_scan(path, "data" if len(detectors) == 1 else detector, blocks, options)
         )
-    return Recipe("BLISS scans", tuple(outputs))
+    warnings = yield from _unfinished(path, members, next(iter(detectors.values())))
+    return Recipe("BLISS scans", tuple(outputs), (), (), warnings)
+
+
+def _check_use(parent: str, name: str) -> Steps[None]:
+    """RefusalError where the acquisition of a scan of darks or flats has no projections."""
+    if (yield from _detectors(below(parent, name))):
+        scans = yield from _acquisition(parent, name)
+        if all(kind != PROJECTION for _, kind in scans):
+            raise RefusalError(
+                "BLISS scans: darks or flats were found, but nothing to correct: no scan of "
+                "projections in this acquisition"
+            )
+
+
+def _unfinished(path: str, members: Members, data: Source) -> Steps[tuple[str, ...]]:
+    """A warning where the title promises more projections than there are."""
+    title = (yield from read_text(below(path, "title"))) if "title" in members else ""
+    promised = PROMISED.match(title)
+    count = int(promised[2]) - int(promised[1]) if promised else 0
+    if data.frames >= count:
+        return ()
+    return (f"{title!r} has {data.frames} frames: if it was stopped, those that exist are there",)
 
 
 def _type(path: str, members: Members) -> Steps[Type]:
@@ -115,7 +141,9 @@ def _acquisition(parent: str, name: str) -> Steps[list[tuple[str, int]]]:
     at = names.index(name)
     before = yield from _until_start(parent, names[at - 1 :: -1] if at else [])
     after = yield from _until_start(parent, names[at + 1 :])
-    return [*reversed(before), (name, PROJECTION), *after]
+    kind = yield from _type(below(parent, name), (yield from listing(below(parent, name))))
+    own = kind if isinstance(kind, int) else PROJECTION
+    return [*reversed(before), (name, own), *after]
 
 
 def _until_start(parent: str, names: Sequence[str]) -> Steps[list[tuple[str, int]]]:

@@ -201,3 +201,31 @@ def test_folders_without_a_dark():
     assert [output.name for output in recipe.outputs] == ["a"]
     assert recipe.outputs[0].correction.dark.parts == ()
     assert "-o dark=none" in folder(entries).reason
+
+
+def test_bliss_without_projections_says_so(file, rng):
+    bliss(file, image(rng, 90, 2), image(rng, 900, 2), None)
+    del file["4.1"]
+    for scan in ("2.1", "3.1"):
+        assert "no scan of projections in this acquisition" in file_recipe(file, scan).reason
+    assert file_recipe(file, "1.1") is None
+
+
+@pytest.mark.parametrize(
+    ("title", "warned"),
+    [
+        ("projections 0 - 10", True),
+        ("projections 20-30", True),
+        ("projections 0 - 4", False),
+        ("projections", False),
+        ("projections of wood", False),
+    ],
+)
+def test_bliss_scans_that_were_stopped(file, rng, title, warned):
+    dark, flat, raw = image(rng, 90, 2), image(rng, 900, 2), image(rng, 400, 4)
+    path = bliss(file, dark, flat, raw)
+    del file[f"{path}/title"]
+    file[f"{path}/title"] = title
+    recipe = file_recipe(file, path)
+    assert recipe.outputs[0].shape == (4, *SHAPE)
+    assert ["has 4 frames" in warning for warning in recipe.warnings] == [True] * warned
