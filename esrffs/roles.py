@@ -76,7 +76,7 @@ __all__ = [
     "provenance",
 ]
 
-_WANTED = WANTED | {"instrument"}  # that is wanted by NXtomo and BLISS
+_WANTED = WANTED | {"instrument", "definition"}  # those of NXtomo and BLISS
 
 FORMULA = "(raw - dark) / (flat - dark)"
 

@@ -63,14 +63,20 @@ def bliss(path: str, members: Members, options: Options) -> Steps[Recipe | None]
     if not detectors:
         return None
     scans = yield from _acquisition(parent, name)
-    outputs = []
+    outputs: list[Output] = []
+    failed: dict[str, str] = {}
     for detector in detectors:
         blocks = yield from _blocks(parent, scans, detector)
-        outputs.append(
-            _corrected_scan(path, "data" if len(detectors) == 1 else detector, blocks, options)
-        )
+        name = "data" if len(detectors) == 1 else detector
+        try:
+            outputs.append(_corrected_scan(path, name, blocks, options))
+        except RefusalError as refusal:
+            failed[detector] = str(refusal)
+    if not outputs:
+        raise RefusalError(next(iter(failed.values())))
+    notes = tuple(f"{detector} is left out: {reason}" for detector, reason in failed.items())
     warnings = yield from _unfinished(path, members, next(iter(detectors.values())))
-    return Recipe("BLISS scans", tuple(outputs), (), (), warnings)
+    return Recipe("BLISS scans", tuple(outputs), (), notes, warnings)
 
 
 def _check_use(parent: str, name: str) -> Steps[None]:

@@ -62,7 +62,7 @@ def image_sources(names: Iterable[str], members: Members) -> Steps[list[Source]]
 def plain(members: Members, options: Options) -> Steps[Recipe | None]:
     """`dark*.edf`, `flat*.edf` and `ref*.edf` by whole words, all other images and series raw."""
     flats = _files(members, is_flat)
-    found = darks(members, (yield from read_info(members))) if _files(members, is_dark) else None
+    found = (yield from darks(members)) if _files(members, is_dark) else None
     if not flats and found is None:
         return None
     roles = Roles("folder of images", options)
@@ -97,7 +97,7 @@ def id19(members: Members, options: Options) -> Steps[Recipe | None]:
         return None
     roles = Roles("ID19 folder", options)
     info = yield from read_info(members)
-    found = darks(members, info)
+    found = yield from darks(members)
     roles.dark = yield from image_sources(found.names, members)
     roles.dark_divisor = found.exposures
     for at, names in (raw_flats | reduced_flats).items():

@@ -87,13 +87,14 @@ def _decoded(content: bytes) -> str:
     return content.decode("latin-1")
 
 
-def darks(members: Members, info: ScanInfo) -> Darks:
+def darks(members: Members) -> Steps[Darks]:
     """The files of darks: those that are one exposure, else `darkend0000` divided by `DARK_N`."""
     rasters = (name for name, entry in members.items() if entry.kind == "raster")
     names = sorted(name for name in rasters if is_dark(stem(name)))
     accumulated = [name for name in names if ACCUMULATED_DARK.fullmatch(stem(name))]
     if not accumulated or len(accumulated) < len(names):
         return Darks([name for name in names if name not in accumulated])
+    info = yield from read_info(members)
     if "dark_n" not in info.counts:
         note = "no DARK_N in an .info file: darkend is taken as one exposure"
         return Darks(accumulated, 1, (note,))

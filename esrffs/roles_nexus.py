@@ -1,5 +1,6 @@
 """Roles told by the keys of an NXtomo entry."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.roles_keys import DARK, FLAT, PROJECTION, fitted_keys, runs
-from esrffs.roles_parts import agree, below, describe, listing, read, read_text
+from esrffs.roles_parts import Source, agree, below, describe, listing, read, read_text
 from esrffs.roles_words import (
     NO_DARK,
     Correction,
@@ -24,18 +25,19 @@ from esrffs.roles_words import (
     Stretch,
 )
 
+SCAN = re.compile(r"\d{1,15}\.\d{1,15}", re.ASCII)  # of BLISS, whose scans hold many groups
+_GROUPS = 8  # of an instrument that are looked into
+
 Members = Mapping[str, Entry]
 Numbers = npt.NDArray[Any]
 
 
 def nxtomo(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
     """An entry whose detector has `image_key_control` or `image_key` beside its `data`."""
-    if "instrument" not in members:
-        return None
-    detector, key = yield from _keyed_detector(path, members)
+    detector, key, inside = yield from _keyed_detector(path, members)
     if not key:
         return None
-    data = yield from describe(below(detector, "data"))
+    data = yield from _stack(detector, inside)
     values = yield from read(below(detector, key))
     if data is None or values is None:
         raise RefusalError(f"NXtomo: {detector} needs a stack `data` and a readable `{key}`")
@@ -56,6 +58,8 @@ def nxtomo(path: str, members: Members, options: Options) -> Steps[Recipe | None
     extras = [Extra("frame_index", projections)]
     notes = []
     angles = yield from read(below(path, "sample", "rotation_angle"))
+    if angles is None and "rotation_angle" in inside:
+        angles = yield from read(below(detector, "rotation_angle"))
     if angles is not None and angles.shape in ((data.frames,), np.atleast_1d(values).shape):
         extras.insert(0, Extra("rotation_angle", angles[projections]))
     else:
@@ -63,19 +67,40 @@ def nxtomo(path: str, members: Members, options: Options) -> Steps[Recipe | None
     return Recipe("NXtomo", (output,), tuple(extras), tuple(notes), tuple(warnings))
 
 
-def _keyed_detector(path: str, members: Members) -> Steps[tuple[str, str]]:
-    """Path of the detector and name of its keys; ("", "") where there is none."""
+def _keyed_detector(path: str, members: Members) -> Steps[tuple[str, str, Members]]:
+    """The group that holds keys, their name, and what else is in it; a name "" if there is none.
+
+    `instrument/detector`, another detector, or the NXdata group `data`.  Where `definition` does
+    not say that it is an NXtomo, a few groups are looked into, and none of a BLISS scan.
+    """
     instrument = below(path, "instrument")
-    found = yield from listing(instrument)
-    names = ["detector"] if "detector" in found else []
-    if "definition" in members and (yield from read_text(below(path, "definition"))) == "NXtomo":
-        names += [name for name, entry in found.items() if entry.kind in ("group", "link")]
+    found = (yield from listing(instrument)) if "instrument" in members else {}
+    groups = [name for name, entry in found.items() if entry.kind in ("group", "link")]
+    names = [below(instrument, "detector")] if "detector" in found else []
+    told = "definition" in members and (yield from read_text(below(path, "definition"))) == "NXtomo"
+    scan = SCAN.fullmatch(path.rpartition("/")[2])
+    if told or (len(groups) <= _GROUPS and not scan):
+        names += [below(instrument, name) for name in groups]
+    if "data" in members and members["data"].kind in ("group", "link") and not scan:
+        names.append(below(path, "data"))
     for name in dict.fromkeys(names):
-        inside = yield from listing(below(instrument, name))
+        inside = yield from listing(name)
         for key in ("image_key_control", "image_key"):
-            if key in inside and "data" in inside:
-                return below(instrument, name), key
-    return "", ""
+            if key in inside:
+                return name, key, inside
+    return "", "", {}
+
+
+def _stack(group: str, inside: Members) -> Steps[Source | None]:
+    """`data`, else the only stack beside the keys."""
+    if "data" in inside:
+        return (yield from describe(below(group, "data"), inside["data"]))
+    stacks = []
+    for name, entry in inside.items():
+        if entry.kind == "dataset":
+            one = yield from describe(below(group, name), entry)
+            stacks += [one] if one is not None and len(one.shape) > 2 else []
+    return stacks[0] if len(stacks) == 1 else None
 
 
 def _currents(path: str, frames: int, keys: int, options: Options) -> Steps[Numbers | None]:

@@ -301,6 +301,10 @@ def test_nxtomo_angles_of_another_length_are_left_out(file, rng):
 def test_nxtomo_detector_of_another_name(file, rng):
     tomo(file, rng)
     file.move("entry/instrument/detector", "entry/instrument/pco")
+    assert isinstance(file_recipe(file, "entry"), Recipe)
+    for number in range(9):  # an instrument of many parts is looked into where it says NXtomo
+        file[f"entry/instrument/part{number}/name"] = "x"
+    assert file_recipe(file, "entry") is None
     assert file_recipe(file, "entry") is None
     file["entry/definition"] = "NXtomo"
     assert isinstance(file_recipe(file, "entry"), Recipe)

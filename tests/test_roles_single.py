@@ -229,3 +229,51 @@ def test_bliss_scans_that_were_stopped(file, rng, title, warned):
     recipe = file_recipe(file, path)
     assert recipe.outputs[0].shape == (4, *SHAPE)
     assert ["has 4 frames" in warning for warning in recipe.warnings] == [True] * warned
+
+
+@pytest.mark.parametrize("definition", [None, "NXtomo", "NXsomething"])
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("instrument/detector", "data"),
+        ("instrument/pco", "data"),
+        ("instrument/pco", "frames"),
+        ("data", "data"),
+        ("data", "images"),
+    ],
+)
+def test_keys_beside_a_stack(file, rng, group, name, definition):
+    dark, flat, raw = image(rng, 90, 2), image(rng, 900, 3), image(rng, 400, 4)
+    if definition:
+        file["entry/definition"] = definition
+    file["entry/instrument/source/name"] = "ESRF"
+    file[f"entry/{group}/{name}"] = np.concatenate([dark, flat, raw])
+    file[f"entry/{group}/image_key"] = [2, 2, 1, 1, 1, 0, 0, 0, 0]
+    file[f"entry/{group}/rotation_angle"] = np.arange(9.0)
+    recipe = file_recipe(file, "entry")
+    made = all_cooked(recipe, loading(file))["data"]
+    assert np.array_equal(made, expected(raw, dark, flat))
+    angles = next(extra.values for extra in recipe.extras if extra.name == "rotation_angle")
+    assert angles.tolist() == [5, 6, 7, 8]
+
+
+def test_keys_without_a_stack_say_what_is_missing(file):
+    file["entry/instrument/detector/image_key"] = [2, 1, 0]
+    refused = file_recipe(file, "entry")
+    assert "entry/instrument/detector needs a stack `data`" in refused.reason
+
+
+def test_bliss_detectors_are_corrected_one_by_one(file, rng):
+    """A colour camera beside the detector, and one that has no flats, take nothing from it."""
+    dark, flat, raw = image(rng, 90, 2), image(rng, 900, 3), image(rng, 400, 4)
+    path = bliss(file, dark, flat, raw)
+    for number in (2, 3, 4):
+        file[f"{number}.1/instrument/webcam/data"] = np.ones((6, 8, 3), np.uint8)
+        coloured(file, f"{number}.1/instrument/webcam/data")
+    file[f"{path}/instrument/new/data"] = image(rng, 400, 4)
+    recipe = file_recipe(file, path)
+    assert [output.name for output in recipe.outputs] == ["pco"]
+    assert np.array_equal(all_cooked(recipe, loading(file))["pco"], expected(raw, dark, flat))
+    told = sorted(recipe.notes)
+    assert told[0].startswith("new is left out: BLISS scans: no dark image")
+    assert told[1].startswith("webcam is left out: 2.1/instrument/webcam/data is a colour image")
