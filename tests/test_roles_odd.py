@@ -26,7 +26,8 @@ NAMES = st.sampled_from(
 FILES = st.sampled_from(
     "dark.edf dark_1.edf flat.edf flat_0500.edf a.edf a_0001.edf a_0002.edf a_####.edf "
     "bone_0001.edf bone_.info .info darkend0000.edf ref0000_0000.edf ref0001_0500.edf "
-    "refHST0500.edf .esrffs.toml edf #.edf".split()
+    "refHST0500.edf .esrffs.toml edf #.edf Tomo sample Flat_Before Flat_After Dark "
+    "wood_000.5.edf wood.0001 flatworm.edf".split()
 )
 SHAPES = st.sampled_from([(2, 3), (5, 2, 3), (0, 2, 3), (5, 3, 2), (2, 0), (5,), (), (1, 2, 2, 3)])
 DTYPES = st.sampled_from(["u2", ">i4", "f4", "c8", "U3", "?", "V4"])
@@ -36,6 +37,7 @@ ENTRIES = st.builds(
     st.none() | SHAPES,
     st.none() | DTYPES.map(np.dtype),
     st.lists(st.integers(0, 9), max_size=3, unique=True).map(tuple),
+    st.booleans(),
 )
 VALUES = st.one_of(
     st.none(),
@@ -46,7 +48,18 @@ VALUES = st.one_of(
     st.just(np.arange(5.0)),
 )
 TEXTS = st.none() | st.sampled_from(
-    [b"", b"\xff", b"DARK_N=20", b"[[corrected]]\nraw='a.edf'\ndark='dark.edf'\nflat='flat.edf'"]
+    [
+        b"",
+        b"\xff",
+        b"DARK_N=20",
+        b"[[corrected]]\nraw='a.edf'\ndark='dark.edf'\nflat='flat.edf'",
+        b"DARK_N=five",
+        b"\xff\xfeD",
+        b"\xef\xbb\xbf[[corrected]]\nraw=['a.edf','Tomo/*']\ndark=0\n"
+        b"flat='../Dark/*_000?.edf'\nleave_out=[1,'3:5']\nflat_dark=1\nscale=2",
+        b"[[corrected]]\ndata='a.edf'\nkeys='x.h5::/a/b'\nleave_out=2",
+        b"[[corrected]]\ndata='s.h5::/a'\nkeys='x.h5::/a/b'\ndark=1\nflat='flat.edf'",
+    ]
 )
 
 
@@ -82,10 +95,10 @@ def check(found):
 @settings(max_examples=150)
 @given(st.data(), st.sampled_from(["", "a", "2.1", "a/2.1"]), st.booleans())
 def test_files(data, path, norm):
-    check(answered(in_file(path, Options(norm_current=norm)), answers(data, NAMES)))
+    check(answered(in_file(path, Options(norm_current=norm, no_dark=norm)), answers(data, NAMES)))
 
 
 @settings(max_examples=150)
 @given(st.data(), st.booleans())
 def test_folders(data, norm):
-    check(answered(in_folder(Options(norm_current=norm)), answers(data, FILES)))
+    check(answered(in_folder(Options(no_dark=norm)), answers(data, FILES)))
