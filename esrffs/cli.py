@@ -13,9 +13,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import NoReturn
 
-from esrffs.errors import EsrffsError, UsageError
+from esrffs import descriptors
+from esrffs.errors import EsrffsError, MountError, UsageError, unforeseen
 from esrffs.options import SWITCHES, Options, with_options
 
 DESCRIPTION = """\
@@ -37,6 +39,9 @@ FORMS = (
     "--status MOUNTPOINT…",
 )
 
+_SETTING_UP = 20.0  # seconds that a mount takes at most beside what waits for disks, and …
+_STARTS = 2  # … what may wait
+_INTERRUPTED = 130  # as shells have it
 _MOUNT_FAILED = 32  # mount(8) passes on what its helper returns: these are its own codes
 
 
@@ -56,12 +61,22 @@ def mount_helper(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status(run: Callable[[], None], *, failed: int, usage: int) -> int:
+    """What comes of it as an exit status; whatever goes wrong is one line."""
+    descriptors.fill()
     try:
         run()
+        status = 0
     except EsrffsError as error:
-        print(f"esrffs: {error}", file=sys.stderr)
-        return usage if isinstance(error, UsageError) else failed
-    return 0
+        descriptors.warn(str(error))
+        status = usage if isinstance(error, UsageError) else failed
+    except KeyboardInterrupt:
+        descriptors.warn("interrupted")
+        status = _INTERRUPTED
+    except Exception as error:
+        descriptors.warn(unforeseen(error))
+        status = failed
+    descriptors.settle()
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,17 +118,21 @@ def default_text(default: object) -> str:
 
 def _run(given: argparse.Namespace) -> None:
     if given.help:
-        print(_parser().format_help(), end="")
+        descriptors.say(_parser().format_help().rstrip("\n"))
     elif given.version:
-        print(_versions())
+        descriptors.say(_versions())
     elif given.unmount:
-        from esrffs.mounting import unmount
+        from esrffs.mounting import absolute
+        from esrffs.unmounting import unmount
 
-        _each(given.paths, "-u", unmount)
+        _each(given.paths, "-u", lambda path: unmount(absolute(path), force=given.force))
+    elif given.force:
+        raise UsageError("--force belongs to -u: `esrffs -u --force MOUNTPOINT`")
     elif given.status:
-        from esrffs.mounting import status
+        from esrffs.mounting import absolute
+        from esrffs.unmounting import status
 
-        _each(given.paths, "--status", lambda mountpoint: print(status(mountpoint)))
+        _each(given.paths, "--status", lambda path: descriptors.say(status(absolute(path))))
     else:
         _mount(given.paths, _options(given), foreground=given.foreground, debug=given.debug)
 
@@ -142,7 +161,7 @@ def _each(mountpoints: Sequence[str], switch: str, do: Callable[[str], None]) ->
         except EsrffsError as error:
             failures.append(error)
     for failure in failures[:-1]:
-        print(f"esrffs: {failure}", file=sys.stderr)
+        descriptors.warn(str(failure))
     if failures:
         raise failures[-1]
 
@@ -165,14 +184,18 @@ def _help_mount(arguments: Sequence[str] | None) -> None:
 def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: bool) -> None:
     if not 1 <= len(paths) <= 2:
         raise UsageError("needs a SOURCE and perhaps a MOUNTPOINT; `esrffs --help` tells more")
-    source = os.path.realpath(paths[0])
-    if not os.path.exists(source):
-        raise UsageError(f"{paths[0]}: there is no such file or folder; look at its spelling")
-    from esrffs import logs, mounting
+    descriptors.close_inherited()
+    from esrffs import logs, mounting, unmounting
+    from esrffs.deadline import OverdueError, within
 
     made = len(paths) == 1
-    mountpoint = mounting.beside(paths[0]) if made else os.path.realpath(paths[1])
-    log_file = os.path.abspath(options.log_file) if options.log_file else None
+    named = None if made else paths[1]
+    prepare = partial(mounting.prepared, paths[0], named, shared=options.shared)
+    try:
+        source, mountpoint = within(options.time_limit + _SETTING_UP, prepare)
+    except OverdueError:
+        where = " or ".join(paths)
+        raise MountError(f"{where}: the disk or file server gave no answer") from None
     foreground = foreground or debug
 
     def serve(ready: Callable[[], None]) -> None:
@@ -180,18 +203,22 @@ def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: b
             daemon.run(source, mountpoint, options, ready)
 
     try:
-        mounting.check(mountpoint, source, shared=options.shared)
+        log_file = mounting.absolute(options.log_file) if options.log_file else None
         logs.start(log_file, debug=debug, background=not foreground)
     except EsrffsError:
         if made:
-            mounting.remove(mountpoint)
+            unmounting.remove(mountpoint)
         raise
-    from esrffs import daemon  # only now: who is told that it cannot be need not wait for NumPy
+    from esrffs import (  # only now: who is told that it cannot be need not wait for NumPy
+        background,
+        daemon,
+    )
 
     if foreground:
+        os.chdir("/")  # which may be in the source, and would keep it busy
         serve(lambda: None)
     else:
-        daemon.in_background(serve, mountpoint)
+        background.in_background(serve, mountpoint, _STARTS * (options.time_limit + _SETTING_UP))
         _tell(mountpoint, made=made)
 
 
@@ -200,9 +227,12 @@ def _tell(mountpoint: str, *, made: bool) -> None:
     if sys.stderr.isatty():
         from shlex import quote
 
-        print(f"mounted on {mountpoint}; `esrffs -u {quote(mountpoint)}` unmounts", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            text = f"mounted on {mountpoint}; `esrffs -u {quote(mountpoint)}` unmounts"
+            print(text, file=sys.stderr, flush=True)
     if made and not sys.stdout.isatty():
-        print(mountpoint)
+        with contextlib.suppress(EsrffsError):  # it is mounted, whether that can be told or not
+            descriptors.say(mountpoint)
 
 
 def _versions() -> str:

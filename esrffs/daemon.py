@@ -1,7 +1,6 @@
 """The process that serves a mount: from start to unmount.
 
-Decided here: what is set up in which order, what a signal does, and how the process goes to the
-background.
+Decided here: what is set up in which order, and what a signal does.
 """
 
 import contextlib
@@ -9,18 +8,17 @@ import logging
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
-from typing import NoReturn, cast
+from typing import cast
 from urllib.parse import quote
 
 import pyfuse3
 import trio
 
-from esrffs import chunks, errors, roles, tree, waiting
+from esrffs import chunks, roles, tree, waiting
 from esrffs.blockwise import unasked
 from esrffs.cache import Cache
 from esrffs.errors import EsrffsError, MountError
@@ -29,13 +27,14 @@ from esrffs.flatfield import Method
 from esrffs.folders import Folders
 from esrffs.limits import Sizes, use
 from esrffs.memory import give_back
-from esrffs.mounting import set_read_ahead, take_away_rest
+from esrffs.mounting import set_read_ahead
 from esrffs.notify import notify, period
 from esrffs.operations import Operations
 from esrffs.options import Options
 from esrffs.patience import Patience, is_remote
 from esrffs.shown import Shown
 from esrffs.sources import Sources
+from esrffs.unmounting import mark, take_away_rest
 from esrffs.workers import Limits, Workers, open_workers
 
 log = logging.getLogger(__name__)
@@ -78,6 +77,7 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
                 nursery.start_soon(_show_life)
                 nursery.start_soon(_tidy)
                 await operations.started.wait()
+                mark(mountpoint)
                 set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
                 log.info("mounted %s on %s", source, mountpoint)
                 ready()
@@ -199,60 +199,3 @@ def run(source: str, mountpoint: str, options: Options, ready: Callable[[], None
 def _first(group: BaseExceptionGroup[EsrffsError]) -> EsrffsError:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
-def in_background(serve_: Callable[[Callable[[], None]], None], mountpoint: str) -> None:
-    """Run `serve_(ready)` in a process of its own; return once the mount answers.
-
-    Raises whatever went wrong before it did.
-    """
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(receive)
-        _detached(serve_, send)
-    os.close(send)
-    os.waitpid(child, 0)
-    with open(receive, encoding="utf-8", errors="replace") as file:
-        told = file.read()
-    if told != _READY:
-        kind, _, text = told.partition(" ")
-        if not text:
-            raise MountError("the daemon ended before the mount was ready; see the log")
-        raise getattr(errors, kind)(text)
-    with contextlib.suppress(OSError):  # the mount answers, be it with an error of its source
-        next(os.scandir(mountpoint), None)
-
-
-_READY = "ready"
-
-
-def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> NoReturn:
-    """In the child: leave the terminal, let the parent go, serve, end."""
-    os.setsid()
-    if os.fork():
-        os._exit(0)  # what is left has no terminal and cannot get one
-    os.chdir("/")
-
-    def tell(text: str) -> None:
-        with contextlib.suppress(OSError):
-            os.write(send, text.encode("utf-8", "replace"))
-
-    def ready() -> None:
-        tell(_READY)
-        os.close(send)
-
-    try:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
-        serve_(ready)
-    except EsrffsError as error:
-        tell(f"{type(error).__name__} {error}")
-        log.error("%s", error)  # noqa: TRY400  # the text says it all
-        sys.exit(1)
-    except Exception as error:
-        tell(f"MountError internal error: {error!r}")
-        log.exception("internal error")
-        sys.exit(1)
-    sys.exit(0)  # not os._exit: multiprocessing has a folder to remove

@@ -6,7 +6,10 @@ errno and a log line.
 """
 
 import errno
+import os
 from collections.abc import Callable
+
+OWN_MOUNT = "leads into a mount of esrffs, which esrffs never follows"
 
 
 class EsrffsError(Exception):
@@ -61,6 +64,14 @@ class ForbiddenError(EsrffsError):
     code = errno.EACCES
 
 
+class OwnMountError(ForbiddenError):
+    """The path leads into a mount of esrffs; who looks there may have to answer himself."""
+
+    def __init__(self, path: str = "") -> None:
+        told = f": {OWN_MOUNT}" if path and not path.endswith(OWN_MOUNT) else ""
+        super().__init__(path + told or OWN_MOUNT)
+
+
 class StaleError(EsrffsError):
     """The source was rewritten since the object was opened."""
 
@@ -89,3 +100,54 @@ class MountError(EsrffsError):
     """The mount point cannot be mounted or unmounted."""
 
     code = errno.EBUSY
+
+
+def at_path(path: str, error: OSError) -> EsrffsError:
+    """Ours, of what went wrong with this path of the source."""
+    text = f"{path or '.'}: {error.strerror}"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return MissingError(text)
+    if (
+        isinstance(error, PermissionError) or error.errno == errno.EXDEV
+    ):  # what openat2 says of "out"
+        return ForbiddenError(text)
+    return _with_code(text, error)
+
+
+def _with_code(text: str, error: OSError) -> EsrffsError:
+    ours = EsrffsError(text)
+    ours.code = error.errno or ours.code
+    return ours
+
+
+def unforeseen(error: BaseException) -> str:
+    """A sentence about what nobody has foreseen; lack of resources has its own words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    match error:
+        case OSError(strerror=str(why)):
+            name = error.filename
+            named = f"{os.fsdecode(name)}: " if isinstance(name, str | bytes) else ""
+            return f"{named}{why}{_HINTS.get(error.errno or 0, '')}"
+        case MemoryError() | ImportError():
+            return f"not enough memory, or a damaged installation ({error}); see `ulimit -v`"
+        case RuntimeError(args=[str(text), *_]) if "start new thread" in text:
+            return "no thread can be started; see `ulimit -u`"
+    return f"an internal error, {type(error).__name__} ({error}){_place(error)}; please report it"
+
+
+_HINTS = {
+    errno.EMFILE: " (see `ulimit -n`)",
+    errno.EAGAIN: " (see `ulimit -u`)",
+    errno.ENOMEM: " (see `ulimit -v`)",
+}
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"

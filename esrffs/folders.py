@@ -1,10 +1,10 @@
 """The folders of the source: what is in them, which entries are data files, how one is opened.
 
 Decided here: what of the source a mount may reach, what becomes of symbolic links in it, and what
-a file is taken for.  Only file names, status and the first bytes of files are looked at.
+a file is taken for.  Only file names, status and the first bytes of files are looked at.  Nothing
+that lies in a mount of esrffs is: our own would have to answer (see `esrffs.following`).
 """
 
-import errno
 import os
 import stat
 from collections import OrderedDict
@@ -13,10 +13,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from esrffs import formats, limits
+from esrffs import following, formats, limits
 from esrffs.beneath import open_beneath
-from esrffs.errors import EsrffsError, ForbiddenError, MissingError
+from esrffs.errors import (
+    OWN_MOUNT,
+    EsrffsError,
+    ForbiddenError,
+    MissingError,
+    OwnMountError,
+    at_path,
+)
 from esrffs.model import FileStatus, Generation
+from esrffs.mountinfo import OWN
 from esrffs.patience import Patience
 from esrffs.rights import mirrored
 
@@ -45,7 +53,7 @@ class Folders:
     """The source folder of a mount, or the folder of the one file that is the source.
 
     With `confined` nothing outside `root` is opened, whatever links say.  `hidden` is the mount
-    point itself: to look at it from within would wait for an answer of our own.
+    point itself, which is not shown; nor is any other place in the source where esrffs is mounted.
     """
 
     def __init__(
@@ -56,7 +64,7 @@ class Folders:
         hidden: str | None = None,
         patience: Patience | None = None,
     ) -> None:
-        source = os.path.realpath(source)
+        source = following.resolve(os.path.abspath(source))
         self.single = None if os.path.isdir(source) else os.path.basename(source)
         self.root = os.path.dirname(source) if self.single else source
         self.confined = confined
@@ -72,12 +80,23 @@ class Folders:
         """The folder that readers must not leave, if any."""
         return self.root if self.confined else None
 
+    @property
+    def refusal(self) -> str:
+        """Why a reader follows a link of a data file not, where it may not."""
+        return f"leads out of the source, or {OWN_MOUNT}" if self.confined else OWN_MOUNT
+
     def absolute(self, path: str) -> str:
         return os.path.join(self.root, path) if path else self.root
 
     def inside(self, absolute: str) -> str | None:
         """The path of this file or folder within the source, links resolved; None if outside."""
-        real = os.path.realpath(absolute)
+        try:
+            real = following.resolve(absolute)
+        except OwnMountError:
+            return None
+        return self._inside(real)
+
+    def _inside(self, real: str) -> str | None:
         if self.single:
             return self.single if real == self.absolute(self.single) else None
         if real == self.root:
@@ -90,7 +109,7 @@ class Folders:
         try:
             descriptor = self._descriptor(path, _OPEN_FLAGS)
         except OSError as error:
-            raise _ours(path, error) from error
+            raise at_path(path, error) from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise ForbiddenError(f"{path}: is not a regular file")
@@ -102,20 +121,23 @@ class Folders:
 
     def _status(self, path: str) -> FileStatus:
         try:
-            if not self.confined:
-                return FileStatus.of(os.stat(self.absolute(path)))
             descriptor = self._descriptor(path, _PLACE)
             try:
-                return mirrored(os.fstat(descriptor), f"/proc/self/fd/{descriptor}")
+                status = os.fstat(descriptor)
+                if not self.confined:
+                    return FileStatus.of(status)
+                return mirrored(status, f"/proc/self/fd/{descriptor}")
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _ours(path, error) from error
+            raise at_path(path, error) from error
 
     def _descriptor(self, path: str, flags: int) -> int:
-        if not self.confined:
-            return os.open(self.absolute(path), flags)
         path = path.removeprefix(self.root.rstrip("/") + "/")
+        if not self.confined:
+            return following.open_from(self.root, path, flags)
+        if OWN.cover(self.root):
+            raise OwnMountError(self.root)
         root = os.open(self.root, _PLACE | os.O_DIRECTORY)
         try:
             return open_beneath(root, path or ".", flags)
@@ -134,9 +156,13 @@ class Folders:
     def generation(self, path: str) -> Generation | None:
         """The state of this file; None where it cannot be had."""
         try:
-            return Generation.of(os.stat(self.absolute(path)))
-        except OSError:
+            place = following.open_from(self.root, path, _PLACE)
+        except (OSError, OwnMountError):
             return None
+        try:
+            return Generation.of(os.fstat(place))
+        finally:
+            os.close(place)
 
     async def entry(self, folder: str, name: str) -> Entry:
         """One entry of a folder; MissingError, ForbiddenError."""
@@ -149,10 +175,12 @@ class Folders:
         path = os.path.join(folder, name)
         try:
             with self._folder(folder) as place:
+                if name in _mounted_in(place):
+                    raise MissingError(f"{path}: a mount of esrffs, which is not shown")
                 status = os.stat(name, dir_fd=place, follow_symlinks=False)
                 entry = self._entry(path, name, status, place)
         except OSError as error:
-            raise _ours(path, error) from error
+            raise at_path(path, error) from error
         if entry is None:
             raise MissingError(f"{path}: is no file, folder or link")
         return entry
@@ -183,7 +211,10 @@ class Folders:
             with self._folder(folder, _OPEN_FLAGS) as place, os.scandir(place) as found:
                 items = sorted(found, key=lambda item: item.name)
                 limits.check_children(folder or ".", len(items))
+                mounted = _mounted_in(place)
                 for item in items:
+                    if item.name in mounted:
+                        continue
                     path = os.path.join(folder, item.name)
                     try:
                         entry = self._entry(path, item.name, item, place)
@@ -192,7 +223,7 @@ class Folders:
                     if entry is not None:
                         entries.append(self._followed(entry) if entry.link is not None else entry)
         except OSError as error:
-            raise _ours(folder, error) from error
+            raise at_path(folder, error) from error
         return entries
 
     def _entry(
@@ -217,11 +248,15 @@ class Folders:
         To be called in a thread: it may lead to a file server.
         """
         absolute, text = self.absolute(link.path), link.link or ""
-        inside = self.inside(absolute)
+        try:
+            real = following.resolve(absolute)
+            folder = following.resolve(os.path.dirname(absolute))
+        except OwnMountError:
+            return link
+        inside = self._inside(real)
         if inside is not None and text.startswith("/"):
-            folder = os.path.realpath(os.path.dirname(absolute))
             text = os.path.relpath(self.absolute(inside), folder)
-        target = self._outside(absolute) if inside is None and not self.confined else None
+        target = self._outside(real) if inside is None and not self.confined else None
         if target is not None and stat.S_ISREG(target.st_mode):
             format_ = self._format(link.path, link.name, target)
             return replace(link, status=target, format=format_, link=None)
@@ -239,11 +274,11 @@ class Folders:
             )
         return None
 
-    def _outside(self, absolute: str) -> FileStatus | None:
-        self.patience.met([os.path.realpath(absolute)])
+    def _outside(self, real: str) -> FileStatus | None:
+        self.patience.met([real])
         try:
-            return FileStatus.of(os.stat(absolute))
-        except OSError:
+            return FileStatus.of(following.status(real))
+        except (OSError, OwnMountError):
             return None
 
     def _format(self, path: str, name: str, status: FileStatus) -> formats.Format | None:
@@ -270,18 +305,6 @@ class Folders:
         return found
 
 
-def _ours(path: str, error: OSError) -> EsrffsError:
-    text = f"{path or '.'}: {error.strerror}"
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return MissingError(text)
-    if (
-        isinstance(error, PermissionError) or error.errno == errno.EXDEV
-    ):  # what openat2 says of "out"
-        return ForbiddenError(text)
-    return _with_code(text, error)
-
-
-def _with_code(text: str, error: OSError) -> EsrffsError:
-    ours = EsrffsError(text)
-    ours.code = error.errno or ours.code
-    return ours
+def _mounted_in(folder: int) -> frozenset[str]:
+    """The names in it that are mount points of ours: even their status would be asked of us."""
+    return OWN.within(os.readlink(f"/proc/self/fd/{folder}"))

@@ -188,7 +188,8 @@ class GroupNode:
     ) -> Node:
         """A symlink; where it would lead out of the mount, what it leads to."""
         if link.forbidden:
-            entry = BrokenInfo(link.name, "leads out of the source", forbidden=True)
+            why = self.file.shared.sources.folders.refusal
+            entry = BrokenInfo(link.name, why, forbidden=True)
             return BrokenFile(path, source, self._broken(source, entry))
         target = await self._target(source, link)
         if isinstance(target, bytes):

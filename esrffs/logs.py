@@ -7,8 +7,10 @@ SIGUSR1 turns debugging on and off.
 import logging
 import os
 import signal
+import stat
 from types import FrameType
 
+from esrffs import following
 from esrffs.errors import UsageError
 
 log = logging.getLogger("esrffs")
@@ -42,16 +44,23 @@ def start(file: str | None, *, debug: bool, background: bool) -> None:
     handler = _to_file(file) if file else _to_syslog() if background else _to_stderr()
     log.addHandler(handler)
     log.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.raiseExceptions = False  # a full disk, a reader of stderr that is gone: no tracebacks
     signal.signal(signal.SIGUSR1, _toggle)
 
 
 def _to_file(file: str) -> logging.Handler:
     try:
-        handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+        if stat.S_ISFIFO(following.status(file).st_mode):
+            raise UsageError(f"log_file={file}: is a pipe, which may wait for ever; choose a file")
+    except FileNotFoundError:
+        pass
     except OSError as error:
-        raise UsageError(
-            f"log_file={file}: {error.strerror}; choose a file that you may write"
-        ) from error
+        raise UsageError(f"log_file={file}: {error.strerror}; choose another file") from error
+    try:
+        handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise UsageError(f"log_file={file}: {why}; choose a file that you may write") from error
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     return handler
 

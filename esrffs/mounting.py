@@ -1,46 +1,93 @@
-"""Mount points: is this one fit, is it dead, take it away.
+"""Mount points: is this one fit, which serves where none is given.
 
 Decided here: what is checked before mounting and what the user is told, which mount point serves
-where none is given, and how an unmount is done.
+where none is given.  How one is taken away is decided in `esrffs.unmounting`.
 """
 
 import contextlib
 import errno
-import json
 import logging
 import os
-import shutil
 import stat
-import subprocess
-import time
 from collections.abc import Iterator
 
-from esrffs.errors import MountError, UsageError
-from esrffs.mountinfo import TYPE, Mount, find, mounts
+from esrffs import following
+from esrffs.errors import EsrffsError, MountError, OwnMountError, UsageError
+from esrffs.mountinfo import TYPE, Mount, mounts
+from esrffs.unmounting import SUFFIX, program, remove, silent, state, take_away
 
 log = logging.getLogger(__name__)
 
 _FUSE_CONF = "/etc/fuse.conf"
 _DEVICE = "/dev/fuse"
-_STATUS = "user.esrffs.status"
-_SUFFIX = ".mnt"  # of a mount point that we make
-_GONE = 2.0  # seconds that a daemon may take to remove the mount point it had made
 
 
-def check(mountpoint: str, source: str, *, shared: bool) -> None:
-    """MountError, saying what to do, unless `source` can be mounted here.
+def prepared(source: str, mountpoint: str | None, *, shared: bool) -> tuple[str, str]:
+    """The real paths of what is to be mounted where; MountError or UsageError says what to do.
 
-    A dead mount of ours (its daemon was killed) is taken away first.
+    Where no mount point is named, one is made.  A dead mount of ours (its daemon was killed) is
+    taken away first.
     """
-    _check_rights(shared=shared)
+    found = _source(source)
+    place = beside(source) if mountpoint is None else absolute(mountpoint)
     try:
-        entries = os.listdir(mountpoint)
+        return found, check(place, found, shared=shared)
+    except EsrffsError:
+        if mountpoint is None:
+            remove(place)
+        raise
+
+
+def absolute(path: str) -> str:
+    """From the working directory, which may be gone."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: the working directory is gone; `cd` to another, or name an absolute path"
+        ) from None
+
+
+def _source(path: str) -> str:
+    try:
+        real = following.resolve(absolute(path))
+        following.status(real)
+    except OwnMountError:
+        raise UsageError(
+            f"{path}: lies in a mount of esrffs; mount what that one shows (`findmnt -t {TYPE}`)"
+        ) from None
+    except FileNotFoundError:
+        text = f"{path}: there is no such file or folder; look at its spelling"
+        raise UsageError(text) from None
     except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            raise MountError(_unfit(mountpoint, error)) from error
-        _take_away_dead(mountpoint)
-        check(mountpoint, source, shared=shared)
-        return
+        raise UsageError(f"{path}: cannot be reached: {error.strerror}") from error
+    return real
+
+
+def check(mountpoint: str, source: str, *, shared: bool) -> str:
+    """The real path of the mount point; MountError unless `source` can be mounted there."""
+    _check_rights(shared=shared)
+    mount = following.find(mountpoint)
+    if mount is not None:
+        match state(mount)[0]:
+            case "dead":
+                take_away(mount, dead=True)
+            case "silent":
+                raise silent(mount)
+            case _:
+                raise MountError(_taken(mount, source))
+    try:
+        mountpoint = following.resolve(mountpoint)
+        entries = os.listdir(mountpoint)
+        itself = os.path.samestat(os.stat(mountpoint), os.stat(source))
+    except OwnMountError:
+        raise MountError(
+            f"{mountpoint}: lies in a mount of esrffs; choose another directory"
+        ) from None
+    except OSError as error:
+        raise MountError(_unfit(mountpoint, error)) from error
+    if itself:
+        raise MountError(f"{mountpoint}: cannot be mounted on itself; choose another directory")
     there = [mount for mount in mounts() if mount.target == mountpoint]
     if there:
         raise MountError(_taken(there[-1], source))
@@ -48,6 +95,7 @@ def check(mountpoint: str, source: str, *, shared: bool) -> None:
         raise MountError(f"{mountpoint}: is not empty; choose an empty directory")
     if os.geteuid() and not os.access(mountpoint, os.W_OK):
         raise MountError(f"{mountpoint}: you may not write there; choose a directory that is yours")
+    return mountpoint
 
 
 def _check_rights(*, shared: bool) -> None:
@@ -57,31 +105,22 @@ def _check_rights(*, shared: bool) -> None:
         return
     if not os.access(_DEVICE, os.R_OK | os.W_OK):
         raise MountError(f"{_DEVICE}: you may not use it; ask the administrator for the right")
-    program = shutil.which("fusermount3")
-    if program is None:
+    helper = program("fusermount3")
+    if helper is None:
         raise MountError("fusermount3 is missing: install the package fuse3")
-    if not (os.stat(program).st_mode & stat.S_ISUID or _has_capabilities(program)):
-        raise MountError(f"{program} is not setuid root: install the package fuse3 again")
+    if not (os.stat(helper).st_mode & stat.S_ISUID or _has_capabilities(helper)):
+        raise MountError(f"{helper} is not setuid root: install the package fuse3 again")
     if shared and not _user_allow_other():
         raise MountError(
             f"allow_other and allow_root need a line `user_allow_other` in {_FUSE_CONF} (root)"
         )
 
 
-def _has_capabilities(program: str) -> bool:
+def _has_capabilities(helper: str) -> bool:
     """File capabilities serve as well as setuid (seen in hardened systems)."""
     with contextlib.suppress(OSError):
-        return "security.capability" in os.listxattr(program)
+        return "security.capability" in os.listxattr(helper)
     return False
-
-
-def _take_away_dead(mountpoint: str) -> None:
-    mount = find(mountpoint)
-    if mount is None:
-        raise MountError(
-            f"{mountpoint}: a dead mount of another program is there; `umount -l` takes it away"
-        )
-    _umount(mount, dead=True)
 
 
 def _taken(mount: Mount, source: str) -> str:
@@ -98,6 +137,8 @@ def _unfit(mountpoint: str, error: OSError) -> str:
         return f"{mountpoint}: is not a directory; choose an empty directory"
     if isinstance(error, PermissionError):
         return f"{mountpoint}: you may not enter it; choose a directory that is yours"
+    if error.errno == errno.ENOTCONN:
+        return f"{mountpoint}: a dead mount of another program is there; `umount -l` takes it away"
     return f"{mountpoint}: {error.strerror}; choose another directory"
 
 
@@ -106,8 +147,8 @@ def beside(source: str) -> str:
 
     One that a crash or a power cut has left there is used again.
     """
-    path = os.path.abspath(source)
-    mountpoint = os.path.join(os.path.realpath(os.path.dirname(path)), _name(path))
+    path = absolute(source)
+    mountpoint = os.path.join(following.resolve(os.path.dirname(path)), _name(path))
     try:
         os.mkdir(mountpoint, 0o755)
     except FileExistsError:
@@ -123,7 +164,7 @@ def beside(source: str) -> str:
 def _name(path: str) -> str:
     if path == "/":
         raise UsageError("/ has no place beside it; name a mount point: `esrffs / MOUNTPOINT`")
-    return os.path.basename(path) + _SUFFIX
+    return os.path.basename(path) + SUFFIX
 
 
 @contextlib.contextmanager
@@ -133,12 +174,6 @@ def removed_after(mountpoint: str) -> Iterator[None]:
         yield
     finally:
         remove(mountpoint)
-
-
-def remove(mountpoint: str) -> None:
-    """An empty directory that we made ourselves; anything else stays."""
-    with contextlib.suppress(OSError):
-        os.rmdir(mountpoint)
 
 
 def _user_allow_other() -> bool:
@@ -162,80 +197,3 @@ def set_read_ahead(mountpoint: str, kib: int) -> None:
                 open(f"/sys/class/bdi/{mount.device}/read_ahead_kb", "w") as file,
             ):
                 file.write(str(kib))
-
-
-def unmount(mountpoint: str) -> None:
-    """Take this mount away, dead or alive; MountError says why it cannot be."""
-    mountpoint = os.path.abspath(mountpoint)
-    mount = find(mountpoint)
-    if mount is None:
-        raise MountError(
-            f"{mountpoint}: no esrffs is mounted there; `findmnt -t {TYPE}` lists those that are"
-        )
-    dead = mount.is_dead()
-    made = mount.target == mount.folder + _SUFFIX
-    daemon = _daemon(mount.target) if made and not dead else None
-    _umount(mount, dead=dead)
-    if made:
-        _made_by_us(mount.target, daemon)
-
-
-def take_away_rest(mountpoint: str) -> None:
-    """Of our own mount, in the end: libfuse leaves one whose connection was cut where it is."""
-    mount = find(mountpoint)
-    if mount is None or not mount.is_dead():
-        return
-    log.warning(
-        "%s: the connection to the kernel was cut (by `umount -f`, or `abort` in /sys/fs/fuse)",
-        mountpoint,
-    )
-    try:
-        _umount(mount, dead=True)
-    except MountError as error:
-        log.warning("%s; `esrffs -u` takes the dead mount away", error)
-
-
-def _umount(mount: Mount, *, dead: bool) -> None:
-    if os.geteuid() == 0:
-        command = ["umount", *(["-l"] if dead else []), "--", mount.target]
-    else:
-        command = ["fusermount3", "-u", *(["-z"] if dead else []), "--", mount.target]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        why = done.stderr.strip().splitlines()[-1:] or [f"{command[0]} failed"]
-        hint = "; close what uses it (`fuser -vm` tells)" if "busy" in why[0] else ""
-        raise MountError(f"{why[0]}{hint}")
-
-
-def _made_by_us(mountpoint: str, daemon: int | None) -> None:
-    """Its daemon removes it; what a killed one has left is removed here."""
-    end = time.monotonic() + _GONE
-    while daemon and os.path.exists(mountpoint) and time.monotonic() < end:
-        time.sleep(0.01)
-    if not daemon:
-        remove(mountpoint)
-
-
-def status(mountpoint: str) -> str:
-    """What this mount tells of itself, as JSON; MountError where there is none that answers."""
-    try:
-        return json.dumps(_status(mountpoint), indent=2, ensure_ascii=False)
-    except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            text = "its daemon is dead; `esrffs -u` takes the mount away"
-        elif error.errno == errno.EACCES:
-            text = "only the user who mounted it may ask"
-        else:
-            text = f"no esrffs is mounted there; `findmnt -t {TYPE}` lists those that are"
-        raise MountError(f"{os.path.abspath(mountpoint)}: {text}") from error
-
-
-def _status(mountpoint: str) -> dict[str, object]:
-    return dict(json.loads(os.getxattr(mountpoint, _STATUS)))
-
-
-def _daemon(mountpoint: str) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        pid = _status(mountpoint).get("pid")
-        return pid if isinstance(pid, int) else None
-    return None

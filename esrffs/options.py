@@ -100,6 +100,7 @@ class Switch:
 
 SWITCHES = (
     Switch("u", "unmount", "unmount each MOUNTPOINT, be its daemon dead or alive"),
+    Switch("", "force", "with -u: cut the connection to a daemon that does not answer, and end it"),
     Switch("", "status", "print as JSON what each MOUNTPOINT tells of itself"),
     Switch("f", "foreground", "stay in the foreground, the log on the terminal; Ctrl-C unmounts"),
     Switch("d", "debug", "log more; implies -f"),

@@ -13,13 +13,14 @@ tells that may wait.
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TypeVar
 
 import trio
 
-from esrffs.errors import BusyError
-from esrffs.mountinfo import Mount, mounts
+from esrffs import following
+from esrffs.errors import BusyError, OwnMountError
+from esrffs.mountinfo import TYPE, Mount, mounts
 
 T = TypeVar("T")
 
@@ -42,11 +43,11 @@ def is_remote(path: str) -> bool:
 
 
 def _is_remote(path: str, mounted: Sequence[Mount]) -> bool:
-    path = os.path.realpath(path)
+    path = following.resolve(os.path.abspath(path))
     above = [mount for mount in mounted if os.path.commonpath((mount.target, path)) == mount.target]
     above.sort(key=lambda mount: len(mount.target))  # of two at one place, the later one is seen
     below = [mount for mount in mounted if mount.target.startswith(path.rstrip("/") + "/")]
-    return any(mount.type not in _LOCAL | _WITHIN for mount in (*above[-1:], *below))
+    return any(mount.type not in _LOCAL | _WITHIN | {TYPE} for mount in (*above[-1:], *below))
 
 
 class Patience:
@@ -78,8 +79,9 @@ class Patience:
         """The same, where somebody waits already."""
         new = [] if self.remote else [path for path in paths if path not in self._local]
         mounted = list(mounts()) if new else []
-        if any(_is_remote(path, mounted) for path in new):
-            self.remote = True
+        with suppress(OwnMountError):  # is not looked at, whoever asks
+            if any(_is_remote(path, mounted) for path in new):
+                self.remote = True
         if len(self._local) >= _KNOWN:
             self._local.clear()
         self._local.update(new)

@@ -73,7 +73,8 @@ class Way:
         if hops < 0:
             raise LoopError(f"{source.path}: {link.name}: too many links on the way")
         if link.forbidden:
-            raise ForbiddenError(f"{source.path}: {link.name}: leads out of the source")
+            why = self._shared.sources.folders.refusal
+            raise ForbiddenError(f"{source.path}: {link.name}: {why}")
         if link.file is not None:
             await self.watch(link.file)
             other = await DataFile(self._shared, link.file, "hdf5").source()

@@ -17,7 +17,8 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 MOST_LINES = 400
 
 FORMATS_MAY = {
-    *("errors", "limits", "budget", "model", "damage", "attributes", "codecs", "rights", "formats")
+    *("errors", "limits", "budget", "model", "damage", "attributes", "codecs", "rights"),
+    *("following", "formats"),
 }
 HOMES = {
     "pyfuse3": {"operations", "daemon", "waiting"},

@@ -17,7 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from esrffs.errors import EsrffsError, ForbiddenError, LoopError, MissingError, UnsupportedError
+from esrffs import following
+from esrffs.errors import (
+    EsrffsError,
+    ForbiddenError,
+    LoopError,
+    MissingError,
+    OwnMountError,
+    UnsupportedError,
+)
 from esrffs.formats.hdf5_library import close_file, h5d, h5f, h5g, h5l, h5o, h5t, open_file, ours
 from esrffs.formats.hdf5_references import References, decoded
 from esrffs.rights import may_follow
@@ -70,8 +78,8 @@ def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool
     """
     for path in _places(name, holder, by_library):
         try:
-            status = os.stat(path)
-        except (OSError, ValueError):  # ValueError: a NUL in the name
+            status = following.status(path)
+        except OSError:
             continue
         if not allowed(path, confine):
             raise ForbiddenError(f"{path} lies outside of what this mount may read")
@@ -94,7 +102,7 @@ def _places(name: bytes, holder: str, by_library: bool) -> Iterator[str]:
         yield wanted
         wanted = os.path.basename(wanted)
     holder = os.path.abspath(holder)
-    folders = [os.path.dirname(holder), os.path.dirname(os.path.realpath(holder))]
+    folders = [os.path.dirname(holder), os.path.dirname(following.resolve(holder))]
     if by_library:
         folders.insert(1, os.getcwd())
     for folder in dict.fromkeys(folders):
@@ -104,12 +112,15 @@ def _places(name: bytes, holder: str, by_library: bool) -> Iterator[str]:
 def _neat(path: str) -> str:
     """Without `..`, unless that would lead elsewhere because of a symlink before it."""
     neat = os.path.normpath(path)
-    return neat if os.path.realpath(neat) == os.path.realpath(path) else path
+    try:
+        return neat if following.resolve(neat) == following.resolve(path) else path
+    except OwnMountError:
+        return path
 
 
 def allowed(path: str, confine: str | None) -> bool:
     """Whether the file that `path` really names lies in the folder `confine`."""
-    return confine is None or os.path.realpath(path).startswith(confine.rstrip("/") + "/")
+    return confine is None or following.resolve(path).startswith(confine.rstrip("/") + "/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import overload
 import numpy as np
 from fabio.edfimage import EdfImage
 
+from esrffs import following
 from esrffs.errors import DamagedError, ForbiddenError, UnsupportedError
 from esrffs.formats.raster_alike import pace
 from esrffs.formats.raster_edf_blocks import Found, Place, scan
@@ -156,9 +157,10 @@ class EdfFrames:
 
     def _permitted(self, named: str) -> str:
         """A frame may name another file: a plain one, or its `.gz`, that `confine` holds."""
-        path = named if os.path.exists(named) else named + ".gz"
-        status = os.stat(path)
-        real = os.path.realpath(path)
+        named = os.path.abspath(named)
+        path = named if os.path.exists(following.resolve(named)) else named + ".gz"
+        status = following.status(path)
+        real = following.resolve(path)
         confine = real if self._confine is None else os.path.realpath(self._confine)
         if os.path.commonpath((confine, real)) != confine:
             raise ForbiddenError(f"its data lie outside the source, in {real}")

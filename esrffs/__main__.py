@@ -1,0 +1,8 @@
+"""`python -m esrffs` is `esrffs`."""
+
+import sys
+
+from esrffs.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
