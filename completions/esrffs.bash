@@ -7,7 +7,7 @@ _esrffs() {
         --uid|--gid|--umask|--fmask|--dmask|--cache-size|--workers|--time-limit|--memory-limit|--chunk-limit|--json-limit|--children-limit|--open-files|--entry-timeout|--attr-timeout|--negative-timeout|--max-read|--read-ahead|--flat|--nan|--dark|--norm) return ;;
     esac
     if [[ $word == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "-u -f -d -o -V -h --unmount --status --foreground --debug --version --help --allow-other --allow-root --default-permissions --noexec --uid --gid --umask --fmask --dmask --cache-size --workers --time-limit --memory-limit --chunk-limit --json-limit --children-limit --open-files --entry-timeout --attr-timeout --negative-timeout --max-read --read-ahead --flat --nan --dark --norm --log-file" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "-u -f -d -o -V -h --unmount --force --status --foreground --debug --version --help --allow-other --allow-root --default-permissions --noexec --uid --gid --umask --fmask --dmask --cache-size --workers --time-limit --memory-limit --chunk-limit --json-limit --children-limit --open-files --entry-timeout --attr-timeout --negative-timeout --max-read --read-ahead --flat --nan --dark --norm --log-file" -- "$word")
     elif [[ " ${COMP_WORDS[*]:1:COMP_CWORD-1} " =~ " "(-u|--unmount|--status)" " ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(findmnt -n -r -o TARGET -t fuse.esrffs)" -- "$word")
     else

@@ -1,5 +1,6 @@
 # Completion of esrffs for fish.  Made by `python -m esrffs.manual`.
 complete -c esrffs -s u -l unmount -d 'unmount each MOUNTPOINT, be its daemon dead or alive'
+complete -c esrffs -l force -d 'with -u, cut the connection to a daemon that does not answer, and end it'
 complete -c esrffs -l status -d 'print as JSON what each MOUNTPOINT tells of itself'
 complete -c esrffs -s f -l foreground -d 'stay in the foreground, the log on the terminal; Ctrl-C unmounts'
 complete -c esrffs -s d -l debug -d 'log more; implies -f'

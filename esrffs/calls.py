@@ -19,7 +19,7 @@ import trio_parallel
 
 from esrffs import hosting
 from esrffs.damage import Block, DamagedBlock
-from esrffs.errors import BusyError, DamagedError, DeadlineError, WorkerError
+from esrffs.errors import BusyError, DamagedError, DeadlineError, WorkerError, unforeseen
 from esrffs.memory import buffer
 from esrffs.patience import SILENT
 
@@ -88,7 +88,7 @@ class Call:
             case trio_parallel.BrokenWorkerError():
                 raise _death(error) from None
             case OSError() | EOFError():  # the fork server was killed, say
-                unborn = _killed(f"the reader process does not start ({error})")
+                unborn = _killed(f"a process does not start: {unforeseen(error)}")
                 unborn.unborn = True
                 raise unborn from error
             case MemoryError() | RecursionError() | pickle.PickleError():

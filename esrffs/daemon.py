@@ -32,6 +32,7 @@ from esrffs.notify import notify, period
 from esrffs.operations import Operations
 from esrffs.options import Options
 from esrffs.patience import Patience, is_remote
+from esrffs.presence import Presence
 from esrffs.shown import Shown
 from esrffs.sources import Sources
 from esrffs.unmounting import mark, take_away_rest
@@ -56,18 +57,24 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
         cache = Cache(options.cache_size * _MIB)
         ahead = unasked(background)
         shared = Shared(Sources(folders, workers), cache, ahead, _roles(options))
-        operations = Operations(
-            await tree.root(shared),
-            _shown(options),
-            lambda: folders.patience.call(lambda: os.statvfs(folders.root)),
-            lambda: {
+        presence = Presence(folders)
+
+        async def told() -> dict[str, object]:
+            return {
                 "version": metadata.version("esrffs"),
                 "source": source,
+                "source_error": await presence.trouble(),
                 "pid": os.getpid(),
                 "uptime": round(time.monotonic() - started, 1),
                 "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
                 "workers": {"count": limits.count, "lost": workers.lost},
-            },
+            }
+
+        operations = Operations(
+            await tree.root(shared),
+            _shown(options),
+            lambda: folders.patience.call(lambda: os.statvfs(folders.root)),
+            told,
         )
         _mount(operations, source, mountpoint, options)
         try:

@@ -44,6 +44,11 @@ class Listings:
         self._open[number] = Listing(node)
         return number
 
+    def node(self, number: int) -> Directory | None:
+        """The directory that is open under this number."""
+        listing = self._open.get(number)
+        return listing.node if listing else None
+
     def close(self, number: int) -> None:
         self._forget(number)
         self._open.pop(number, None)

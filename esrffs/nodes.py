@@ -126,7 +126,7 @@ def trouble_of(node: Node) -> xattrs.Xattrs:
     text = node.trouble()
     if text is None:
         return {}
-    return {xattrs.ERROR: text.encode("utf-8", "replace")[: xattrs.VALUE_MAX]}
+    return {xattrs.ERROR: xattrs.fit(text)}
 
 
 class Directory(Node, Protocol):

@@ -1,7 +1,7 @@
 """FUSE requests in, answers and errnos out.
 
 Decided here: what each request does, how long the kernel may believe an answer, and which errno
-an error becomes.  The only home of pyfuse3, with `esrffs.daemon`.
+an error becomes.
 """
 
 import contextlib
@@ -18,16 +18,15 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from esrffs import xattrs
-from esrffs.errors import EsrffsError
+from esrffs.errors import EsrffsError, MissingError, unforeseen
 from esrffs.inodes import Inodes
 from esrffs.listings import Listing, Listings
 from esrffs.names import NAME_MAX
-from esrffs.nodes import Directory, File, Handle, Node, Path, Stat, Symlink, trouble_of, xattrs_of
+from esrffs.nodes import Directory, File, Handle, Node, Path, Stat, Symlink, xattrs_of
 from esrffs.shown import Shown
 from esrffs.telling import Telling
 
 log = logging.getLogger(__name__)
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -59,7 +58,9 @@ def _answering(
             self._telling.tell(error.errno or errno.EIO, str(error))
             raise FUSEError(error.errno or errno.EIO) from error
         except Exception as error:
-            log.exception("internal error in %s", handler.__name__)
+            log.debug("%s", handler.__name__, exc_info=True)
+            number = args[0] if args and isinstance(args[0], int) else pyfuse3.ROOT_INODE
+            self._unforeseen(handler.__name__, number, error)
             raise FUSEError(errno.EIO) from error
 
     return cast(Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]], answer)
@@ -73,14 +74,16 @@ class Operations(pyfuse3.Operations):
         root: Node,
         shown: Shown,
         statvfs: Callable[[], Awaitable[os.statvfs_result]],
-        status: Callable[[], dict[str, object]],
+        status: Callable[[], Awaitable[dict[str, object]]],
     ) -> None:
         super().__init__()
         self.inodes: Inodes[Node] = Inodes(root)
         self._shown = shown
         self._statvfs = statvfs
-        self._telling = Telling(status)
-        self._handles: dict[int, Handle] = {}
+        self._status = status
+        self._telling = Telling()
+        self._handles: dict[int, tuple[Handle, Node]] = {}
+        self._root: Stat | None = None
         self._listings = Listings()
         self._numbers = itertools.count(1)
         self.started = trio.Event()
@@ -97,6 +100,19 @@ class Operations(pyfuse3.Operations):
             return self.inodes[inode]
         except KeyError:
             raise FUSEError(errno.ESTALE) from None
+
+    def _unforeseen(self, request: str, number: int, error: Exception) -> None:
+        """Tell it once, at the object and at its file, as any other error."""
+        node: Node | None = None
+        with contextlib.suppress(KeyError):
+            match request:
+                case "read":
+                    node = self._handles[number][1]
+                case "readdir":
+                    node = self._listings.node(number)
+                case _:
+                    node = self.inodes[number]
+        self._telling.note(node, request, unforeseen(error))
 
     def _directory(self, inode: int) -> Directory:
         node = self._node(inode)
@@ -116,8 +132,7 @@ class Operations(pyfuse3.Operations):
         except EsrffsError as error:
             if error.code != errno.ENOENT or not self._shown.negative_timeout:
                 raise
-            nothing = EntryAttributes()
-            nothing.st_ino = 0
+            nothing = EntryAttributes()  # of inode 0
             nothing.entry_timeout = self._shown.negative_timeout
             return nothing
         status = await node.stat()
@@ -129,13 +144,8 @@ class Operations(pyfuse3.Operations):
         status = self._shown.status(real)
         entry = EntryAttributes()
         entry.st_ino = number
-        entry.st_mode = status.mode
-        entry.st_size = status.size
-        entry.st_uid = status.uid
-        entry.st_gid = status.gid
-        entry.st_atime_ns = status.atime_ns
-        entry.st_mtime_ns = status.mtime_ns
-        entry.st_ctime_ns = status.ctime_ns
+        for name in "mode size uid gid atime_ns mtime_ns ctime_ns".split():
+            setattr(entry, f"st_{name}", getattr(status, name))
         entry.st_blksize = _BLOCK_SIZE
         entry.st_blocks = -(-status.size // 512)
         entry.entry_timeout = self._shown.entry_timeout
@@ -148,7 +158,14 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
-        return self._attributes(inode, await self._node(inode).stat())
+        try:
+            status = await self._node(inode).stat()
+        except MissingError:  # of the root: the source is gone, as its extended attribute tells
+            if inode != pyfuse3.ROOT_INODE or self._root is None:
+                raise
+            status = self._root
+        self._root = status if inode == pyfuse3.ROOT_INODE else self._root
+        return self._attributes(inode, status)
 
     @_answering
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
@@ -165,11 +182,9 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
-        source = await self._statvfs()
-        data = pyfuse3.StatvfsData()
-        for name in "f_bsize f_frsize f_blocks f_bfree f_files f_ffree f_namemax".split():
-            setattr(data, name, getattr(source, name))
-        data.f_bavail = data.f_favail = 0  # nothing can be written
+        source, data = await self._statvfs(), pyfuse3.StatvfsData()
+        for name in "bsize frsize blocks bfree bavail files ffree favail namemax".split():
+            setattr(data, f"f_{name}", getattr(source, f"f_{name}"))
         return data
 
     # Extended attributes
@@ -181,9 +196,9 @@ class Operations(pyfuse3.Operations):
         if name == xattrs.STATUS and inode == pyfuse3.ROOT_INODE:
             ours = ctx.uid in (0, os.getuid())  # errors name files that others may not see
             counts = {"inodes": len(self.inodes), "open_files": len(self._handles)}
-            return self._telling.status(errors=ours, **counts)
+            return self._telling.status({**await self._status(), **counts}, errors=ours)
         node = self._node(inode)
-        told = trouble_of(node) if name == xattrs.ERROR else await xattrs_of(node)
+        told = self._telling.trouble(node) if name == xattrs.ERROR else await xattrs_of(node)
         if name not in told:
             raise FUSEError(pyfuse3.ENOATTR)
         return told[name]
@@ -192,7 +207,7 @@ class Operations(pyfuse3.Operations):
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
         """Names of attributes are content, and the kernel leaves it to us who may see names."""
         node = self._node(inode)
-        told = await xattrs_of(node, listed=True)
+        told = {**self._telling.trouble(node), **await xattrs_of(node, listed=True)}
         if ctx.uid != os.getuid() and not self._may_read(await node.stat(), ctx):
             told = {name: b"" for name in told if name.startswith(xattrs.OURS)}
         return xattrs.listed(told)
@@ -207,7 +222,10 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        return self._listings.open(self._directory(inode))
+        node = self._directory(inode)
+        if inode == pyfuse3.ROOT_INODE:
+            await node.stat()  # ENOENT later, while it is read, would look like its end
+        return self._listings.open(node)
 
     @_answering
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -253,22 +271,22 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.EISDIR)
         handle = await cast(File, node).open()
         number = next(self._numbers)
-        self._handles[number] = handle
+        self._handles[number] = handle, node
         return FileInfo(fh=number, keep_cache=True)  # what an inode holds never changes
 
     @_answering
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        data = await self._handles[fh].read(off, size)
+        data = await self._handles[fh][0].read(off, size)
         return cast(bytes, data)  # any buffer will do, though pyfuse3's stub does not say so
 
     async def flush(self, fh: int) -> None:
         raise FUSEError(errno.ENOSYS)  # nothing to do: the kernel stops asking
 
     async def release(self, fh: int) -> None:
-        handle = self._handles.pop(fh, None)
-        if handle is not None:
+        opened = self._handles.pop(fh, None)
+        if opened is not None:
             with contextlib.suppress(OSError):
-                handle.close()
+                opened[0].close()
 
 
 async def _refused(self: Operations, *args: object) -> NoReturn:

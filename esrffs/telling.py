@@ -6,8 +6,11 @@ Decided here: what is worth a line, that each is written once, and what the stat
 import errno
 import json
 import logging
+import os
 from collections import deque
-from collections.abc import Callable
+
+from esrffs import xattrs
+from esrffs.nodes import Node, Path
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +22,10 @@ _ORDINARY = frozenset(  # answers, not failures: worth no line in the log
 
 
 class Telling:
-    """What went wrong so far; `status` is what the daemon knows of itself."""
+    """What went wrong so far."""
 
-    def __init__(self, status: Callable[[], dict[str, object]]) -> None:
-        self._status = status
+    def __init__(self) -> None:
+        self._noted: dict[Path, str] = {}  # mistakes of ours, at the objects where they were met
         self._told: dict[int, None] = {}  # by hash, as texts may be long; the oldest first
         self._last: deque[str] = deque(maxlen=_LAST)
 
@@ -37,9 +40,29 @@ class Telling:
             while len(self._told) > _TOLD:
                 del self._told[next(iter(self._told))]
 
-    def status(self, *, errors: bool, **further: int) -> bytes:
+    def note(self, node: Node | None, request: str, text: str) -> None:
+        """A mistake of ours, which no object knows of: told like any other error."""
+        path = () if node is None else node.path
+        self.tell(errno.EIO, f"{os.fsdecode(b'/'.join(path)) or '/'}: {request} failed: {text}")
+        self._noted[path] = text
+        while len(self._noted) > _TOLD:
+            del self._noted[next(iter(self._noted))]
+
+    def trouble(self, node: Node) -> xattrs.Xattrs:
+        """What is wrong with an object, mistakes of ours included, as an extended attribute."""
+        texts = [text for text in (node.trouble(), *self._notes(node)) if text]
+        return {xattrs.ERROR: xattrs.fit("\n".join(dict.fromkeys(texts)))} if texts else {}
+
+    def _notes(self, node: Node) -> list[str]:
+        """Of this object; of a data file: of all in it."""
+        if not self._noted:
+            return []
+        depth = len(node.path)
+        if getattr(node, "top", None) != node.path:
+            return [self._noted[node.path]] if node.path in self._noted else []
+        return [text for path, text in self._noted.items() if path[:depth] == node.path]
+
+    def status(self, status: dict[str, object], *, errors: bool) -> bytes:
         """As JSON; `errors`: with the last ones, which name files."""
-        told: dict[str, object] = {**self._status(), **further}
-        if errors:
-            told["errors"] = list(self._last)
+        told = {**status, "errors": list(self._last)} if errors else status
         return json.dumps(told).encode()

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".mnt"  # of a mount point that we make
 _STATUS = "user.esrffs.status"
+_NOTICING = 3.0  # seconds in which a daemon notices that it is unmounted
 _ENDING = 20.0  # seconds that a daemon which answered may take to end
 _KILLING = 5.0  # … that one which was killed may take
 _FORCE, _DETACH, _NOFOLLOW = 1, 2, 8  # <sys/mount.h>
@@ -83,15 +84,11 @@ def status(mountpoint: str) -> str:
         case "private":
             raise MountError(f"{mountpoint}: only the user who mounted it may ask")
     text = json.dumps(told, indent=2, ensure_ascii=False)
-    return text if text.isascii() or _is_utf8(text) else json.dumps(told, indent=2)
-
-
-def _is_utf8(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError:  # names that are not UTF-8
+        return json.dumps(told, indent=2)
+    return text
 
 
 def unmount(mountpoint: str, *, force: bool = False) -> None:
@@ -106,10 +103,18 @@ def unmount(mountpoint: str, *, force: bool = False) -> None:
         raise silent(mount)
     with _held(daemons(mount)) as processes:
         take_away(mount, dead=how == "dead")
-        if not gone(processes, _ENDING):
-            raise _not_gone(mount, processes)
+        if not gone(processes, _NOTICING):
+            _send(processes, signal.SIGTERM)  # a copy of the mount in a container keeps it serving
+            if not gone(processes, _ENDING):
+                raise _not_gone(mount, processes)
     if mount.target == mount.folder + SUFFIX:
         remove(mount.target)  # a daemon that was killed could not
+
+
+def _send(processes: dict[int, int], number: signal.Signals) -> None:
+    for descriptor in processes.values():
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, number)
 
 
 def _mount_at(mountpoint: str) -> Mount:
@@ -224,9 +229,7 @@ def _take_by_force(mount: Mount) -> None:
                 _umount2(mount, _FORCE | _NOFOLLOW)
         if mount in mounts():
             take_away(mount, dead=True)
-        for descriptor in processes.values():
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        _send(processes, signal.SIGKILL)
         if not gone(processes, _KILLING):
             raise _not_gone(mount, processes)
     if mount.target == mount.folder + SUFFIX:

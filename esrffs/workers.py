@@ -229,7 +229,7 @@ async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Wor
                     nursery.start_soon(workers.begin)
         except* (WorkerError, DeadlineError) as group:
             why = group.exceptions[0]
-            raise MountError(f"the reader processes do not start: {why!r}") from None
+            raise MountError(f"the reader processes do not start: {why}") from None
         background.start_soon(workers.level)
         yield workers
         background.cancel_scope.cancel()

@@ -37,6 +37,12 @@ LIST_MAX = 65_536  # bytes of all names, each with a NUL at its end
 
 Xattrs = Mapping[bytes, bytes]
 
+
+def fit(text: str) -> bytes:
+    """A text as a value, cut where it is too long."""
+    return text.encode("utf-8", "replace")[:VALUE_MAX]
+
+
 # HDF5's own filters, and the common ones of those that are registered with The HDF Group.
 _FILTERS = {
     1: "deflate",

@@ -169,7 +169,16 @@ def test_a_killed_worker_goes_unnoticed(mount: MountFactory, source: Path) -> No
         (["{source}/none", "{mnt}"], 2, "no such file or folder"),
         (["{source}", "{mnt}/none"], 1, "no such directory; make it"),
         (["{source}", "{source}/data.h5"], 1, "is not a directory"),
-        (["{source}", "{source}"], 1, "is not empty"),
+        (["{source}", "{source}"], 1, "cannot be mounted on itself"),
+        (
+            [
+                "{source}/..",
+                "{mnt}/..",
+            ],
+            1,
+            "cannot be mounted on itself",
+        ),
+        (["{source}/data.h5", "{source}"], 1, "is not empty"),
         (["{source}", "{mnt}", "-o", "nonsense"], 2, "unknown option 'nonsense'"),
         (["{source}", "{mnt}", "-o", "workers=x"], 2, "workers=x"),
         (["{source}", "{mnt}", "-o", "allow_other=1"], 2, "takes no value"),

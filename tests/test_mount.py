@@ -132,7 +132,7 @@ def test_status(mount: MountFactory, source: Path) -> None:
     space = os.statvfs(mounted.path)
     assert space.f_namemax == 255
     assert space.f_blocks == os.statvfs(source).f_blocks
-    assert space.f_bavail == 0
+    assert space.f_bavail > 0, "as `df` of the source shows it"
 
 
 def test_inode_numbers_agree_and_stay(mount: MountFactory, source: Path) -> None:

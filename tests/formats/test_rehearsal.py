@@ -1,7 +1,10 @@
 """What readers have done before they are asked for anything."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +14,7 @@ from esrffs.formats.rehearsal import sample
 FORMATS = {"hdf5": "hdf5", "raster": "raster", "spec": "spec", "tiff": "raster"}
 
 _NOTHING_NEW = """
-import sys, tempfile
+import sys
 from esrffs.formats import preloaded, rehearsal
 before = set(sys.modules)
 for kind in ("hdf5", "raster", "spec", "tiff"):
@@ -58,9 +61,26 @@ def test_the_daemon_loads_no_format_library() -> None:
     assert done.stdout == "set()\n"
 
 
-def test_a_disk_without_room_for_samples_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(**_: object) -> None:
-        raise OSError(28, "No space left on device")
+def test_no_memory_for_samples_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(rehearsal.tempfile, "NamedTemporaryFile", refused)
+    monkeypatch.setattr(rehearsal.os, "memfd_create", refused)
     rehearsal.rehearse()
+
+
+def test_samples_lie_in_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was killed while it read them left them there."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    seen: list[str] = []
+    walk = rehearsal._walk
+
+    def walked(reader) -> None:
+        seen.extend(os.listdir(tmp_path))
+        walk(reader)
+
+    monkeypatch.setattr(rehearsal, "_walk", walked)
+    for format_ in FORMATS:
+        rehearsal._read(format_)
+    assert seen == []
