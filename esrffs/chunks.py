@@ -105,6 +105,9 @@ class Chunks:
             return await self._put_together(index, box, places)
         except UnsupportedError:
             return await self._opened.ask(self._info.address, box, self._bytes(box))
+        except EsrffsError:
+            await (await self._opened.viewed()).verified()  # a file that was rewritten is stale
+            raise
 
     def _threads(self) -> trio.CapacityLimiter:
         return _one_at_a_time() if self._nbytes > _LARGE else threads()

@@ -111,6 +111,9 @@ class FileView:
                 read_on = partial(self._read_on, data[have:], offset + have)
                 have += await self._patience.in_thread(read_on)
             await self.verified()
+        except DamagedError:
+            await self.verified()  # what was rewritten is stale, whatever it looks like now
+            raise
         finally:
             self._readers -= 1
             if self._closing:
