@@ -103,24 +103,29 @@ def _walk(path: str, opened: ExitStack) -> _End:
     opened.callback(os.close, root)
     way: list[tuple[str, int]] = [("", root)]
     steps = path.split("/")[::-1]
-    links = 0
+    links, is_folder = 0, True
     while steps:
         step = steps.pop()
-        if step == "..":
-            del way[max(1, len(way) - 1) :]
-        if step in ("", ".", ".."):
-            continue
         try:
+            if not is_folder:
+                raise _error(errno.ENOTDIR)
+            if step in ("", ".", ".."):
+                del way[max(1, len(way) - 1 if step == ".." else len(way)) :]
+                continue
             found = open_step(step, way[-1][1])
             opened.callback(os.close, found)
             if OWN.holds(found):
                 rest = tuple(name for name in steps[::-1] if name not in ("", "."))
                 return _End((*_names(way), step), rest, found, own=True)
-            if not stat.S_ISLNK(os.fstat(found).st_mode):
+            mode = os.fstat(found).st_mode
+            if not stat.S_ISLNK(mode):
                 way.append((step, found))
+                is_folder = stat.S_ISDIR(mode)
                 continue
             links += 1
-            text = _text(found, links)
+            if links > LINKS:
+                raise _error(errno.ELOOP)
+            text = os.readlink("", dir_fd=found)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             missing = OSError(errno.ENOENT, str(error)) if isinstance(error, ValueError) else error
             rest = (step, *(name for name in steps[::-1] if name not in ("", ".")))
@@ -131,10 +136,8 @@ def _walk(path: str, opened: ExitStack) -> _End:
     return _End(_names(way), (), way[-1][1])
 
 
-def _text(link: int, links: int) -> str:
-    if links > LINKS:
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    return os.readlink("", dir_fd=link)
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
 def _names(way: list[tuple[str, int]]) -> tuple[str, ...]:
