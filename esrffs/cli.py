@@ -184,6 +184,8 @@ def _help_mount(arguments: Sequence[str] | None) -> None:
 def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: bool) -> None:
     if not 1 <= len(paths) <= 2:
         raise UsageError("needs a SOURCE and perhaps a MOUNTPOINT; `esrffs --help` tells more")
+    if not all(paths):
+        raise UsageError("a path is empty: is a variable of your shell not set?")
     descriptors.close_inherited()
     from esrffs import logs, mounting, unmounting
     from esrffs.deadline import OverdueError, within

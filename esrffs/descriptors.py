@@ -51,7 +51,7 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """One line to stderr, if somebody reads it."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"esrffs: {text}", file=sys.stderr, flush=True)
+        print(f"esrffs: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
 
 
 def settle() -> None:

@@ -130,7 +130,10 @@ def unforeseen(error: BaseException) -> str:
             named = f"{os.fsdecode(name)}: " if isinstance(name, str | bytes) else ""
             return f"{named}{why}{_HINTS.get(error.errno or 0, '')}"
         case MemoryError() | ImportError():
-            return f"not enough memory, or a damaged installation ({error}); see `ulimit -v`"
+            why = (str(error).strip().splitlines() or ["out of memory"])[-1]
+            return f"not enough memory, or a damaged installation ({why}); see `ulimit -v`"
+        case EOFError():
+            return "it ended at once; memory may be short (see `ulimit -v`)"
         case RuntimeError(args=[str(text), *_]) if "start new thread" in text:
             return "no thread can be started; see `ulimit -u`"
     return f"an internal error, {type(error).__name__} ({error}){_place(error)}; please report it"

@@ -41,14 +41,14 @@ def start(file: str | None, *, debug: bool, background: bool) -> None:
 
     To be called by the main thread.
     """
-    handler = _to_file(file) if file else _to_syslog() if background else _to_stderr()
+    handler = _to_file(file, background) if file else _to_syslog() if background else _to_stderr()
     log.addHandler(handler)
     log.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.raiseExceptions = False  # a full disk, a reader of stderr that is gone: no tracebacks
     signal.signal(signal.SIGUSR1, _toggle)
 
 
-def _to_file(file: str) -> logging.Handler:
+def _to_file(file: str, background: bool) -> logging.Handler:
     try:
         if stat.S_ISFIFO(following.status(file).st_mode):
             raise UsageError(f"log_file={file}: is a pipe, which may wait for ever; choose a file")
@@ -61,8 +61,16 @@ def _to_file(file: str) -> logging.Handler:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", error)
         raise UsageError(f"log_file={file}: {why}; choose a file that you may write") from error
+    if background and not _lasts(file):  # /dev/stdout, say
+        raise UsageError(f"log_file={file}: is a pipe, which may wait for ever; choose a file")
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     return handler
+
+
+def _lasts(file: str) -> bool:
+    """Can it be written to when the caller is gone, and does he not wait for its end?"""
+    mode = os.stat(file).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISCHR(mode)
 
 
 def _to_syslog() -> logging.Handler:
