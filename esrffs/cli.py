@@ -168,7 +168,7 @@ def _each(mountpoints: Sequence[str], switch: str, do: Callable[[str], None]) ->
 
 def _help_mount(arguments: Sequence[str] | None) -> None:
     parser = _Parser("mount.esrffs", allow_abbrev=False)
-    parser.add_argument("paths", nargs=2, metavar=("SOURCE", "MOUNTPOINT"))
+    parser.add_argument("paths", nargs="*", metavar="SOURCE MOUNTPOINT")
     parser.add_argument("-o", action="append", default=[], metavar="OPT[,OPT…]")
     parser.add_argument("-f", action="store_true", help="only say whether the call is right")
     for letter in "nsvwr":
@@ -176,6 +176,8 @@ def _help_mount(arguments: Sequence[str] | None) -> None:
     for letter in "tN":
         parser.add_argument(f"-{letter}", help="taken without effect")
     given = parser.parse_intermixed_args(arguments)
+    if len(given.paths) != 2:
+        raise UsageError("needs a SOURCE and a MOUNTPOINT: `mount -t esrffs SOURCE MOUNTPOINT`")
     options = with_options(Options(), given.o)
     if not given.f:
         _mount(given.paths, options, foreground=False, debug=False)

@@ -6,9 +6,12 @@ registered) is done in the fork server, once for all; the pages that then become
 when it writes to them are touched in each new process.  The files are our own, and gone afterwards.
 """
 
+import atexit
 import functools
 import io
 import os
+import shutil
+import tempfile
 from contextlib import suppress
 
 import numpy as np
@@ -20,33 +23,57 @@ from esrffs.formats.hdf5_library import h5py
 from esrffs.formats.raster_tiff_segments import load_codecs
 from esrffs.model import Box, DatasetInfo, GroupInfo, Reader
 
-_FORMATS: dict[str, Format] = {
+FORMATS: dict[str, Format] = {
     "hdf5": "hdf5",
     "raster": "raster",
     "spec": "spec",
     "tiff": "raster",  # read by another library
 }
+_PREFIX = "esrffs-samples-"
 _GROUPS = 24  # of one file: enough to come by everything that there is in it
 
 
 def rehearse() -> None:
     """Read the samples as if they had been asked for; what fails will fail again, and be told."""
     load_codecs()
-    for kind in _FORMATS:
+    for kind in FORMATS:
         with suppress(EsrffsError, OSError):
             _read(kind)
 
 
 def _read(kind: str) -> None:
-    # A file without a place: one in a folder would stay there when the process is killed.
-    with open(os.memfd_create("esrffs-sample"), "wb") as file:
-        file.write(sample(kind))
-        file.flush()
-        reader = open_reader(_FORMATS[kind], f"/proc/self/fd/{file.fileno()}", None)
-        try:
-            _walk(reader)
-        finally:
-            reader.close()
+    reader = open_reader(FORMATS[kind], os.path.join(_folder(), kind), None)
+    try:
+        _walk(reader)
+    finally:
+        reader.close()
+
+
+@functools.cache
+def _folder() -> str:
+    """Where the samples are: made by the fork server for all its processes, which may be killed.
+
+    libhdf5 opens no file without a place.  It goes with the fork server, which ends after the
+    daemon, however that ends; what a fork server left that was killed itself goes now.
+    """
+    for entry in os.scandir(tempfile.gettempdir()):
+        pid = entry.name.removeprefix(_PREFIX).partition("-")[0]
+        with suppress(OSError):
+            left = entry.name.startswith(_PREFIX) and not os.path.exists(f"/proc/{pid}")
+            if left and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                shutil.rmtree(entry.path, ignore_errors=True)
+    maker = os.getpid()
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{maker}-")
+
+    def remove() -> None:
+        if os.getpid() == maker:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    for kind in FORMATS:
+        with open(os.path.join(folder, kind), "wb") as file:
+            file.write(sample(kind))
+    return folder
 
 
 def _walk(reader: Reader) -> None:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,26 +60,39 @@ def test_the_daemon_loads_no_format_library() -> None:
     assert done.stdout == "set()\n"
 
 
-def test_no_memory_for_samples_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_: object) -> None:
-        raise OSError(12, "Cannot allocate memory")
+def test_a_disk_without_room_for_samples_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rehearsal.os, "memfd_create", refused)
+    rehearsal._folder.cache_clear()
+    monkeypatch.setattr(rehearsal.tempfile, "mkdtemp", refused)
     rehearsal.rehearse()
 
 
-def test_samples_lie_in_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was killed while it read them left them there."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    seen: list[str] = []
-    walk = rehearsal._walk
+_KILLED_CHILD = """
+import os, signal
+from esrffs.formats import rehearsal
+rehearsal.rehearse()
+child = os.fork()
+if child == 0:
+    rehearsal._walk = lambda reader: os.kill(os.getpid(), signal.SIGKILL)
+    rehearsal.rehearse()
+os.waitpid(child, 0)
+print(len(os.listdir(os.environ["TMPDIR"])))
+"""
 
-    def walked(reader) -> None:
-        seen.extend(os.listdir(tmp_path))
-        walk(reader)
 
-    monkeypatch.setattr(rehearsal, "_walk", walked)
-    for format_ in FORMATS:
-        rehearsal._read(format_)
-    assert seen == []
+def test_processes_that_are_killed_leave_no_samples(tmp_path: Path) -> None:
+    """Neither a reader that is killed while it reads them, nor one that lives on, or was killed."""
+    for left in ("esrffs-samples-999999999-x", "esrffs-samples-1-x", "another"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "hdf5").write_text("left")
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED_CHILD],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.stdout == "3\n", "its own, and two of others"
+    assert sorted(os.listdir(tmp_path)) == ["another", "esrffs-samples-1-x"]
