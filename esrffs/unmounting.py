@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -133,7 +134,8 @@ def _check_user(mount: Mount) -> None:
         name = pwd.getpwuid(mount.user).pw_name
     except KeyError:
         name = f"user {mount.user}"
-    raise MountError(f"{mount.target}: mounted by {name}: `sudo umount {mount.target}`")
+    target = shlex.quote(mount.target)
+    raise MountError(f"{mount.target}: mounted by {name}: `sudo umount {target}`")
 
 
 def _not_gone(mount: Mount, processes: dict[int, int]) -> MountError:

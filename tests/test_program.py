@@ -4,7 +4,9 @@ import contextlib
 import errno
 import json
 import os
+import pwd
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, run, wait_for
-from tests.test_daemon import daemon_of, gone
+from tests.test_daemon import as_nobody, daemon_of, gone, open_path
+
+__all__ = ["open_path"]  # a fixture
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do so")
@@ -344,3 +348,47 @@ def test_a_killed_daemon_leaves_nothing_in_the_temporary_folder(
         os.kill(daemon_of(mountpoint), signal.SIGKILL)
         wait_for(lambda: os.listdir(tmp_path / "tmp") == [])
         wait_for(lambda: esrffs("-u", mountpoint).returncode == 0)
+
+
+_AS_A_USER = """
+mount -t tmpfs none {folder}/dev
+mknod -m 666 {folder}/dev/fuse c 10 229
+mount --bind {folder}/dev/fuse /dev/fuse  # as udev makes it where users may mount
+mount -t tmpfs none {folder}/upper
+mkdir {folder}/upper/u {folder}/upper/w
+mount -t overlay none -o lowerdir=/etc,upperdir={folder}/upper/u,workdir={folder}/upper/w /etc
+rm -f /etc/mtab
+user() {{ setpriv --reuid=nobody --regid={gid} --clear-groups "$@"; }}
+user {esrffs} {folder}/source {folder}/mnt
+echo "mounted $?"
+{esrffs} --status {folder}/mnt | grep -c source_error
+user {esrffs} -u {folder}/mnt
+echo "unmounted $?"
+{esrffs} {folder}/source {folder}/mnt
+user {esrffs} -u {folder}/mnt
+echo "not unmounted $?"
+{esrffs} -u {folder}/mnt
+echo "unmounted by root $?"
+"""
+
+
+@as_root
+def test_an_ordinary_user_without_mtab(source: Path, open_path: Path) -> None:
+    try:
+        reachable = as_nobody(ESRFFS, "--help").returncode == 0
+    except PermissionError:
+        reachable = False
+    if not reachable:
+        pytest.skip("the virtual environment lies where only root may enter")
+    shutil.copytree(source, open_path / "source")
+    for name in ("mnt", "dev", "upper"):
+        (open_path / name).mkdir()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(open_path / "mnt", nobody.pw_uid, nobody.pw_gid)
+    script = _AS_A_USER.format(folder=open_path, gid=nobody.pw_gid, esrffs=ESRFFS)
+    done = run("unshare", "--mount", "bash", "-c", script, cwd="/")
+    told = ["mounted 0", "1", "unmounted 0", "not unmounted 1", "unmounted by root 0"]
+    assert done.stdout.splitlines() == told, done.stderr
+    assert done.stderr == (
+        f"esrffs: {open_path}/mnt: mounted by root: `sudo umount {open_path}/mnt`\n"
+    )
