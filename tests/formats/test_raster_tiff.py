@@ -239,6 +239,21 @@ def test_imagej_beyond_4_gb(text: str, tmp_path: Path) -> None:
     assert "frame 2" in end(reader)
 
 
+def test_metamorph_describes_the_first_plane(tmp_path: Path) -> None:
+    array = numbers("u2", (3, Y, X))
+    strips = [20 * 2 * X, 20 * 2 * X, 5 * 2 * X]
+    starts = [1000, 1000 + strips[0], 1000 + 2 * strips[0]]
+    tags = [
+        *((256, 4, 1, X), (257, 4, 1, Y), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1)),
+        *((273, 4, 3, 400), (277, 3, 1, 1), (278, 4, 1, 20), (279, 4, 3, 412)),
+        *((33628, 4, 1, 440), (33629, 5, 3, 500)),
+    ]
+    raw = by_hand(tags).ljust(400, b"\0") + struct.pack("<6I", *starts, *strips)
+    raw = raw.ljust(500, b"\0") + struct.pack("<18I", *[1, 1, 2451545, 0, 2451545, 0] * 3)
+    (tmp_path / "a.stk.tif").write_bytes(raw.ljust(1000, b"\0") + array.tobytes())
+    assert_served(tmp_path / "a.stk.tif", array)
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
 def test_packed_files(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     suffix = "gz" if pack is gzip.compress else "bz2"
