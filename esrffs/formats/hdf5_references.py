@@ -6,7 +6,10 @@ the region as numpy would slice them: `/data[0:3,5:9]`, several with `;` between
 """
 
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from esrffs.formats.hdf5_library import FOREIGN, h5d, h5f, h5g, h5o, h5r, h5s, h5t
 
@@ -39,16 +42,33 @@ class References:
         path = self.path_of(target)
         return decoded(h5r.get_name(reference, self._file) or b"?") if path == "?" else path
 
+    def paths(self, addresses: npt.NDArray[np.uint64]) -> npt.NDArray[Any] | None:
+        """The text (as bytes) of references to objects, read as addresses; None: ask for each."""
+        self._know_names()
+        different, which = np.unique(addresses, return_inverse=True)
+        told = [b"" if not at else self._encoded(at) for at in different.tolist()]
+        if None in told:
+            return None
+        paths = np.array([*told, None], object)[:-1]  # of objects, whatever they are
+        return paths[which.reshape(addresses.shape)]
+
+    def _encoded(self, address: int) -> bytes | None:
+        path = self._names.get(address)
+        return None if path is None else path.encode("utf-8", "surrogateescape")
+
     def path_of(self, target: HdfObject) -> str:
         """Where an open object is; `"?"` where it has no name.
 
         HDF5 would search the whole file for each name: here that happens once.
         """
+        self._know_names()
+        return self._names.get(h5o.get_info(target).addr, "?")
+
+    def _know_names(self) -> None:
         if not self._names:
             self._names[h5o.get_info(self._file).addr] = "/"
             with suppress(*FOREIGN):  # a damaged object ends the search: HDF5 may know more names
                 h5o.visit(self._file, self._remember, info=True)
-        return self._names.get(h5o.get_info(target).addr, "?")
 
     @staticmethod
     def selection(space: h5s.SpaceID) -> str:

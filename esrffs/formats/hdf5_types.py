@@ -41,6 +41,7 @@ class ElementType:
     leaves: tuple[Leaf, ...] = ()
     pickled: bool = False  # only JSON can hold it
     enumeration: object = None  # names and values; field by field in a compound
+    object_reference: bool = False  # and nothing else: 8 bytes, an address
     new_reference: bool = False  # read as `V64`, which `hdf5_new_references` makes into paths
 
     def dtype(self, widths: Mapping[Leaf, int]) -> DType:
@@ -102,7 +103,8 @@ def _known(stored: h5t.TypeID) -> ElementType:
         repr(held).encode()  # a name that is not UTF-8 could not stand in the header
     same = stored in (memory, h5t.py_create(dtype, logical=True))
     verbatim = same and not held.hasobject and not _has_gaps(held)
-    return ElementType(memory, held, dims, verbatim, leaves, pickled)
+    address = not held.names and not dims and h5py.check_ref_dtype(held) is h5r.Reference
+    return ElementType(memory, held, dims, verbatim, leaves, pickled, object_reference=address)
 
 
 def _flat(dtype: DType) -> tuple[DType, tuple[int, ...]]:

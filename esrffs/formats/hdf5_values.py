@@ -4,6 +4,7 @@ Decided here: how a hyperslab is read, and that nothing is given out that was no
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from esrffs.formats.hdf5_external import read_external
 from esrffs.formats.hdf5_guard import at_least
 from esrffs.formats.hdf5_json import json_of_dataset
 from esrffs.formats.hdf5_layout import check_within, missing_filters
-from esrffs.formats.hdf5_library import h5d, h5p, h5s, ours
+from esrffs.formats.hdf5_library import h5d, h5p, h5s, h5t, ours
 from esrffs.formats.hdf5_links import Files, Found
 from esrffs.formats.hdf5_new_references import NBYTES, paths
 from esrffs.formats.hdf5_sound import sound
@@ -133,6 +134,12 @@ class Values:
             chunked = plist.get_layout() == h5d.CHUNKED
             with at_least(check_chunks(dataset, plist, outer) if chunked else 0):
                 array = _hyperslab(dataset, plist, element, outer)
+                if element.object_reference:
+                    known = found.file.references.paths(array)
+                    if known is None:  # h5py knows more
+                        element = replace(element, object_reference=False)
+                        known = _hyperslab(dataset, plist, element, outer)
+                    array = known
         if element.new_reference:
             array = paths(array, found.file.id, found.file.references)
         array = in_order(array)
@@ -174,6 +181,9 @@ def _hyperslab(
 ) -> Array:
     """`np.zeros`, not `np.empty`: where HDF5 writes nothing, nothing of ours must show."""
     held = np.dtype(f"V{NBYTES}") if element.new_reference else element.held
+    if element.object_reference:
+        held = np.dtype(np.uint64)  # as addresses: h5py would make an object of each
+    kind = h5t.STD_REF_OBJ if element.object_reference else element.memory
     array: Array = np.zeros(box.shape + element.dims, held)
     memory = file = h5s.ALL
     if box.start:
@@ -181,7 +191,7 @@ def _hyperslab(
         file.select_hyperslab(box.start, box.shape)
     try:
         with ours("values"):
-            dataset.read(memory, file, array, mtype=element.memory)
+            dataset.read(memory, file, array, mtype=kind)
     except EsrffsError as error:
         missing = missing_filters(plist)
         if not missing:

@@ -18,6 +18,7 @@ from esrffs.budget import NotNowError
 from esrffs.errors import TooLargeError
 from esrffs.formats import hdf5_json, hdf5_text_widths, hdf5_values
 from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.formats.hdf5_references import References
 from esrffs.formats.hdf5_text_widths import Pace, along_chunks
 from esrffs.model import BrokenInfo, DatasetInfo, Member, TextInfo
 from tests.formats.contract import whole
@@ -121,6 +122,30 @@ def test_one_large_chunk_is_decoded_once(tmp_path: Path) -> None:
     info = reader.find("x")
     assert reader._values._last is not None, "closed, a dataset forgets its chunks"
     assert info.dtype == np.dtype("<U9")
+
+
+def test_references_are_looked_up_once_for_each_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those to objects without a name are left to h5py."""
+    count = 3000
+
+    def fill(file: h5py.File) -> None:
+        file["g/x"], file["gone"] = 1, 2
+        rows = np.empty(count, object)
+        rows[:] = [file["g/x"].ref, file["g"].ref, h5py.Reference()] * (count // 3)
+        file.create_dataset("refs", (count,), h5py.ref_dtype)[:] = rows
+        file.create_dataset("array", (2,), np.dtype((h5py.ref_dtype, (3,))))
+        file.create_dataset("lost", (2,), h5py.ref_dtype)[:1] = [file["gone"].ref]
+        del file["gone"]
+
+    reader, found = listed(tmp_path, fill)
+    lost = reader.read("/lost", whole(found["lost"]))
+    assert lost.tolist() == ["?", ""]
+    assert reader.read("/array", whole(found["array"])).tolist() == [["", "", ""]] * 2
+    monkeypatch.setattr(References, "text", lambda *_: pytest.fail("one by one"))
+    told = reader.read("/refs", whole(found["refs"])).tolist()
+    assert told == ["/g/x", "/g", ""] * (count // 3)
 
 
 # ---- arrays that would be far too wide
