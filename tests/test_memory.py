@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_an_error_that_says_so() -> None:
         buffer(1 << 60, "x")
 
 
-def test_the_error_says_which_file_and_which_chunk(tmp_path: Path) -> None:
+def test_the_error_says_which_file(tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
     path.write_bytes(bytes(8))
     view = FileView(os.open(path, os.O_RDONLY), Generation.of(path.stat()), "scan.h5")
@@ -83,7 +83,7 @@ def test_the_error_says_which_file_and_which_chunk(tmp_path: Path) -> None:
         index = ChunkIndex(np.array([0]), np.array([8]), np.array([0]))
         layout, info = SimpleNamespace(filters=()), SimpleNamespace(dtype=np.dtype("u1"))
         chunks = SimpleNamespace(_name="scan.h5: /x", _layout=layout, _info=info, _nbytes=1 << 31)
-        with pytest.raises(TooLargeError, match=r"^scan\.h5: /x: chunk 0: a chunk of 2147483648"):
+        with pytest.raises(TooLargeError, match=r"^scan\.h5: /x: a chunk of 2048\.0 MiB"):
             Chunks._decoded(chunks, view, index, 0)  # type: ignore[arg-type]  # a double
     finally:
         view.close()
