@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 from esrffs.formats import spec_headers as headers
 
+MAX_LABEL_LINES = 64  # of one scan; a file of nothing else takes no hours
 _SPECTRUM = re.compile(rb"@[A-Z]*\d*([ \t\\]|$)|@[A-Z]+[-+.\d]")
 _DIGIT = re.compile(rb"\d").search
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -131,6 +132,7 @@ class _Survey:
     def __init__(self) -> None:
         self._header: list[bytes] = []
         self._labels: list[bytes] = []  # what follows `#L`, of the lines before the first point
+        self._known: list[list[bytes]] = []  # their names: of each line, of all
         self._labelled = 0  # lines of the header, up to the last of those
         self._just_labelled = False  # is `#L` the last line with "#"?
         self._first_row: int | None = None  # where it starts, if it is right after `#L`
@@ -186,10 +188,11 @@ class _Survey:
         if self._just_labelled:
             names = text[2:]
             if self._labels and self._rows.widths:
-                known = (*self._labels, b" ".join(self._labels))
-                self._others = names.split() not in [line.split() for line in known]
+                self._others = names.split() not in self._known
             elif names.strip():
-                self._labels.append(names)
+                self._labels = [*self._labels[1 - MAX_LABEL_LINES :], names]
+                lines = (*self._labels, b" ".join(self._labels))
+                self._known = [line.split() for line in lines]
                 self._labelled = len(self._header)
                 self._left_out.extend(self._rows.spans.starts)
                 self._rows, self._first_row = _Rows(), None

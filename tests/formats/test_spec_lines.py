@@ -359,6 +359,14 @@ def test_many_marks_in_one_line_take_no_time(tmp_path: Path) -> None:
     assert stopwatch.seconds < 3
 
 
+def test_many_label_lines_take_no_time(tmp_path: Path) -> None:
+    lines = [b"#L a%d  b" % i for i in range(30_000)]
+    stopwatch = Stopwatch()
+    reader = opened(tmp_path, scan(*lines, b"1 2", *lines, b"3 4"))
+    assert columns(reader) == {"a29999": [1, 3], "b": [2, 4]}
+    assert stopwatch.seconds < 10
+
+
 def test_words_that_are_numbers_to_python(tmp_path: Path) -> None:
     rows = [b"nan INF 1.0D+03", b"-inf NaN 1d-2", b"+.5 5. 1E+300", b"0017 -0 infinity"]
     got = columns(opened(tmp_path, scan(b"#N 3", b"#L a  b  c", *rows)))
