@@ -8,7 +8,6 @@ kept: a file may have tens of thousands.
 import io
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Protocol
 
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.errors import DamagedError
-from esrffs.formats.raster_frames import open_binary
+from esrffs.formats.raster_packed import is_packed, open_packed
 
 _WINDOW = 64 << 20  # bytes of an unpacked file that are kept: writers go back a little
 _STEP = 1 << 20  # bytes
@@ -77,10 +76,10 @@ class PlainFile(io.FileIO):
 
 
 class UnpackedFile(io.RawIOBase):
-    """What is packed in a file; bytes just before the last ones are still there.
+    """What is packed in a file, as far as it can be trusted; its last bytes are kept.
 
-    Unpacked once to its end as it opens: then its checksum has been seen.  Where the file is cut
-    short it ends there; DamagedError where it holds other bytes than were packed.
+    Unpacked once to its end as it opens: then its checksums have been seen.  DamagedError where
+    nothing of it can be trusted.
     """
 
     verbatim = False
@@ -89,14 +88,12 @@ class UnpackedFile(io.RawIOBase):
         super().__init__()
         self._path = path
         self._position = 0
+        with open_packed(path) as file:
+            file.run_out()
+            if file.fault and not file.trusted:
+                raise DamagedError(file.fault)
+            self.size = file.trusted
         self._begin()
-        try:
-            while self._grow(self._first + len(self._window)):
-                pass
-        except BaseException:
-            self.close()
-            raise
-        self.size = self._first + len(self._window)
 
     def readable(self) -> bool:
         return True
@@ -119,6 +116,9 @@ class UnpackedFile(io.RawIOBase):
         return len(content)
 
     def pread(self, offset: int, count: int) -> bytes:
+        count = min(count, self.size - offset)
+        if count <= 0:
+            return b""
         if offset < self._first:
             self._stream.close()
             self._begin()
@@ -133,18 +133,13 @@ class UnpackedFile(io.RawIOBase):
         super().close()
 
     def _begin(self) -> None:
-        self._stream = open_binary(self._path)
+        self._stream = open_packed(self._path)
         self._window = bytearray()
         self._first = 0  # position of the first byte of the window
 
     def _grow(self, wanted: int) -> bool:
         """Unpack a little more; what lies far before `wanted` is let go.  False at the end."""
-        try:
-            piece = self._stream.read1(_STEP)  # type: ignore[union-attr]  # what open_binary gives
-        except EOFError:  # cut short
-            return False
-        except (zlib.error, OSError) as error:
-            raise DamagedError("what is packed in the file is damaged") from error
+        piece = self._stream.read(_STEP) or b""
         self._window += piece
         too_many = min(len(self._window) - _WINDOW, wanted - self._first)
         if too_many > 0:
@@ -155,8 +150,7 @@ class UnpackedFile(io.RawIOBase):
 
 def open_content(path: str) -> PlainFile | UnpackedFile:
     """The bytes of the TIFF in this file."""
-    packed = path.endswith((".gz", ".bz2"))
-    return UnpackedFile(path) if packed else PlainFile(path)
+    return UnpackedFile(path) if is_packed(path) else PlainFile(path)
 
 
 class Directory(NamedTuple):

@@ -281,7 +281,7 @@ def test_a_packed_file_with_other_bytes_is_refused(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(plain.read_bytes()))
     packed[-8] ^= 1  # the checksum
     (tmp_path / "a.tif.gz").write_bytes(packed)
-    with pytest.raises(DamagedError, match="packed in the file is damaged"):
+    with pytest.raises(DamagedError, match="its packed data are damaged: gzip"):
         open_raster(str(tmp_path / "a.tif.gz"), None)
 
 
