@@ -55,7 +55,10 @@ def zstd(raw: memoryview, _client: Client, size: int) -> Buffer:
     if magic != 0xFD2FB528 or width == 0:
         raise UnsupportedError("zstd: the chunk does not declare its size")
     out = room(believed(declared, size))
-    done: Buffer = _lib.zstd_decode(raw[: _end_of_frame(raw, at + width, head)], out=out)
+    end = _end_of_frame(raw, at + width, head)
+    if end < len(raw):  # which hdf5plugin takes, or not
+        raise UnsupportedError("zstd: something else stands behind the frame")
+    done: Buffer = _lib.zstd_decode(raw[:end], out=out)
     return done
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esrffs import chunk_parts, codecs
-from esrffs.errors import DamagedError
+from esrffs.errors import DamagedError, UnsupportedError
 from tests.test_codecs import COMPRESSORS, one_chunk, pipeline, rewritten
 
 SHUFFLE, DEFLATE = 2, 1
@@ -97,5 +97,9 @@ def test_the_first_bytes_of_more_are_taken(name: str, shuffle: bool) -> None:
                     expected = rewritten(file, more, mask)
                 except OSError:
                     continue  # what HDF5 does not read need not be read
-            found = codecs.decode(more, filters, mask, 2, array.nbytes)
+            try:
+                found = codecs.decode(more, filters, mask, 2, array.nbytes)
+            except UnsupportedError:
+                assert "zstd" in name  # with something behind it: hdf5plugin is asked
+                continue
             assert bytes(found) == expected, (count, len(more) - len(raw))
