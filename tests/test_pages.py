@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ESRFFS, FUSE, is_mounted
+from tests.conftest import ESRFFS, FUSE, is_mounted, shared_mounts_allowed
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -244,9 +244,9 @@ def test_imagej(mounted: Path) -> None:
 def test_a_job_of_slurm(place: Path) -> None:
     """The scripts of the page, with folders and a program of ours."""
     (place / "analysis.py").write_text("import os, sys; print(len(os.listdir(sys.argv[1])))")
-    job, sweep, prolog, epilog = (
+    job, sweep = (
         block.replace("/tmp/", f"{place}/").replace("/data/visitor/ma1234", f"{place}/experiment")
-        for block in blocks("cluster.md", "sh")[:4]
+        for block in blocks("cluster.md", "sh")[:2]
     )
     slurm = {"SLURM_JOB_ID": "17", "SLURM_SUBMIT_DIR": str(place), "USER": "ada"}
     assert run("bash", "-c", job, cwd=place, **slurm) == "4\n"
@@ -257,6 +257,13 @@ def test_a_job_of_slurm(place: Path) -> None:
     assert run(ESRFFS, "experiment", left, cwd=place) == ""
     assert run("bash", "-c", sweep, cwd=place, **slurm) == ""
     assert not left.exists()
+
+
+@pytest.mark.skipif(
+    not shared_mounts_allowed(), reason="no line user_allow_other in /etc/fuse.conf, and not root"
+)
+def test_what_slurm_does_before_and_after_a_job(place: Path) -> None:
+    prolog, epilog = blocks("cluster.md", "sh")[2:4]
     for script in (prolog, epilog):
         here = script.replace("/run/esrffs", str(place / "jobs")).replace(
             "/data/visitor", "experiment"
