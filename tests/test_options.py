@@ -155,7 +155,8 @@ def test_a_mount_point_for_one_file_in_the_foreground(source: Path) -> None:
     chosen = source / "data.h5.mnt"
     process = subprocess.Popen([ESRFFS, "-f", "data.h5"], cwd=source, stderr=subprocess.PIPE)
     with process:
-        wait_for(lambda: is_mounted(chosen))
+        wait_for(lambda: is_mounted(chosen) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[1]
         assert os.listdir(chosen) == ["x.npy"]
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
