@@ -41,6 +41,7 @@ from esrffs.workers import Limits, Workers, open_workers
 log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
+_LEAST_FILES = 64  # without a file of the source, 28 are open
 _TIDY = 60.0  # seconds
 
 
@@ -185,11 +186,17 @@ def _stderr_text() -> Iterator[Callable[[], str]]:
 
 
 def _limit_open_files(count: int) -> None:
-    """As many as the system allows, in most cases more than a process has by default; or fewer."""
+    """As many as the system allows, in most cases more than a process has by default; or fewer.
+
+    MountError where these are too few to start readers and open what is asked for.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = count if count and not 0 <= hard < count else hard
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    least = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= least < _LEAST_FILES:
+        raise MountError(f"only {least} files may be open (`ulimit -n`): needs {_LEAST_FILES}")
 
 
 def run(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:

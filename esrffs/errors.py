@@ -125,6 +125,8 @@ def unforeseen(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     match error:
+        case EOFError() | ConnectionError():
+            return "it ended at once; memory or processes may be short (see `ulimit -a`)"
         case OSError(strerror=str(why)):
             name = error.filename
             named = f"{os.fsdecode(name)}: " if isinstance(name, str | bytes) else ""
@@ -132,8 +134,6 @@ def unforeseen(error: BaseException) -> str:
         case MemoryError() | ImportError():
             why = (str(error).strip().splitlines() or ["out of memory"])[-1]
             return f"not enough memory, or a damaged installation ({why}); see `ulimit -v`"
-        case EOFError():
-            return "it ended at once; memory may be short (see `ulimit -v`)"
         case RuntimeError(args=[str(text), *_]) if "start new thread" in text:
             return "no thread can be started; see `ulimit -u`"
     return f"an internal error, {type(error).__name__} ({error}){_place(error)}; please report it"

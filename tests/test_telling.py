@@ -105,7 +105,7 @@ def test_while_a_directory_is_read(operations: Operations) -> None:
         (OSError(errno.EAGAIN, "Resource busy"), "Resource busy (see `ulimit -u`)"),
         (FileNotFoundError(2, "No such file", b"a\xff"), "a\udcff: No such file"),
         (RuntimeError("can't start new thread"), "no thread can be started; see `ulimit -u`"),
-        (ExceptionGroup("", [ExceptionGroup("", [EOFError()])]), "it ended at once; memory may be"),
+        (ExceptionGroup("", [ExceptionGroup("", [EOFError()])]), "it ended at once; memory or"),
         (ImportError("numpy\nfailed to map\n"), "or a damaged installation (failed to map); see"),
         (KeyError("x"), "an internal error, KeyError ('x'); please report it"),
     ],
