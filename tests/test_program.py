@@ -217,7 +217,9 @@ def test_an_interrupted_command_leaves_no_mount(source: Path, mountpoint: Path) 
         _, told = command.communicate(timeout=120)
         assert (command.returncode == 0) == is_mounted(mountpoint)
         assert command.returncode in (0, 130, -signal.SIGINT, 1)
-        assert pause < 0.3 or told in ("", "esrffs: interrupted\n")
+        assert (
+            told in ("", "esrffs: interrupted\n") or "KeyboardInterrupt" in told
+        )  # of Python itself
         esrffs("-u", mountpoint)
         assert not is_mounted(mountpoint)
 
