@@ -1,4 +1,4 @@
-# Completion of esrffs for bash.  Made by `python -m esrffs.manual`.
+# Completion of esrffs for bash.  Made by `python -m tools.pages`.
 _esrffs() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()

@@ -1,4 +1,4 @@
-# Completion of esrffs for fish.  Made by `python -m esrffs.manual`.
+# Completion of esrffs for fish.  Made by `python -m tools.pages`.
 complete -c esrffs -s u -l unmount -d 'unmount each MOUNTPOINT, be its daemon dead or alive'
 complete -c esrffs -l force -d 'with -u, cut the connection to a daemon that does not answer, and end it'
 complete -c esrffs -l status -d 'print as JSON what each MOUNTPOINT tells of itself'

@@ -2,7 +2,7 @@
 
 import sys
 
-from esrffs.cli import main
+from esrffs.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

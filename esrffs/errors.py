@@ -1,7 +1,7 @@
 """Every failure that esrffs knows, each class with the errno that a program sees.
 
 Decided here: which failure becomes which errno.  A failure is raised where it is noticed, with a
-text that says what failed and on which object; one place (`esrffs.operations`) turns it into an
+text that says what failed and on which object; one place (`fuse/pyfuse3_adapter`) turns it into an
 errno and a log line.
 """
 
@@ -154,3 +154,6 @@ def _place(error: BaseException) -> str:
     if trace is None:
         return ""
     return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+
+
+SILENT = "the disk or file server of the source gave no answer within {:g} s (time_limit)"

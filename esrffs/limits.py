@@ -1,8 +1,8 @@
 """How large a thing may be that is made on request: more is EFBIG, in words that name the option.
 
 Decided here: those words.  The numbers are options of a mount; each process has one set of them, as
-it has resource limits, which it is given when it begins: the daemon (`esrffs.daemon`) and every
-reader process (`esrffs.hosting`).  Time and memory of a reader are the affair of `esrffs.workers`.
+it has resource limits, which it is given when it begins: the daemon (`cli/daemon`) and every
+reader process (`workers/server`).  Time and memory of a reader are the affair of `workers/pool`.
 """
 
 from dataclasses import dataclass

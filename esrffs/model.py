@@ -6,7 +6,7 @@ ever travels.
 
 An *address* names an object inside its file.  Only the reader that gave it out knows its form;
 `""` is the root of the file.  A *name* is what the file itself calls the object, with bytes that
-are not UTF-8 as surrogate escapes; which file name it gets is decided in `esrffs.names`.
+are not UTF-8 as surrogate escapes; which file name it gets is decided in `encoders/file_names`.
 """
 
 import copyreg
@@ -321,3 +321,8 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Let go of the file, whatever state it is in."""
+
+
+Buffer = bytes | bytearray | memoryview
+
+Format = Literal["hdf5", "spec", "raster"]

@@ -22,7 +22,7 @@ rm -rf "$root$library/bin" # programs of the libraries
 # with the modules compiled, so that nothing is written below /usr when they are imported
 "$python" -m compileall -q -s "$root" -p / "$root$library" || true # some libraries bring templates
 
-launcher() { # a program that finds the libraries and runs a function of esrffs.cli
+launcher() { # a program that finds the libraries and runs a function of esrffs.cli.main
     cat <<PY
 #!/usr/bin/python3 -sP
 import sys
@@ -30,7 +30,7 @@ import sys
 sys.path.insert(0, "$library")
 
 if __name__ == "__main__":
-    from esrffs.cli import $1
+    from esrffs.cli.main import $1
 
     sys.exit($1())
 PY

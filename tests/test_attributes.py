@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from esrffs.attributes import to_json, value_to_json
+from esrffs.encoders.json_text import to_json, value_to_json
 
 
 def read(content: bytes) -> object:

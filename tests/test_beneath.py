@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from esrffs import beneath
+from esrffs.linux import openat2
 
 PLACE = os.O_PATH | os.O_CLOEXEC
 LINKS = {
@@ -69,16 +69,16 @@ paths = st.lists(st.sampled_from(STEPS + list(LINKS)), min_size=1, max_size=6).m
     paths.filter(bool), st.sampled_from([PLACE, PLACE | os.O_DIRECTORY, os.O_RDONLY | os.O_CLOEXEC])
 )
 def test_a_walk_gives_what_the_kernel_gives(root: int, path: str, flags: int) -> None:
-    expected = answer(beneath.open_beneath, root, path, flags)
-    assert answer(beneath.walk_beneath, root, path, flags) == expected
+    expected = answer(openat2.open_beneath, root, path, flags)
+    assert answer(openat2.walk_beneath, root, path, flags) == expected
     open_before = len(os.listdir("/proc/self/fd"))
-    answer(beneath.walk_beneath, root, path, flags)
+    answer(openat2.walk_beneath, root, path, flags)
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
 @pytest.mark.parametrize("path", ["out", "a/out", "absolute", "../outside/secret", "/etc/passwd"])
 def test_out(root: int, path: str) -> None:
-    for open_ in (beneath.open_beneath, beneath.walk_beneath):
+    for open_ in (openat2.open_beneath, openat2.walk_beneath):
         assert answer(open_, root, path, os.O_RDONLY) == "EXDEV"
 
 
@@ -98,6 +98,6 @@ def test_where_openat2_is_forbidden(
     root: int, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As RestrictSUIDSGID= of systemd does it; as older containers do."""
-    monkeypatch.setattr(beneath, "_libc", Refusing(number))
-    assert answer(beneath.open_beneath, root, "in/deep", os.O_RDONLY)[1] == b"deep"
-    assert answer(beneath.open_beneath, root, "a/out", os.O_RDONLY) == "EXDEV"
+    monkeypatch.setattr(openat2, "_libc", Refusing(number))
+    assert answer(openat2.open_beneath, root, "in/deep", os.O_RDONLY)[1] == b"deep"
+    assert answer(openat2.open_beneath, root, "a/out", os.O_RDONLY) == "EXDEV"

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esrffs.blocks import LIMIT, TARGET, Blocks, cut
+from esrffs.arrays.block_grid import LIMIT, TARGET, Blocks, cut
 
 shapes = st.lists(st.integers(1, 6), max_size=4).map(tuple)
 

@@ -1,4 +1,4 @@
-"""`esrffs.blockwise`: what is made before it is asked for, and what is let go of."""
+"""`arrays/block_array`: what is made before it is asked for, and what is let go of."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,8 +9,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.blocks import Blocks, cut
-from esrffs.blockwise import AHEAD, BlockArray, unasked
+from esrffs.arrays.block_array import AHEAD, BlockArray
+from esrffs.arrays.block_grid import Blocks, cut
+from esrffs.background import unasked
 from esrffs.cache import Cache
 from esrffs.errors import DamagedError
 

@@ -7,7 +7,7 @@ import os
 import trio
 
 from esrffs.errors import WorkerError
-from esrffs.workers import Limits, open_workers
+from esrffs.workers.pool import Limits, open_workers
 
 
 def test_a_dead_process_leaves_no_descriptors() -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esrffs import chunk_parts, codecs
+from esrffs.arrays import chunk_parts
 from esrffs.errors import DamagedError, UnsupportedError
+from esrffs.formats.filters import codecs
 from tests.test_codecs import COMPRESSORS, one_chunk, pipeline, rewritten
 
 SHUFFLE, DEFLATE = 2, 1

@@ -1,4 +1,4 @@
-"""What `esrffs.codecs` makes of a stored chunk is what h5py makes of it, or a DamagedError."""
+"""What `filters/codecs` makes of a stored chunk is what h5py makes of it, or a DamagedError."""
 
 import ctypes
 import mmap
@@ -20,8 +20,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from esrffs import codecs, filters_plugins
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
+from esrffs.formats.filters import codecs, plugins
 
 DTYPES = {n: f"V{n}" if n in (3, 5, 300) else f"u{n}" for n in (1, 2, 3, 4, 5, 8, 300)} | {
     16: "c16"
@@ -106,7 +106,7 @@ def test_every_chunk_decodes_as_h5py_reads_it(
         mask, raw = file["x"].id.read_direct_chunk((0,))
         filters = pipeline(file["x"])
         assert codecs.supported(filters, itemsize)
-        if name == "lz4 64" and -(-array.nbytes // 64) > filters_plugins.MANY:
+        if name == "lz4 64" and -(-array.nbytes // 64) > plugins.MANY:
             with pytest.raises(UnsupportedError):  # the walk over them would be the work
                 codecs.decode(raw, filters, mask, itemsize, array.nbytes)
             return

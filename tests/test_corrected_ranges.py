@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from esrffs import corrections
 from esrffs.cache import Cache
-from esrffs.corrections import Corrected, Supplies, corrected_array
-from esrffs.roles import Correction, Flat, Output, Part, Reduced, Stretch
+from esrffs.flatfield import corrected_array as corrected_module
+from esrffs.flatfield.conventions.detect import Correction, Flat, Output, Part, Reduced, Stretch
+from esrffs.flatfield.corrected_array import Corrected, Supplies, corrected_array
 from tests.test_corrected_scans import f32
 from tests.test_flatfield import DTYPES, same, whole
 
@@ -41,8 +41,8 @@ class FakeSupplies(Supplies):
         async def locate(path: str) -> object:
             return SimpleNamespace(key=path.encode())
 
-        shared = SimpleNamespace(cache=Cache(cache), ahead=lambda *_: None)
-        super().__init__(shared, locate, pixels)  # type: ignore[arg-type]  # all that it uses
+        context = SimpleNamespace(cache=Cache(cache), start_task=lambda *_: None)
+        super().__init__(context, locate, pixels)  # type: ignore[arg-type]  # all that it uses
         self.reads: list[int] = []
         self._fake = {path: ArrayFrames(array, self.reads) for path, array in arrays.items()}
 
@@ -124,12 +124,12 @@ def test_any_bytes_of_any_output(drawn, data) -> None:
         part = bytes(await made.read(start, stop)) if start < stop else b""
         return run, part, bytes(await made.read(0, array.nbytes))
 
-    at_once = corrections._AT_ONCE
-    corrections._AT_ONCE = data.draw(st.sampled_from([1, 50, at_once]))  # bands of the median
+    at_once = corrected_module._AT_ONCE
+    corrected_module._AT_ONCE = data.draw(st.sampled_from([1, 50, at_once]))  # bands of the median
     try:
         run, part, everything = trio.run(read)
     finally:
-        corrections._AT_ONCE = at_once
+        corrected_module._AT_ONCE = at_once
     assert same(np.frombuffer(run, "f4"), array.reshape(-1)[first:last])
     assert same(np.frombuffer(everything, "f4"), array.reshape(-1))
     assert part == everything[start:stop]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from esrffs.flatfield import (
+from esrffs.flatfield.formula import (
     LANES,
     SLICE,
     Flats,

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs import following
 from esrffs.errors import ForbiddenError, OwnMountError
-from esrffs.mountinfo import OWN
+from esrffs.linux import path_walk
+from esrffs.linux.mountinfo import OWN
 from tests.conftest import FUSE, Mounted, MountFactory, esrffs, run, wait_for
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can bind a folder elsewhere")
@@ -57,24 +57,24 @@ def test_as_the_kernel_does(root: Path) -> None:
     for steps in product(STEPS, ("", "..", "b", "deep"), STEPS):
         path = os.path.join(root, *steps)
         told = answer(os.stat, path)
-        assert answer(following.status, path) == told, path
+        assert answer(path_walk.status, path) == told, path
         if not isinstance(told, str):
-            assert following.resolve(path) == os.path.realpath(path, strict=True)
+            assert path_walk.resolve(path) == os.path.realpath(path, strict=True)
 
 
 def test_what_is_not_there_is_told_as_realpath_tells_it(root: Path) -> None:
     for path in ("nothing", "dangling", "a/nothing/x/../y", "in/nothing", "a/../nothing/./x"):
         whole = os.path.join(root, path)
-        assert following.resolve(whole) == os.path.realpath(whole)
+        assert path_walk.resolve(whole) == os.path.realpath(whole)
 
 
 def test_no_descriptor_stays_open(root: Path) -> None:
-    following.resolve(str(root / "through"))
+    path_walk.resolve(str(root / "through"))
     before = len(os.listdir("/proc/self/fd"))
     for name in LINKS:
-        answer(following.status, str(root / name))
-        following.resolve(str(root / name / "x"))
-    os.close(following.open_from(str(root), "a/b/deep", os.O_RDONLY))
+        answer(path_walk.status, str(root / name))
+        path_walk.resolve(str(root / name / "x"))
+    os.close(path_walk.open_from(str(root), "a/b/deep", os.O_RDONLY))
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -198,14 +198,14 @@ def test_which_mounts_are_ours_is_known_at_once(mount: MountFactory, source: Pat
     assert OWN.cover(path + "/sub")
     assert not OWN.cover(path + "x")
     assert OWN.within(str(source.parent)) == {"mnt0"}
-    for look in (following.resolve, following.status):
+    for look in (path_walk.resolve, path_walk.status):
         for name in ("", "/sub", "/nothing", "/../mnt0/sub"):
             with pytest.raises(OwnMountError, match="never follows"):
                 look(path + name)
-    found = following.find(path)
+    found = path_walk.find(path)
     assert found is not None
     assert (found.folder, found.user) == (str(source), os.geteuid())
-    assert following.find(path + "/sub") is None
+    assert path_walk.find(path + "/sub") is None
     assert issubclass(OwnMountError, ForbiddenError)
     run("umount", "-l", mounted.path)
     wait_for(lambda: mounted.process.poll() is not None)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.inodes import ROOT, Inodes
+from esrffs.fuse.inodes import ROOT, Inodes
 
 
 class Place(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from esrffs.listings import Listings
+from esrffs.fuse.open_directories import Listings
 from tests.conftest import MountFactory
 
 

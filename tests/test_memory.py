@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs import memory
-from esrffs.chunks import Chunks
+from esrffs.arrays.chunked import Chunks
 from esrffs.errors import TooLargeError
-from esrffs.memory import buffer, give_back
+from esrffs.linux import buffers
+from esrffs.linux.buffers import buffer, give_back
 from esrffs.model import ChunkIndex, Generation
-from esrffs.opened import FileView
+from esrffs.source.verified_file import FileView
 
 
 @given(st.integers(0, 20 << 20))
@@ -60,10 +60,10 @@ def test_so_many_free_buffers_are_kept_and_no_more() -> None:
     several = [buffer(2 << 20, "x") for _ in range(20)]
     large = buffer(100 << 20, "x")
     del several, large
-    assert len(memory._free) == memory._KEPT
-    assert {len(mapping) for mapping in memory._free} == {2 << 20}
+    assert len(buffers._free) == buffers._KEPT
+    assert {len(mapping) for mapping in buffers._free} == {2 << 20}
     give_back()
-    assert not memory._free
+    assert not buffers._free
 
 
 def test_what_does_not_fit_is_an_error_that_says_so() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.names import NAME_MAX, distinct, escape, fit, relative
+from esrffs.encoders.file_names import NAME_MAX, distinct, escape, fit, relative
 
 stems = st.binary(min_size=1, max_size=300).filter(lambda b: b"/" not in b and b"\0" not in b)
 suffixes = st.sampled_from([b"", b".npy", b".json", b".attrs.json"])

@@ -1,4 +1,4 @@
-"""`esrffs.npy` against `numpy.save`."""
+"""`encoders/npy` against `numpy.save`."""
 
 import io
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from esrffs import npy
+from esrffs.encoders import npy
 
 # numpy.save says so whenever a header needs version 2 or 3: it is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:Stored array in format")

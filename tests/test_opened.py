@@ -9,8 +9,8 @@ import trio
 
 from esrffs.errors import DamagedError, StaleError
 from esrffs.model import Generation
-from esrffs.opened import FileView
-from esrffs.patience import Patience
+from esrffs.source.executor import Patience
+from esrffs.source.verified_file import FileView
 
 
 @pytest.fixture

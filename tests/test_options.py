@@ -19,10 +19,10 @@ import h5py
 import numpy as np
 import pytest
 
+from esrffs.cli.options import Options, split, with_options
 from esrffs.errors import UsageError
-from esrffs.nodes import Stat
-from esrffs.options import Options, split, with_options
-from esrffs.shown import Shown
+from esrffs.fuse.attributes import Shown
+from esrffs.tree.nodes import Stat
 from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, run, wait_for
 from tests.stopwatch import Stopwatch
 

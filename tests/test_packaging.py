@@ -16,10 +16,11 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs import manual, notify
-from esrffs.options import SWITCHES, Options
+from esrffs.cli.options import SWITCHES, Options
+from esrffs.linux import systemd
 from tests.conftest import ESRFFS, FUSE, is_mounted, run
 from tests.stopwatch import Stopwatch
+from tools import pages
 
 ROOT = Path(__file__).parent.parent
 SYSTEMD = ROOT / "systemd"
@@ -117,11 +118,11 @@ def test_a_service_is_ready_alive_and_stopped(
 
 def test_a_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
-    assert notify.period() == 0.5
+    assert systemd.period() == 0.5
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    assert notify.period() == 0.5
+    assert systemd.period() == 0.5
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert notify.period() == float("inf")
+    assert systemd.period() == float("inf")
 
 
 def test_a_socket_in_the_abstract_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,15 +130,15 @@ def test_a_socket_in_the_abstract_namespace(monkeypatch: pytest.MonkeyPatch) -> 
         listener.bind(f"\0esrffs-test-{os.getpid()}")
         listener.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", f"@esrffs-test-{os.getpid()}")
-        notify.notify("READY=1")
+        systemd.notify("READY=1")
         assert listener.recv(100) == b"READY=1"
 
 
 def test_nobody_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
-    notify.notify("READY=1")
+    systemd.notify("READY=1")
     monkeypatch.delenv("NOTIFY_SOCKET")
-    notify.notify("READY=1")
+    systemd.notify("READY=1")
 
 
 @needs_systemd
@@ -161,9 +162,9 @@ def test_the_service_is_confined() -> None:
 # Manual pages and completions
 
 
-@pytest.mark.parametrize("name", sorted(manual.made(ROOT)))
+@pytest.mark.parametrize("name", sorted(pages.made(ROOT)))
 def test_what_is_committed_is_what_is_made(name: str) -> None:
-    assert (ROOT / name).read_text() == manual.made(ROOT)[name], "run `python -m esrffs.manual`"
+    assert (ROOT / name).read_text() == pages.made(ROOT)[name], "run `python -m tools.pages`"
 
 
 @pytest.mark.parametrize("page", ["esrffs.1", "mount.esrffs.8"])
@@ -208,7 +209,7 @@ def test_other_shells_can_read_theirs(shell: str, file: str) -> None:
 
 
 def test_every_option_of_esrffs_that_the_comparison_names_exists() -> None:
-    text = (ROOT / manual.OPTIONS_PAGE).read_text().split("## Coming from")[1]
+    text = (ROOT / pages.OPTIONS_PAGE).read_text().split("## Coming from")[1]
     ours = {"--" + entry.name.replace("_", "-") for entry in fields(Options)}
     ours |= {f"--{switch.name}" for switch in SWITCHES}
     for row in re.findall(r"^\| (.*?) \| (.*) \|$", text, re.MULTILINE):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from esrffs.hosting import raw_bytes
+from esrffs.workers.server import raw_bytes
 from tests.conftest import MountFactory
 
 DTYPES: dict[str, Any] = {

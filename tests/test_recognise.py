@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from esrffs.formats import Format, recognise
-from esrffs.formats.raster_signatures import codec, is_single_frame
+from esrffs.formats.detect import recognise
+from esrffs.formats.images.signatures import codec, is_single_frame
+from esrffs.model import Format
 from tests.formats.test_raster_files import WRITERS, edf, edf_text, image
 
 

@@ -16,74 +16,139 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_LINES = 400
 
-FORMATS_MAY = {
-    *("errors", "limits", "budget", "model", "damage", "attributes", "codecs", "rights"),
-    *("following", "formats"),
-}
-HOMES = {
-    "pyfuse3": {"operations", "daemon", "waiting"},
-    "h5py": {"formats", "cli"},  # cli: for the version of HDF5 that --version tells
-    "hdf5plugin": {"formats"},
+# The packages from the bottom up: a module imports its own package and those before it.  The
+# modules at the top of `esrffs/` may be imported by all.
+PACKAGES = "linux encoders formats workers source arrays flatfield tree fuse cli".split()
+
+HOMES = {  # the only modules and packages that import a library
+    "pyfuse3": {"fuse/pyfuse3_adapter", "fuse/pyfuse3_polling", "cli/daemon"},
+    "h5py": {"formats/hdf5", "formats/warm_up", "cli/main"},  # cli: HDF5's version for --version
+    "hdf5plugin": {"formats/hdf5", "formats/filters", "formats/preload"},
     "silx": {"formats"},
     "fabio": {"formats"},
+    "PIL": {"formats"},
     "tifffile": {"formats"},
-    "imagecodecs": {"filters_builtin", "filters_plugins", "formats"},
-    "trio_parallel": {"workers", "calls"},
+    "imagecodecs": {"formats/filters", "formats/images"},
+    "trio_parallel": {"workers/pool", "workers/call"},
 }
-
-
-def table() -> list[str]:
-    """The rooms in the order of the first table of docs/design.md; `formats` for `formats/`."""
-    text = (ROOT / "docs" / "design.md").read_text()
-    section = text.split("## The rooms")[1].split("The foreign libraries")[0]
-    return re.findall(r"^\| `(\w+)/?` \|", section, re.MULTILINE)
 
 
 def room(module: Path) -> str:
-    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """The package of a module; "" for those at the top."""
+    parts = module.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else ""
 
 
-def imported(module: Path) -> Iterator[str]:
-    """What a module imports, wherever in it, with dots: "esrffs.names", "h5py"."""
-    for node in ast.walk(ast.parse(module.read_text())):
+def rank(package: str) -> int:
+    return PACKAGES.index(package) if package else -1
+
+
+def module_name(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def imported(module: Path, *, top_level: bool = False) -> Iterator[str]:
+    """The modules that a module imports, wherever in it: "esrffs.encoders.npy", "h5py"."""
+    tree = ast.parse(module.read_text())
+    for node in tree.body if top_level else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
             whole = node.module or ""
-            yield from (f"{whole}.{a.name}" if whole == "esrffs" else whole for a in node.names)
+            for alias in node.names:
+                inner = f"{whole}.{alias.name}"
+                is_module = (ROOT / f"{inner.replace('.', '/')}.py").exists()
+                yield inner if is_module else whole
+
+
+def imported_names(module: Path) -> Iterator[str]:
+    """The names that a module takes from others of ours."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("esrffs"):
+            yield from (alias.name for alias in node.names)
 
 
 def rooms_imported(module: Path) -> set[str]:
+    """The packages that a module imports from."""
     names = (name.split(".") for name in imported(module))
-    return {parts[1] for parts in names if parts[0] == "esrffs" and len(parts) > 1}
+    found = {parts[1] for parts in names if parts[0] == "esrffs" and len(parts) > 1}
+    return {name if (PACKAGE / name).is_dir() else "" for name in found}
 
 
 def name_of(path: object) -> str:
     return str(path.relative_to(ROOT)) if isinstance(path, Path) else str(path)
 
 
-def test_every_module_has_one_row_in_the_table() -> None:
-    rows = table()
-    assert len(rows) == len(set(rows))
-    assert set(rows) == {room(module) for module in MODULES} - {"__init__"}
+def test_the_packages_are_those_of_the_design() -> None:
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"} == set(
+        PACKAGES
+    )
+    page = (ROOT / "docs" / "design.md").read_text().split("## The packages")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE) == PACKAGES
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_a_module_imports_only_from_those_above_it(module: Path) -> None:
-    rows, own = table(), room(module)
-    above = set() if own == "__init__" else set(rows[: rows.index(own)])
-    if own == "formats":
-        above = FORMATS_MAY
-    if own == "operations":
-        above -= {"formats"}
-    assert rooms_imported(module) - above == set()
+def test_a_module_imports_only_from_packages_before_its_own(module: Path) -> None:
+    if module.name == "__main__.py":
+        return  # the program
+    own = room(module)
+    assert {other for other in rooms_imported(module) if rank(other) > rank(own)} == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_formats_do_not_import_each_other(module: Path) -> None:
+    path = module.relative_to(PACKAGE).parts
+    formats = {"hdf5", "spec", "images"}
+    if path[0] == "formats" and path[1] in formats:
+        names = (name.split(".") for name in imported(module))
+        others = {parts[2] for parts in names if parts[:2] == ["esrffs", "formats"] and parts[2:]}
+        assert others & formats <= {path[1]}
+
+
+WITHOUT_TRIO = {"errors", "model", "limits", "damage"}
+PURE = ("encoders", "arrays/block_grid", "flatfield/formula", "flatfield/plan")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_trio_and_os_stay_where_they_belong(module: Path) -> None:
+    path = module.relative_to(PACKAGE).with_suffix("").as_posix()
+    libraries = {name.split(".")[0] for name in imported(module)}
+    worker_side = room(module) in {"linux", "encoders", "formats"} or path in WITHOUT_TRIO
+    if worker_side or path in {"workers/protocol", "workers/server"}:
+        assert "trio" not in libraries
+    if path.startswith(PURE) or "conventions" in path:
+        assert not libraries & {"trio", "os"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_foreign_libraries_stay_in_their_homes(module: Path) -> None:
+    path = module.relative_to(PACKAGE).with_suffix("").as_posix()
     used = {name.split(".")[0] for name in imported(module)} & HOMES.keys()
-    assert {library for library in used if room(module) not in HOMES[library]} == set()
+    lost = {lib for lib in used if not any(f"{path}/".startswith(f"{h}/") for h in HOMES[lib])}
+    assert lost == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_no_private_name_is_imported_and_no_package_does_anything(module: Path) -> None:
+    private = [name for name in imported_names(module) if name.startswith("_")]
+    assert private == []
+    if module.name == "__init__.py":
+        assert len(ast.parse(module.read_text()).body) == 1  # its docstring
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Nor do three in a circle."""
+    names = {module_name(path): path for path in MODULES}
+    graph = {
+        name: {other for other in imported(path, top_level=True) if other in names}
+        for name, path in names.items()
+    }
+    while leaves := [name for name, others in graph.items() if not others & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    assert graph == {}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)

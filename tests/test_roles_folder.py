@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esrffs.roles import Describe, Options, Part, ReadFile, Recipe
+from esrffs.flatfield.conventions.detect import Describe, Options, Part, ReadFile, Recipe
 from tests.test_roles_kitchen import all_cooked, folder_recipe
 
 SHAPE = (3, 4)

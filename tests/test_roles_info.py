@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from esrffs.roles import Recipe
-from esrffs.roles_info import counts
-from esrffs.roles_words import RefusalError
+from esrffs.flatfield.conventions.detect import Recipe
+from esrffs.flatfield.conventions.info_file import counts
+from esrffs.flatfield.plan import RefusalError
 from tests.test_roles_kitchen import folder_recipe
 
 

@@ -1,4 +1,4 @@
-"""No tests: answers for `esrffs.roles` from HDF5 files and dicts, and recipes carried out."""
+"""No tests: answers for conventions from HDF5 files and dicts, and recipes carried out."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 import h5py
 import numpy as np
 
-from esrffs.flatfield import Mean, correct_run, current_ratio, divided, median
-from esrffs.roles import (
+from esrffs.flatfield.conventions.detect import (
     Describe,
     Entry,
     List,
@@ -21,8 +20,9 @@ from esrffs.roles import (
     answered,
     in_file,
     in_folder,
-    provenance,
 )
+from esrffs.flatfield.formula import Mean, correct_run, current_ratio, divided, median
+from esrffs.flatfield.provenance import provenance
 
 Load = Callable[[str], np.ndarray]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.roles_names import (
+from esrffs.flatfield.conventions.name_words import (
     abscissae,
     frame_numbers,
     is_dark,

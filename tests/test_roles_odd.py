@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esrffs.roles import (
+from esrffs.flatfield.conventions.detect import (
     Describe,
     Entry,
     List,

@@ -4,7 +4,15 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.roles import Describe, Entry, List, Options, Refusal, answered, in_folder
+from esrffs.flatfield.conventions.detect import (
+    Describe,
+    Entry,
+    List,
+    Options,
+    Refusal,
+    answered,
+    in_folder,
+)
 from tests.test_roles_kitchen import all_cooked, file_recipe, loading, told_of
 
 SHAPE = (3, 4)

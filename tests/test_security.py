@@ -24,10 +24,10 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs import rights, sandbox
 from esrffs.errors import EsrffsError, ForbiddenError
-from esrffs.folders import Folders
+from esrffs.linux import permissions, sandbox
 from esrffs.model import FileStatus
+from esrffs.source.root import Folders
 from tests.conftest import Mounted, MountFactory, esrffs
 from tests.test_daemon import as_nobody
 
@@ -296,12 +296,12 @@ def status(mode: int, uid: int = 1, gid: int = 1, mtime: int = 0) -> FileStatus:
 def test_who_may_read_one_may_read_the_other(
     holder: FileStatus, other: FileStatus, may: bool
 ) -> None:
-    assert rights.covers(holder, other) is may
+    assert permissions.covers(holder, other) is may
 
 
 def test_the_narrowest_mode() -> None:
     def mode(*statuses: FileStatus) -> str:
-        return oct(stat.S_IMODE(rights.narrowest(statuses).st_mode))
+        return oct(stat.S_IMODE(permissions.narrowest(statuses).st_mode))
 
     assert mode(status(0o644)) == "0o644"
     assert mode(status(0o644), status(0o640)) == "0o640"

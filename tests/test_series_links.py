@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trio
 
-from esrffs.folders import Folders
+from esrffs.source.root import Folders
 from tests.conftest import MountFactory
 from tests.formats.test_raster_files import edf, image
 

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from esrffs import errors
-from esrffs.nodes import Path
-from esrffs.operations import Operations
-from esrffs.shown import Shown
+from esrffs.fuse.attributes import Shown
+from esrffs.fuse.pyfuse3_adapter import Operations
+from esrffs.tree.nodes import Path
 
 
 @dataclass

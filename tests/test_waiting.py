@@ -1,4 +1,4 @@
-"""`esrffs.waiting`: requests in a row, and who goes next."""
+"""`fuse/pyfuse3_polling`: requests in a row, and who goes next."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from esrffs import waiting
-from esrffs.waiting import Readable, Turn
+from esrffs.fuse import pyfuse3_polling
+from esrffs.fuse.pyfuse3_polling import Readable, Turn
 from tests.conftest import FUSE
 
 Pipe = tuple[int, int]
@@ -49,7 +49,7 @@ def test_what_is_there_is_taken_at_once_but_not_for_ever(
 
     async def work() -> None:
         readable = Readable(lambda: True)
-        for _ in range(rows * (waiting._IN_A_ROW + 1) - 1):
+        for _ in range(rows * (pyfuse3_polling._IN_A_ROW + 1) - 1):
             await readable.wait(pipe[0])
 
     trio.run(work)
@@ -68,7 +68,7 @@ def test_the_next_request_is_awaited_for_a_moment_if_a_processor_has_nothing_els
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(processors)})
-    monkeypatch.setattr(waiting, "_MOMENT", 60.0)
+    monkeypatch.setattr(pyfuse3_polling, "_MOMENT", 60.0)
 
     async def work() -> None:
         later = threading.Timer(0.1, os.write, (pipe[1], b"x"))
@@ -136,22 +136,22 @@ def test_who_waits_for_his_turn_can_be_cancelled() -> None:
 
 _USED = """
 import os, pyfuse3, sys, trio
-from esrffs import waiting
+from esrffs.fuse import pyfuse3_polling
 
 used = set()
 
-class Readable(waiting.Readable):
+class Readable(pyfuse3_polling.Readable):
     async def wait(self, descriptor):
         used.add("wait")
         await super().wait(descriptor)
 
-class Turn(waiting.Turn):
+class Turn(pyfuse3_polling.Turn):
     async def __aenter__(self):
         used.add("turn")
         await super().__aenter__()
 
-waiting.Readable, waiting.Turn = Readable, Turn
-waiting.install(lambda: False)
+pyfuse3_polling.Readable, waiting.Turn = Readable, Turn
+pyfuse3_polling.install(lambda: False)
 
 async def main():
     async with trio.open_nursery() as nursery:

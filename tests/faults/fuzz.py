@@ -23,10 +23,9 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
-from esrffs import formats
 from esrffs.errors import EsrffsError
-from esrffs.formats import Format
-from esrffs.model import Box, DatasetInfo, GroupInfo, Reader, TextInfo
+from esrffs.formats import detect, readers
+from esrffs.model import Box, DatasetInfo, Format, GroupInfo, Reader, TextInfo
 
 T = TypeVar("T")
 DEADLINE = 10.0  # seconds for all of one file
@@ -138,13 +137,13 @@ def look(path: Path) -> None:
     """What the daemon and a worker do with a file; any other exception leaves."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        format_ = formats.recognise(
+        format_ = detect.recognise(
             lambda offset, count: os.pread(file.fileno(), count, offset), size, path.name
         )
     if format_ is None:
         return
     try:
-        reader = formats.open_reader(format_, str(path), None)
+        reader = readers.open_reader(format_, str(path), None)
     except EsrffsError:
         return
     walk(reader)

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from esrffs import formats
+from esrffs import model
+from esrffs.formats import readers
 from esrffs.model import Reader
 
 _SCRIPT = """\
@@ -79,10 +80,10 @@ class _Faulty:
         return getattr(self._reader, name)
 
 
-_open_reader = formats.open_reader
+_open_reader = readers.open_reader
 
 
-def _open(format_: formats.Format, path: str, confine: str | None) -> Reader:
+def _open(format_: model.Format, path: str, confine: str | None) -> Reader:
     reader = _open_reader(format_, path, confine)
     method, _, fault = os.path.basename(path).partition("-")
     fault = fault.partition("-")[0].removesuffix(".h5")
@@ -93,4 +94,4 @@ def _open(format_: formats.Format, path: str, confine: str | None) -> Reader:
 
 def install() -> None:
     """From now on; `tests.faults.installed` does it in the fork server."""
-    formats.open_reader = _open
+    readers.open_reader = _open

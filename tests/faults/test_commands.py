@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from esrffs.formats import Format
+from esrffs.model import Format
 from tests.conftest import FUSE
 from tests.faults import fuzz
 

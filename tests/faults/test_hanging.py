@@ -218,7 +218,7 @@ def _reads(descriptor: int, whole: bytes) -> bool:
 
 
 def test_what_is_local_is_called_at_once_what_is_not_in_a_thread(remote: Remote) -> None:
-    from esrffs.patience import is_remote
+    from esrffs.source.executor import is_remote
 
     assert is_remote(str(remote.path))
     assert is_remote(str(remote.path / "one.h5"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esrffs import sources
+from esrffs.source import data_file
 from tests.conftest import Mounted, wait_for
 from tests.faults.conftest import sound
 from tests.stopwatch import Stopwatch
@@ -266,4 +266,4 @@ def test_a_reader_that_is_always_killed_is_an_error(faulty: Factory, source: Pat
         mounted.log.read_text(),
         re.MULTILINE,
     )
-    assert len(asked_again) == sources._KILLED - 1
+    assert len(asked_again) == data_file._KILLED - 1

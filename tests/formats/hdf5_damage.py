@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from esrffs.errors import EsrffsError
-from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.model import BrokenInfo, DatasetInfo, GroupInfo, TextInfo
 from tests.formats.contract import whole
 

@@ -24,8 +24,8 @@ from esrffs.errors import (
     MissingError,
     UnsupportedError,
 )
-from esrffs.formats.hdf5 import Hdf5Reader
-from esrffs.formats.hdf5_links import Files, Found
+from esrffs.formats.hdf5.links import Files, Found
+from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.model import (
     Asked,
     Box,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from esrffs.errors import DamagedError, EsrffsError
-from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.model import Box
 
 COUNT = 512

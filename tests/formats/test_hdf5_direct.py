@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.formats import hdf5, hdf5_attributes, hdf5_direct
-from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.formats.hdf5 import attributes, fast_path, reader
+from esrffs.formats.hdf5.reader import Hdf5Reader
 from tests.formats import hdf5_corpus as corpus
 from tests.formats.contract import walk
 
-_UNUSUAL = hdf5_direct.UNUSUAL
+_UNUSUAL = fast_path.UNUSUAL
 
 
 def odd_attributes(folder: Path) -> Path:
@@ -90,9 +90,9 @@ def described(path: Path) -> list[object]:
 
 
 def test_both_ways_tell_the_same(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hdf5_direct._hdf5 is not None
+    assert fast_path._hdf5 is not None
     directly = {path: described(path) for path in paths}
-    monkeypatch.setattr(hdf5_direct, "_hdf5", None)
+    monkeypatch.setattr(fast_path, "_hdf5", None)
     for path in paths:
         assert directly[path] == described(path), path.name
 
@@ -110,9 +110,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
         return call
 
-    monkeypatch.setattr(hdf5, "plain_dataset", counting(hdf5_direct.plain_dataset))
-    plain = counting(hdf5_direct.plain_attribute)
-    monkeypatch.setattr(hdf5_attributes, "plain_attribute", plain)
+    monkeypatch.setattr(reader, "plain_dataset", counting(fast_path.plain_dataset))
+    plain = counting(fast_path.plain_attribute)
+    monkeypatch.setattr(attributes, "plain_attribute", plain)
     return counts
 
 
@@ -169,9 +169,9 @@ def test_a_text_without_room_costs_itself(tmp_path: Path, monkeypatch: pytest.Mo
         told.append("given back")
         return reclaim(*arguments)
 
-    reclaim = hdf5_direct._hdf5.reclaim
-    monkeypatch.setattr(hdf5_direct, "string_at", refused)
-    monkeypatch.setattr(hdf5_direct._hdf5, "reclaim", reclaimed)
+    reclaim = fast_path._hdf5.reclaim
+    monkeypatch.setattr(fast_path, "string_at", refused)
+    monkeypatch.setattr(fast_path._hdf5, "reclaim", reclaimed)
     assert [reader.listing(""), reader.attributes("")] == whole
     reader.close()
     assert told == ["refused", "given back"] * 4

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
-from esrffs.formats.hdf5 import Hdf5Reader
+from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.model import BrokenInfo, DatasetInfo, Extent, Member
 from tests.formats.contract import whole
 

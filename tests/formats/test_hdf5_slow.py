@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs import budget, limits
-from esrffs.attributes import value_to_json
-from esrffs.budget import NotNowError
+from esrffs import limits
+from esrffs.encoders.json_text import value_to_json
 from esrffs.errors import TooLargeError
-from esrffs.formats import hdf5_json, hdf5_text_widths, hdf5_values
-from esrffs.formats.hdf5 import Hdf5Reader
-from esrffs.formats.hdf5_references import References
-from esrffs.formats.hdf5_text_widths import Pace, along_chunks
+from esrffs.formats import budget
+from esrffs.formats.budget import NotNowError
+from esrffs.formats.hdf5 import json_values, text_widths, values
+from esrffs.formats.hdf5.reader import Hdf5Reader
+from esrffs.formats.hdf5.references import References
+from esrffs.formats.hdf5.text_widths import Pace, along_chunks
 from esrffs.model import BrokenInfo, DatasetInfo, Member, TextInfo
 from tests.formats.contract import whole
 
@@ -86,8 +87,8 @@ def test_texts_of_several_axes(tmp_path: Path, shape: tuple[int, ...], chunk: ob
 
 def test_texts_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = hdf5_values.measure
-    monkeypatch.setattr(hdf5_values, "measure", lambda *args: calls.append(1) or real(*args))
+    real = values.measure
+    monkeypatch.setattr(values, "measure", lambda *args: calls.append(1) or real(*args))
     mixed = np.dtype([("n", "i4"), ("t", TEXT)])
 
     def fill(file: h5py.File) -> None:
@@ -261,8 +262,8 @@ def test_json_that_is_too_large_ends_early(tmp_path: Path, monkeypatch: pytest.M
 
     limits.use(limits.Sizes(json=1 << 20))
     boxes = []
-    real = hdf5_json.json_nbytes
-    monkeypatch.setattr(hdf5_json, "json_nbytes", lambda a: boxes.append(a.size) or real(a))
+    real = json_values.json_nbytes
+    monkeypatch.setattr(json_values, "json_nbytes", lambda a: boxes.append(a.size) or real(a))
     reader, found = listed(tmp_path, fill)
     assert isinstance(found["y"], DatasetInfo)
     assert isinstance(found["x"], BrokenInfo)
@@ -303,13 +304,13 @@ def test_a_slow_object_is_broken_by_itself(tmp_path: Path, monkeypatch: pytest.M
     """And so is only the second of two: each may take half of the time that is left."""
     now = [0.0]
     monkeypatch.setattr(budget.time, "monotonic", lambda: now[0])
-    real = hdf5_text_widths._note_lengths
+    real = text_widths._note_lengths
 
     def slow(widths: object, dataset: object, box: object) -> None:
         now[0] += 1.0 if dataset.shape[0] > 50_000 else 0.01
         real(widths, dataset, box)
 
-    monkeypatch.setattr(hdf5_text_widths, "_note_lengths", slow)
+    monkeypatch.setattr(text_widths, "_note_lengths", slow)
 
     def fill(file: h5py.File) -> None:
         for name, count in (("a", 900_000), ("b", 10), ("c", 900_000), ("d", 10)):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
-from esrffs.formats.hdf5 import Hdf5Reader
-from esrffs.formats.hdf5_links import Files
-from esrffs.formats.hdf5_stored_mappings import stored_mappings
+from esrffs.formats.hdf5.links import Files
+from esrffs.formats.hdf5.reader import Hdf5Reader
+from esrffs.formats.hdf5.stored_mappings import stored_mappings
 from esrffs.model import DatasetInfo
 from tests.formats.contract import whole
 

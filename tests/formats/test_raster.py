@@ -19,7 +19,7 @@ from fabio.edfimage import EdfFrame, EdfImage
 from silx.io import commonh5, fabioh5
 
 from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, UnsupportedError
-from esrffs.formats.raster import RasterReader
+from esrffs.formats.images.reader import RasterReader
 from esrffs.model import Asked, Box, BrokenInfo, DatasetInfo, Frames, GroupInfo, LinkInfo, Reader
 from tests.formats.contract import ReaderContract, datasets, walk, whole
 from tests.formats.test_raster_files import MOTORS, WRITERS, edf, edf_text, image, in_order, opened

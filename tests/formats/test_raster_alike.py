@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esrffs.errors import EsrffsError
-from esrffs.formats import raster_edf, raster_edf_blocks
-from esrffs.formats.raster_alike import Pace, pace
-from esrffs.formats.raster_edf import EdfFrames
-from esrffs.formats.raster_edf_header import Window
+from esrffs.formats.images import edf, edf_blocks
+from esrffs.formats.images.edf import EdfFrames
+from esrffs.formats.images.edf_header import Window
+from esrffs.formats.images.edf_regular import Pace, pace
 
 KEYS = "Title Dim_1 dim_3 Size SIZE DataType ByteOrder Compression EDF_BinarySize EDF_DataBlockID"
 
@@ -73,7 +73,7 @@ def told(path: Path) -> object:
 def told_by_all(path: Path) -> object:
     """The same, with all headers read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(raster_edf, "pace", lambda *_: None)
+        patch.setattr(edf, "pace", lambda *_: None)
         return told(path)
 
 
@@ -87,13 +87,13 @@ def test_what_fabio_writes_is_at_a_pace_and_one_header_is_parsed(
         image.append_frame(data=data, header={"motor_mne": "x y", "motor_pos": f"{number / 7} 0"})
     image.write(str(path))
     parsed: list[int] = []
-    read = raster_edf_blocks.read_header
+    read = edf_blocks.read_header
 
     def counted(window: Window, position: int) -> object:
         parsed.append(position)
         return read(window, position)
 
-    monkeypatch.setattr(raster_edf_blocks, "read_header", counted)
+    monkeypatch.setattr(edf_blocks, "read_header", counted)
     frames = EdfFrames(str(path), None)
     assert len(frames.headers) == 20
     with fabio.open(str(path)) as whole:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
-from esrffs.formats.raster import RasterReader
-from esrffs.formats.raster_cbf import cbf_header
-from esrffs.formats.raster_series import SeriesReader
+from esrffs.formats.images.cbf import cbf_header
+from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.series import SeriesReader
 from esrffs.model import Box, DatasetInfo, Reader
 from tests.formats.test_raster_files import in_order, opened
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from esrffs.formats.raster import RasterReader
+from esrffs.formats.images.reader import RasterReader
 from esrffs.model import Box, DatasetInfo
 from tests.formats.test_raster_files import in_order, opened
 

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
-from esrffs.formats.raster import RasterReader
-from esrffs.formats.raster_edf_blocks import scan
+from esrffs.formats.images.edf_blocks import scan
+from esrffs.formats.images.reader import RasterReader
 from esrffs.model import Box, DatasetInfo
 from tests.formats.test_raster_files import edf_text, in_order, opened
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from esrffs.errors import EsrffsError
-from esrffs.formats.raster import RasterReader
-from esrffs.formats.raster_cbf import read_cbf
-from esrffs.formats.raster_fabio import FabioFrames
-from esrffs.formats.raster_sentences import GIVES_UP, sentence
+from esrffs.formats.images.cbf import read_cbf
+from esrffs.formats.images.error_sentences import GIVES_UP, sentence
+from esrffs.formats.images.fabio_frames import FabioFrames
+from esrffs.formats.images.reader import RasterReader
 from esrffs.model import BrokenInfo, DatasetInfo
 from tests.formats.contract import walk, whole
 from tests.formats.test_raster_files import WRITERS, edf, edf_text, image

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.series import numbered, series
+from esrffs.formats.file_series import numbered, series
 
 
 def test_a_run() -> None:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from esrffs.errors import DamagedError
-from esrffs.formats.raster import RasterReader
-from esrffs.formats.raster_packed import CUT, PackedFile, packed_nbytes
+from esrffs.formats.images.packed import CUT, PackedFile, packed_nbytes
+from esrffs.formats.images.reader import RasterReader
 from esrffs.model import Box, DatasetInfo
 from tests.formats.test_raster_files import WRITERS, edf, edf_text, image, in_order, opened
 

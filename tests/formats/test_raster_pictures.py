@@ -10,9 +10,9 @@ import pytest
 from imagecodecs import jpeg2k_encode
 from PIL import Image
 
-from esrffs import formats
 from esrffs.errors import EsrffsError, UnsupportedError
-from esrffs.formats.raster import RasterReader
+from esrffs.formats import detect
+from esrffs.formats.images.reader import RasterReader
 from esrffs.model import Box, DatasetInfo
 from tests.formats.test_raster_files import image, in_order, opened
 
@@ -28,7 +28,7 @@ def values(path: Path) -> npt.NDArray[np.generic]:
 
 def recognised(path: Path) -> str | None:
     content = path.read_bytes()
-    return formats.recognise(lambda at, n: content[at : at + n], len(content), path.name)
+    return detect.recognise(lambda at, n: content[at : at + n], len(content), path.name)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])

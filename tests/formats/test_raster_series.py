@@ -13,8 +13,8 @@ from fabio.edfimage import EdfFrame
 from silx.io import fabioh5
 
 from esrffs.errors import DamagedError, UnsupportedError
-from esrffs.formats.raster_series import SeriesReader, gaps, numbers
-from esrffs.formats.raster_tiff import TiffFrames
+from esrffs.formats.images.series import SeriesReader, gaps, numbers
+from esrffs.formats.images.tiff import TiffFrames
 from esrffs.model import Asked, DatasetInfo, Frames, Reader
 from tests.formats.contract import ReaderContract, walk, whole
 from tests.formats.test_raster import assert_same_tree, data, values

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from silx.io import fabioh5
 
-from esrffs.formats.raster import RasterReader
-from esrffs.formats.raster_series import SeriesReader
-from esrffs.formats.raster_tiff_directories import UnpackedFile
+from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.series import SeriesReader
+from esrffs.formats.images.tiff_directories import UnpackedFile
 from esrffs.model import Asked, Frames
 from tests.formats.contract import ReaderContract, datasets
 from tests.formats.test_raster import assert_same_tree, data, open_raster, values, verbatim
@@ -269,7 +269,7 @@ def test_packed_files(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
 def test_a_packed_file_larger_than_what_is_kept_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = "esrffs.formats.raster_tiff_directories"
+    module = "esrffs.formats.images.tiff_directories"
     monkeypatch.setattr(f"{module}._WINDOW", 1000)
     monkeypatch.setattr(f"{module}._STEP", 300)
     content = numbers("u1", (20_000,)).tobytes()

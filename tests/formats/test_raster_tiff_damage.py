@@ -12,9 +12,9 @@ import pytest
 import tifffile
 
 from esrffs.errors import DamagedError, EsrffsError, TooLargeError, UnsupportedError
-from esrffs.formats.raster import RasterReader
-from esrffs.formats.raster_tiff_directories import PlainFile
-from esrffs.formats.raster_tiff_segments import Segments
+from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.tiff_directories import PlainFile
+from esrffs.formats.images.tiff_segments import Segments
 from esrffs.model import Asked, Box, Frames
 from tests.formats.contract import walk
 from tests.formats.test_raster import data, open_raster, values

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from esrffs.formats import recognise, rehearsal
-from esrffs.formats.rehearsal import sample
+from esrffs.formats import warm_up
+from esrffs.formats.detect import recognise
+from esrffs.formats.warm_up import sample
 
 FORMATS = {"hdf5": "hdf5", "raster": "raster", "spec": "spec", "tiff": "raster"}
 
@@ -34,14 +35,14 @@ def test_samples_are_sound_files_of_their_formats(
 
     assert recognise(pread, len(content), names[kind]) == FORMATS[kind]
     listed: list[str] = []
-    walk = rehearsal._walk
+    walk = warm_up._walk
 
     def walked(reader) -> None:
         listed.extend(member.name for member in reader.listing("").members)
         walk(reader)
 
-    monkeypatch.setattr(rehearsal, "_walk", walked)
-    rehearsal._read(kind)  # raises what `rehearse` does not
+    monkeypatch.setattr(warm_up, "_walk", walked)
+    warm_up._read(kind)  # raises what `rehearse` does not
     assert listed
 
 
@@ -64,9 +65,9 @@ def test_a_disk_without_room_for_samples_hinders_nobody(monkeypatch: pytest.Monk
     def refused(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    rehearsal._folder.cache_clear()
-    monkeypatch.setattr(rehearsal.tempfile, "mkdtemp", refused)
-    rehearsal.rehearse()
+    warm_up._folder.cache_clear()
+    monkeypatch.setattr(warm_up.tempfile, "mkdtemp", refused)
+    warm_up.rehearse()
 
 
 _KILLED_CHILD = """

@@ -14,9 +14,9 @@ import silx.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from esrffs.attributes import to_json
+from esrffs.encoders.json_text import to_json
 from esrffs.errors import DamagedError, MissingError
-from esrffs.formats.spec import SpecReader, recognise_spec
+from esrffs.formats.spec.reader import SpecReader, recognise_spec
 from esrffs.model import Box, BrokenInfo, DatasetInfo, GroupInfo, LinkInfo, Member
 from tests.formats.contract import ReaderContract, whole
 
@@ -518,7 +518,7 @@ def test_a_file_larger_than_what_is_looked_at_at_a_time(
 ) -> None:
     opened(tmp_path, TWO_ANALYSERS)
     for chunk in (7, 64, 100, 333):
-        monkeypatch.setattr("esrffs.formats.spec_text.CHUNK", chunk)
+        monkeypatch.setattr("esrffs.formats.spec.scan_index.CHUNK", chunk)
         assert same_as_silx(tmp_path / "x.dat") > 30
 
 
@@ -554,14 +554,14 @@ def test_addresses_that_nobody_gave(tmp_path: Path, address: str) -> None:
 
 def test_listing_parses_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = opened(tmp_path, TWO_ANALYSERS.replace(b"@A", b"#A"))
-    monkeypatch.setattr("esrffs.formats.spec_text._floats", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr("esrffs.formats.spec.scan_index._floats", lambda _: pytest.fail("parsed"))
     monkeypatch.setattr(
-        "esrffs.formats.spec_text.SpecText.survey",
+        "esrffs.formats.spec.scan_index.SpecText.survey",
         lambda *_: pytest.fail("surveyed"),
     )
     assert names(reader) == ["1.1", "2.1", "1.2"]
     monkeypatch.undo()
-    monkeypatch.setattr("esrffs.formats.spec_text._floats", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr("esrffs.formats.spec.scan_index._floats", lambda _: pytest.fail("parsed"))
     assert names(reader, "1.1/measurement") == ["th", "a%b", "Epoch"]
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esrffs.errors import DamagedError
-from esrffs.formats.spec import SpecReader
+from esrffs.formats.spec.reader import SpecReader
 from esrffs.model import Box, BrokenInfo
 from tests.formats.test_spec import HEAD, named, names, opened, same_as_silx, scan, values
 from tests.stopwatch import Stopwatch
@@ -130,7 +130,7 @@ def test_what_is_left_out_is_told_with_its_lines(tmp_path: Path) -> None:
 
 
 def test_many_lines_are_told_in_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("esrffs.formats.spec_text.CHUNK", 100)
+    monkeypatch.setattr("esrffs.formats.spec.scan_index.CHUNK", 100)
     reader = opened(tmp_path, scan(b"#L a  b", *[b"x", b"1 2"] * 1000, b"y" * 300))
     text = told(reader)["left_out"]
     assert text.startswith("1001 lines")
@@ -143,7 +143,7 @@ def test_line_numbers_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     reader = opened(tmp_path, scan(b"#L a", *[b"1" * (i % 7) for i in range(200)]))
     content = (tmp_path / "x.dat").read_bytes()
     starts = [0] + [at + 1 for at, byte in enumerate(content[:-1]) if byte == 10]
-    monkeypatch.setattr("esrffs.formats.spec_text.CHUNK", 100)
+    monkeypatch.setattr("esrffs.formats.spec.scan_index.CHUNK", 100)
     for i in [*range(202), 5, 150, 7, 151, *range(201, 0, -1)]:
         assert reader._file.line_number(starts[i]) == i + 1
 
@@ -348,7 +348,7 @@ def test_scans_are_found_across_what_is_read_at_a_time(
     )
     content += scan(b"#L a", b"1")
     for chunk in (1 << 20, 100, 333):
-        monkeypatch.setattr("esrffs.formats.spec_text.CHUNK", chunk)
+        monkeypatch.setattr("esrffs.formats.spec.scan_index.CHUNK", chunk)
         assert len(names(opened(tmp_path, content))) == 150
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from esrffs.formats import Format, recognise
-from esrffs.formats.spec import recognise_spec
+from esrffs.formats.detect import recognise
+from esrffs.formats.spec.reader import recognise_spec
+from esrffs.model import Format
 from tests.formats.test_spec import HEAD, opened, scan
 
 fuzz = settings(suppress_health_check=list(HealthCheck), database=None)

@@ -1,0 +1,1 @@
+"""The bytes of an array on request: blocks, chunks, read-ahead."""

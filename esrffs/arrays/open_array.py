@@ -1,0 +1,192 @@
+"""Arrays whose bytes can be had: `await read(start, stop)`.
+
+Decided here: how the C-ordered data of an array are put together from what lies where, and what is
+made before it is asked for.  Everything is runs of bytes; only a block knows that it is also a box.
+"""
+
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable
+from functools import partial
+from math import prod
+
+import numpy as np
+
+from esrffs import limits
+from esrffs.arrays.block_array import Array, BlockArray, joined
+from esrffs.arrays.block_grid import cut
+from esrffs.arrays.chunked import Chunks
+from esrffs.background import Ahead
+from esrffs.cache import Cache
+from esrffs.damage import Block
+from esrffs.errors import EsrffsError
+from esrffs.linux.permissions import covers
+from esrffs.model import Asked, Box, Buffer, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
+from esrffs.source.open_data_file import OPEN_PARTS, Opened
+from esrffs.source.verified_file import SAMPLE, spread
+
+
+class ExtentArray:
+    """Data that lie verbatim in one run of a file."""
+
+    def __init__(self, opened: Opened, extent: Extent, nbytes: int) -> None:
+        self._opened = opened
+        self._offset = extent.offset
+        opened.view().watch(spread(extent.offset, nbytes))
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        return await (await self._opened.viewed()).read(self._offset + start, stop - start)
+
+
+class FramesArray:
+    """Data whose frames each lie verbatim in one run of a file, or of a file each."""
+
+    def __init__(self, opened: Opened, frames: Frames, info: DatasetInfo, frame: int) -> None:
+        self._opened = opened
+        self._frames = frames
+        self._itemsize = info.dtype.itemsize
+        self._frame = frame  # bytes
+        if not frames.files:
+            opened.view().watch(
+                offset for i in (0, -1) for offset in spread(int(frames.offsets[i]), frame)
+            )
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        parts = []
+        for number in range(start // self._frame, -(-stop // self._frame)):
+            first = number * self._frame
+            parts.append(
+                await self._part(number, max(start - first, 0), min(stop - first, self._frame))
+            )
+        return joined(parts)
+
+    async def _part(self, number: int, start: int, stop: int) -> Buffer:
+        view = await self._opened.viewed(number if self._frames.files else 0)
+        offset = int(self._frames.offsets[number])
+        if not self._frames.swapped:
+            return await view.read(offset + start, stop - start)
+        first = start - start % self._itemsize
+        last = -(-stop // self._itemsize) * self._itemsize
+        stored = await view.read(offset + first, last - first)
+        items = np.frombuffer(stored, np.uint8).reshape(-1, self._itemsize)
+        return memoryview(items[:, ::-1].tobytes())[start - first : stop - first]
+
+
+OpenPart = Callable[[Opened, DatasetInfo, Mapped], Awaitable[Array | None]]
+
+
+class VirtualArray:
+    """Frames that lie in datasets of other files, read there; `whole` is what a reader gives.
+
+    The reader is asked for whatever is not as the mapping says (it converts, or says why not).
+    """
+
+    def __init__(
+        self, opened: Opened, info: DatasetInfo, layout: Virtual, whole: Array, part: OpenPart
+    ) -> None:
+        self._opened = opened
+        self._info = info
+        self._parts = layout.parts
+        self._starts = [part.start for part in layout.parts]
+        self._fill = layout.fill
+        self._whole = whole
+        self._open = part
+        self._frame = info.dtype.itemsize * prod(info.shape[1:])  # bytes
+        self._arrays: dict[int, Array | None] = {}
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        parts = []
+        while start < stop:
+            number = bisect_right(self._starts, start // self._frame) - 1
+            mapped = self._parts[number] if number >= 0 else None
+            if mapped is not None and start < mapped.stop * self._frame:
+                end = min(stop, mapped.stop * self._frame)
+                parts.append(await self._mapped(number, start, end))
+            else:
+                following = self._starts[number + 1 : number + 2]
+                end = min([stop, *(first * self._frame for first in following)])
+                parts.append(self._filled(start, end))
+            start = end
+        return joined(parts)
+
+    async def _mapped(self, number: int, start: int, stop: int) -> Buffer:
+        mapped = self._parts[number]
+        if number not in self._arrays:
+            if len(self._arrays) >= OPEN_PARTS:
+                self._arrays.clear()
+                self._opened.close_parts()
+            self._arrays[number] = await self._open(self._opened, self._info, mapped)
+        array = self._arrays[number]
+        if array is None:
+            return await self._whole.read(start, stop)
+        shift = (mapped.first - mapped.start) * self._frame
+        return await array.read(start + shift, stop + shift)
+
+    def _filled(self, start: int, stop: int) -> Buffer:
+        size = len(self._fill)
+        repeated = self._fill * (-(-stop // size) - start // size)
+        return memoryview(repeated)[start % size : start % size + stop - start]
+
+
+async def _open_mapped(
+    cache: Cache, ahead: Ahead, depth: int, opened: Opened, info: DatasetInfo, mapped: Mapped
+) -> Array | None:
+    """The dataset that a part is mapped to; None where it is not as the mapping says."""
+    try:
+        source = await opened.sources.current(mapped.file, "hdf5")
+        if opened.sources.folders.confined and not covers(opened.source.status, source.status):
+            return None
+        found = await source.find(mapped.path)
+        if not isinstance(found, DatasetInfo) or found.dtype != info.dtype or depth == 0:
+            return None
+        shape = found.shape if len(found.shape) == len(info.shape) else (1, *found.shape)
+        frames = mapped.stop - mapped.start
+        fits = shape[0] == frames if mapped.whole else shape[0] >= mapped.first + frames
+        if shape[1:] != info.shape[1:] or not fits:
+            return None
+        patience = opened.sources.folders.patience
+        part = Opened(opened.sources, source, await opened.sources.now(found.depends))
+        opened.add_part(part)
+        await part.viewed()
+        return await patience.call(partial(open_array, part, found, cache, ahead, depth - 1))
+    except EsrffsError:
+        return None  # the reader will say what is wrong
+
+
+def open_array(
+    opened: Opened, info: DatasetInfo, cache: Cache, ahead: Ahead, depth: int = 4
+) -> Array:
+    """The data of this dataset, which must have at least one byte.
+
+    `depth`: virtual datasets of virtual datasets are followed so far.
+    """
+    nbytes = info.dtype.itemsize * prod(info.shape)
+    layout = info.layout
+    if isinstance(layout, Extent):
+        return ExtentArray(opened, layout, nbytes)
+    if isinstance(layout, Frames):
+        return FramesArray(opened, layout, info, nbytes // len(layout.offsets))
+    grain = layout.shape if isinstance(layout, Chunked) else ()
+    if isinstance(layout, Asked):
+        grain = layout.grain
+    # What of a chunk lies past the shape is never needed, however much is declared.
+    size = info.dtype.itemsize * prod(map(min, grain, info.shape))
+    limits.check_chunk(f"{opened.source.path}: {info.address}", size)
+    blocks = cut(info.shape, info.dtype.itemsize, grain)
+    read: Callable[[Box], Awaitable[Block]] = _asking(opened, info)
+    if isinstance(layout, Chunked) and Chunks.known(info, layout):
+        read = Chunks(opened, info, layout, cache).read
+    key = opened.source.digest, opened.state, info.address
+    array = BlockArray(opened, key, blocks, lambda number: read(blocks.box(number)), cache, ahead)
+    if isinstance(layout, Virtual):
+        part = partial(_open_mapped, cache, ahead, depth)
+        return VirtualArray(opened, info, layout, array, part)
+    return array
+
+
+def _asking(opened: Opened, info: DatasetInfo) -> Callable[[Box], Awaitable[Block]]:
+    """Makes blocks of what only a reader can give."""
+    subject = opened.source.subject
+    if subject.format != "hdf5" and not subject.series:
+        size = opened.source.status.st_size  # these formats are only ever appended to
+        opened.view().watch((*spread(0, size), size - SAMPLE))
+    return lambda box: opened.ask(info.address, box, info.dtype.itemsize * prod(box.shape))

@@ -1,0 +1,1 @@
+"""The program: arguments, options, mount point, daemon, log.  Wires everything together."""

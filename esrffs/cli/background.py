@@ -1,0 +1,124 @@
+"""A mount that goes to the background: the process that starts it, and the one that serves it.
+
+Decided here: that a command returns 0 only when its mount answers, and that nothing is mounted when
+it returns anything else.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from esrffs import errors
+from esrffs.cli import deadline
+from esrffs.cli.unmounting import state, take_away
+from esrffs.errors import EsrffsError, MountError
+from esrffs.linux.path_walk import find
+
+log = logging.getLogger(__name__)
+
+_READY = "ready"
+_GRACE = 5.0  # seconds for a daemon to end
+
+
+def in_background(
+    serve_: Callable[[Callable[[], None]], None], mountpoint: str, seconds: float
+) -> None:
+    """Run `serve_(ready)` in a process of its own; return once the mount answers.
+
+    Raises whatever went wrong before it did, and then nothing is mounted: a daemon that is not
+    ready after so many seconds, or when we are interrupted, is ended.
+    """
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receive)
+        _detached(serve_, send)
+    os.close(send)
+    os.waitpid(child, 0)
+    told = b""
+    try:
+        end = time.monotonic() + seconds
+        told = deadline.read_until(receive, end, lambda read: read.count(b"\n") > 1)
+        _check_ready(told, mountpoint)
+    except BaseException as error:
+        _abandon(told, mountpoint)
+        if isinstance(error, deadline.OverdueError):
+            text = f"{mountpoint}: the mount was not ready within {seconds:g} s; see the log"
+            raise MountError(text) from None
+        raise
+    finally:
+        os.close(receive)
+
+
+def _check_ready(told: bytes, mountpoint: str) -> None:
+    """That the daemon says so, and the mount answers."""
+    text = told.decode("utf-8", "surrogateescape").partition("\n")[2]
+    kind, _, why = text.strip().partition(" ")
+    if kind == _READY:
+        mount = find(mountpoint)
+        if mount is None or state(mount)[0] != "answers":
+            raise MountError(f"{mountpoint}: was mounted, and does not answer; see the log")
+    elif not why:
+        raise MountError("the daemon ended before the mount was ready; see the log")
+    else:
+        raise getattr(errors, kind)(why)
+
+
+def _abandon(told: bytes, mountpoint: str) -> None:
+    """End the daemon, and see that nothing of it stays mounted."""
+    number, _, why = told.partition(b"\n")
+    with contextlib.suppress(OSError, ValueError):
+        process = {int(number): os.pidfd_open(int(number))}
+        ending = why and not why.startswith(_READY.encode())
+        if not (ending and deadline.gone(process, _GRACE)):
+            signal.pidfd_send_signal(process[int(number)], signal.SIGTERM)
+            if not deadline.gone(process, _GRACE):
+                signal.pidfd_send_signal(process[int(number)], signal.SIGKILL)
+                deadline.gone(process, _GRACE)
+    mount = find(mountpoint)
+    if mount is not None:
+        with contextlib.suppress(MountError):
+            take_away(mount, dead=True)
+
+
+def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> NoReturn:
+    """In the child: leave the terminal, let the parent go, serve, end."""
+    os.setsid()
+    if os.fork():
+        os._exit(0)  # what is left has no terminal and cannot get one
+    os.chdir("/")
+
+    def tell(text: str) -> None:
+        os.write(send, text.replace("\n", " ").encode("utf-8", "surrogateescape") + b"\n")
+
+    def ready() -> None:
+        try:
+            tell(_READY)
+            os.close(send)
+        except OSError:
+            raise MountError("whoever wanted the mount is gone") from None
+
+    def fail(error: EsrffsError) -> NoReturn:
+        with contextlib.suppress(OSError):
+            tell(f"{type(error).__name__} {error}")
+        sys.exit(1)
+
+    try:
+        tell(str(os.getpid()))
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+        serve_(ready)
+    except EsrffsError as error:
+        log.error("%s", error)  # noqa: TRY400  # the text says it all
+        fail(error)
+    except Exception as error:
+        log.exception("internal error")
+        fail(MountError(errors.unforeseen(error)))
+    sys.exit(0)  # not os._exit: multiprocessing has a folder to remove

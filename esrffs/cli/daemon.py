@@ -1,0 +1,221 @@
+"""The process that serves a mount: from start to unmount.
+
+Decided here: what is set up in which order, and what a signal does.
+"""
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib import metadata
+from typing import cast
+from urllib.parse import quote
+
+import pyfuse3
+import trio
+
+from esrffs.arrays import chunked
+from esrffs.background import unasked
+from esrffs.cache import Cache
+from esrffs.cli.mountpoint import set_read_ahead
+from esrffs.cli.options import Options
+from esrffs.cli.unmounting import mark, take_away_rest
+from esrffs.errors import EsrffsError, MountError
+from esrffs.flatfield.conventions import detect
+from esrffs.flatfield.formula import Method
+from esrffs.flatfield.service import CorrectionService
+from esrffs.fuse import pyfuse3_polling
+from esrffs.fuse.attributes import Shown
+from esrffs.fuse.pyfuse3_adapter import Operations
+from esrffs.limits import Sizes, use
+from esrffs.linux.buffers import give_back
+from esrffs.linux.systemd import notify, period
+from esrffs.source.context import DataContext
+from esrffs.source.data_file import Sources
+from esrffs.source.executor import Patience, is_remote
+from esrffs.source.presence import Presence
+from esrffs.source.root import Folders
+from esrffs.tree import folder
+from esrffs.tree.context import MountContext
+from esrffs.workers.pool import Limits, Workers, open_workers
+
+log = logging.getLogger(__name__)
+
+_MIB = 1 << 20
+_LEAST_FILES = 64  # without a file of the source, 28 are open
+_TIDY = 60.0  # seconds
+
+
+async def serve(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
+    """Mount, call `ready` when the mount answers, serve until it is unmounted or a signal comes."""
+    started = time.monotonic()
+    sizes = Sizes(options.chunk_limit * _MIB, options.json_limit * _MIB, options.children_limit)
+    use(sizes)
+    _limit_open_files(options.open_files)
+    patience = Patience(options.time_limit, remote=is_remote(source))
+    folders = Folders(source, confined=options.shared, hidden=mountpoint, patience=patience)
+    limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
+    async with open_workers(limits, folders.confine) as workers, trio.open_nursery() as background:
+        cache = Cache(options.cache_size * _MIB)
+        ahead = unasked(background)
+        data = DataContext(Sources(folders, workers), cache, ahead)
+        context = MountContext(data, CorrectionService(data, _roles(options)))
+        presence = Presence(folders)
+
+        async def told() -> dict[str, object]:
+            return {
+                "version": metadata.version("esrffs"),
+                "source": source,
+                "source_error": await presence.trouble(),
+                "pid": os.getpid(),
+                "uptime": round(time.monotonic() - started, 1),
+                "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
+                "workers": {"count": limits.count, "lost": workers.lost},
+            }
+
+        operations = Operations(
+            await folder.root(context),
+            _shown(options),
+            lambda: folders.patience.call(lambda: os.statvfs(folders.root)),
+            told,
+        )
+        _mount(operations, source, mountpoint, options)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_end_on_signal, nursery.cancel_scope)
+                nursery.start_soon(_main, nursery.cancel_scope, workers)
+                nursery.start_soon(_show_life)
+                nursery.start_soon(_tidy)
+                await operations.started.wait()
+                mark(mountpoint)
+                set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
+                log.info("mounted %s on %s", source, mountpoint)
+                ready()
+                notify(f"READY=1\nSTATUS={source} on {mountpoint}")
+        finally:
+            notify("STOPPING=1")
+            background.cancel_scope.cancel()
+            pyfuse3.close(unmount=True)
+            take_away_rest(mountpoint)
+            log.info("unmounted %s", mountpoint)
+
+
+def _roles(options: Options) -> detect.Options:
+    method = cast(Method, options.flat)  # the table of options knows no other words
+    return detect.Options(method, options.nan, options.norm is not None, options.dark is not None)
+
+
+def _shown(options: Options) -> Shown:
+    return Shown(
+        options.entry_timeout,
+        options.attr_timeout,
+        options.negative_timeout,
+        options.uid,
+        options.gid,
+        options.umask if options.fmask is None else options.fmask,
+        options.umask if options.dmask is None else options.dmask,
+    )
+
+
+async def _main(scope: trio.CancelScope, workers: Workers) -> None:
+    pyfuse3_polling.install(lambda: chunked.threads().borrowed_tokens > 0 or workers.busy)
+    await pyfuse3.main(min_tasks=4)
+    scope.cancel()  # unmounted from outside
+
+
+async def _show_life() -> None:
+    """For systemd's watchdog: the loop that answers requests is the loop that runs this."""
+    while True:
+        await trio.sleep(period())
+        notify("WATCHDOG=1")
+
+
+async def _tidy() -> None:
+    """Memory of the busiest moment is not kept for weeks."""
+    while True:
+        await trio.sleep(_TIDY)
+        await trio.to_thread.run_sync(give_back)  # who asks for something meanwhile is served
+
+
+async def _end_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            log.info("%s: unmounting", signal.Signals(number).name)
+            scope.cancel()
+
+
+def _mount(operations: Operations, source: str, mountpoint: str, options: Options) -> None:
+    with _stderr_text() as text:
+        try:
+            pyfuse3.init(operations, mountpoint, _fuse_options(source, options))
+        except RuntimeError as error:
+            raise MountError(f"{mountpoint}: {text().strip() or error}") from None
+
+
+def _fuse_options(source: str, options: Options) -> set[str]:
+    # libfuse splits at commas and pyfuse3 takes nothing but ASCII
+    name = quote(os.fsencode(source), safe="/ :;+=@~!()[]{}#&'*<>?|^$`\"")
+    chosen = {f"fsname={name}", "subtype=esrffs", "ro"}
+    if options.shared or options.default_permissions:
+        chosen.add("default_permissions")
+    if options.allow_other:
+        chosen.add("allow_other")
+    elif options.allow_root:
+        chosen.add("allow_root")
+    if options.noexec:
+        chosen.add("noexec")
+    if options.max_read:
+        chosen.add(f"max_read={options.max_read}")
+    return chosen
+
+
+@contextlib.contextmanager
+def _stderr_text() -> Iterator[Callable[[], str]]:
+    """What libfuse and fusermount3 print, to be told with our own words."""
+    kept = os.dup(2)
+    with open(os.memfd_create("stderr"), "r+b") as file:
+        os.dup2(file.fileno(), 2)
+
+        def text() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield text
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _limit_open_files(count: int) -> None:
+    """As many as the system allows, in most cases more than a process has by default; or fewer.
+
+    MountError where these are too few to start readers and open what is asked for.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = count if count and not 0 <= hard < count else hard
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    least = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= least < _LEAST_FILES:
+        raise MountError(f"only {least} files may be open (`ulimit -n`): needs {_LEAST_FILES}")
+
+
+def run(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
+    """`serve`, with its failures as one exception."""
+    failed: EsrffsError | None = None
+    try:
+        trio.run(serve, source, mountpoint, options, ready)
+    except* EsrffsError as group:
+        failed = _first(group)
+    if failed is not None:  # raised here: inside `except*` it would become a group again
+        raise failed
+
+
+def _first(group: BaseExceptionGroup[EsrffsError]) -> EsrffsError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,103 @@
+"""The log of a mount: where it goes, how a line looks, and how it is made more talkative.
+
+Decided here: `--log-file`, else the terminal or the journal in the foreground, else syslog.
+SIGUSR1 turns debugging on and off.
+"""
+
+import logging
+import os
+import signal
+import stat
+from types import FrameType
+
+from esrffs.errors import UsageError
+from esrffs.linux import path_walk
+
+log = logging.getLogger("esrffs")
+
+_SYSLOG = "/dev/log"
+
+
+class _OneLine(logging.Formatter):
+    """A record is one line, whatever is in the names of files: a log cannot be forged by them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
+
+
+class _ForJournal(_OneLine):
+    """With the priority in front, as sd-daemon(3) has it; the journal knows the time itself."""
+
+    _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next(number for least, number in self._PRIORITIES if record.levelno >= least)
+        return f"<{priority}>{super().format(record)}"
+
+
+def start(file: str | None, *, debug: bool, background: bool) -> None:
+    """Send the log where it belongs; UsageError if it cannot be written there.
+
+    To be called by the main thread.
+    """
+    handler = _to_file(file, background) if file else _to_syslog() if background else _to_stderr()
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.raiseExceptions = False  # a full disk, a reader of stderr that is gone: no tracebacks
+    signal.signal(signal.SIGUSR1, _toggle)
+
+
+def _to_file(file: str, background: bool) -> logging.Handler:
+    try:
+        if stat.S_ISFIFO(path_walk.status(file).st_mode):
+            raise UsageError(f"log_file={file}: is a pipe, which may wait for ever; choose a file")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(f"log_file={file}: {error.strerror}; choose another file") from error
+    try:
+        handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise UsageError(f"log_file={file}: {why}; choose a file that you may write") from error
+    if background and not _lasts(file):  # /dev/stdout, say
+        raise UsageError(f"log_file={file}: is a pipe, which may wait for ever; choose a file")
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    return handler
+
+
+def _lasts(file: str) -> bool:
+    """Can it be written to when the caller is gone, and does he not wait for its end?"""
+    mode = os.stat(file).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISCHR(mode)
+
+
+def _to_syslog() -> logging.Handler:
+    if not os.path.exists(_SYSLOG):
+        return logging.NullHandler()
+    from logging.handlers import SysLogHandler  # imports sockets and more
+
+    handler = SysLogHandler(_SYSLOG)
+    handler.setFormatter(_OneLine("esrffs[%(process)d]: %(levelname)s %(message)s"))
+    return handler
+
+
+def _to_stderr() -> logging.Handler:
+    handler = logging.StreamHandler()
+    kind = _ForJournal if _is_journal() else _OneLine
+    handler.setFormatter(kind("%(levelname)s: %(message)s"))
+    return handler
+
+
+def _is_journal() -> bool:
+    """Is our stderr what systemd gave us for the journal?  systemd.exec(5), JOURNAL_STREAM."""
+    status = os.fstat(2)
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _toggle(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    debugging = log.level == logging.DEBUG
+    log.setLevel(logging.INFO if debugging else logging.DEBUG)
+    log.info("SIGUSR1: debugging is %s", "off" if debugging else "on")

@@ -1,0 +1,199 @@
+"""Mount points: is this one fit, which serves where none is given.
+
+Decided here: what is checked before mounting and what the user is told, which mount point serves
+where none is given.  How one is taken away is decided in `cli/unmounting`.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator
+
+from esrffs.cli.unmounting import SUFFIX, program, remove, silent, state, take_away
+from esrffs.errors import EsrffsError, MountError, OwnMountError, UsageError
+from esrffs.linux import path_walk
+from esrffs.linux.mountinfo import TYPE, Mount, mounts
+
+log = logging.getLogger(__name__)
+
+_FUSE_CONF = "/etc/fuse.conf"
+_DEVICE = "/dev/fuse"
+
+
+def prepared(source: str, mountpoint: str | None, *, shared: bool) -> tuple[str, str]:
+    """The real paths of what is to be mounted where; MountError or UsageError says what to do.
+
+    Where no mount point is named, one is made.  A dead mount of ours (its daemon was killed) is
+    taken away first.
+    """
+    found = _source(source)
+    place = beside(source) if mountpoint is None else absolute(mountpoint)
+    try:
+        return found, check(place, found, shared=shared)
+    except EsrffsError:
+        if mountpoint is None:
+            remove(place)
+        raise
+
+
+def absolute(path: str) -> str:
+    """From the working directory, which may be gone."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: the working directory is gone; `cd` to another, or name an absolute path"
+        ) from None
+
+
+def _source(path: str) -> str:
+    try:
+        real = path_walk.resolve(absolute(path))
+        path_walk.status(real)
+    except OwnMountError:
+        raise UsageError(
+            f"{path}: lies in a mount of esrffs; mount what that one shows (`findmnt -t {TYPE}`)"
+        ) from None
+    except FileNotFoundError:
+        text = f"{path}: there is no such file or folder; look at its spelling"
+        raise UsageError(text) from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be reached: {error.strerror}") from error
+    return real
+
+
+def check(mountpoint: str, source: str, *, shared: bool) -> str:
+    """The real path of the mount point; MountError unless `source` can be mounted there."""
+    _check_rights(shared=shared)
+    mount = path_walk.find(mountpoint)
+    if mount is not None:
+        match state(mount)[0]:
+            case "dead":
+                take_away(mount, dead=True)
+            case "silent":
+                raise silent(mount)
+            case _:
+                raise MountError(_taken(mount, source))
+    try:
+        mountpoint = path_walk.resolve(mountpoint)
+        entries = os.listdir(mountpoint)
+        itself = os.path.samestat(os.stat(mountpoint), os.stat(source))
+    except OwnMountError:
+        raise MountError(
+            f"{mountpoint}: lies in a mount of esrffs; choose another directory"
+        ) from None
+    except OSError as error:
+        raise MountError(_unfit(mountpoint, error)) from error
+    if itself:
+        raise MountError(f"{mountpoint}: cannot be mounted on itself; choose another directory")
+    there = [mount for mount in mounts() if mount.target == mountpoint]
+    if there:
+        raise MountError(_taken(there[-1], source))
+    if entries:
+        raise MountError(f"{mountpoint}: is not empty; choose an empty directory")
+    if os.geteuid() and not os.access(mountpoint, os.W_OK):
+        raise MountError(f"{mountpoint}: you may not write there; choose a directory that is yours")
+    return mountpoint
+
+
+def _check_rights(*, shared: bool) -> None:
+    if not os.path.exists(_DEVICE):
+        raise MountError(f"{_DEVICE} is missing: load the fuse module (`modprobe fuse`) as root")
+    if os.geteuid() == 0:
+        return
+    if not os.access(_DEVICE, os.R_OK | os.W_OK):
+        raise MountError(f"{_DEVICE}: you may not use it; ask the administrator for the right")
+    helper = program("fusermount3")
+    if helper is None:
+        raise MountError("fusermount3 is missing: install the package fuse3")
+    if not (os.stat(helper).st_mode & stat.S_ISUID or _has_capabilities(helper)):
+        raise MountError(f"{helper} is not setuid root: install the package fuse3 again")
+    if shared and not _user_allow_other():
+        raise MountError(
+            f"allow_other and allow_root need a line `user_allow_other` in {_FUSE_CONF} (root)"
+        )
+
+
+def _has_capabilities(helper: str) -> bool:
+    """File capabilities serve as well as setuid (seen in hardened systems)."""
+    with contextlib.suppress(OSError):
+        return "security.capability" in os.listxattr(helper)
+    return False
+
+
+def _taken(mount: Mount, source: str) -> str:
+    if mount.type != TYPE:
+        return f"{mount.target}: {mount.type} is mounted there already; choose another directory"
+    what = "it" if mount.folder == source else mount.folder
+    return f"{mount.target}: {what} is mounted there already; `esrffs -u` unmounts it"
+
+
+def _unfit(mountpoint: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{mountpoint}: there is no such directory; make it with `mkdir`"
+    if isinstance(error, NotADirectoryError):
+        return f"{mountpoint}: is not a directory; choose an empty directory"
+    if isinstance(error, PermissionError):
+        return f"{mountpoint}: you may not enter it; choose a directory that is yours"
+    if error.errno == errno.ENOTCONN:
+        return f"{mountpoint}: a dead mount of another program is there; `umount -l` takes it away"
+    return f"{mountpoint}: {error.strerror}; choose another directory"
+
+
+def beside(source: str) -> str:
+    """The mount point where none is given: SOURCE.mnt, made if need be.
+
+    One that a crash or a power cut has left there is used again.
+    """
+    path = absolute(source)
+    mountpoint = os.path.join(path_walk.resolve(os.path.dirname(path)), _name(path))
+    try:
+        os.mkdir(mountpoint, 0o755)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise MountError(
+            f"{mountpoint}: cannot be made ({error.strerror}); "
+            "name a mount point: `esrffs SOURCE MOUNTPOINT`"
+        ) from error
+    return mountpoint
+
+
+def _name(path: str) -> str:
+    if path == "/":
+        raise UsageError("/ has no place beside it; name a mount point: `esrffs / MOUNTPOINT`")
+    return os.path.basename(path) + SUFFIX
+
+
+@contextlib.contextmanager
+def removed_after(mountpoint: str) -> Iterator[None]:
+    """Remove the directory in the end, if it is empty and nothing is mounted there."""
+    try:
+        yield
+    finally:
+        remove(mountpoint)
+
+
+def _user_allow_other() -> bool:
+    try:
+        with open(_FUSE_CONF) as lines:
+            return any(line.strip() == "user_allow_other" for line in lines)
+    except OSError:
+        return False
+
+
+def set_read_ahead(mountpoint: str, kib: int) -> None:
+    """Let the kernel read so far ahead in this mount; only root may say so, others keep 128 KiB.
+
+    Measured in docs/performance.md.  Nothing of the mount itself is touched: this is asked from
+    within the process that would have to answer.
+    """
+    for mount in mounts():
+        if mount.target == mountpoint:
+            with (
+                contextlib.suppress(OSError),
+                open(f"/sys/class/bdi/{mount.device}/read_ahead_kb", "w") as file,
+            ):
+                file.write(str(kib))

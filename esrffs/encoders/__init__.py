@@ -1,0 +1,1 @@
+"""Which bytes stand for a thing: `.npy` headers, JSON, extended attributes, file names.  Pure."""

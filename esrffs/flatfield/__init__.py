@@ -1,0 +1,1 @@
+"""Everything about `corrected/` except its directory: formula, conventions, corrected arrays."""

@@ -1,0 +1,1 @@
+"""How raw, flat and dark images are found: one module for each convention.  Pure."""

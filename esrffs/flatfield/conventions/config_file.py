@@ -1,0 +1,193 @@
+"""Roles named by the user, in the `.esrffs.toml` of a folder (docs/corrected.md has examples).
+
+What each table says is read by `config_settings`; which arrays its texts name is found by
+`config_references`.
+"""
+
+import tomllib
+from collections.abc import Mapping
+
+from esrffs.flatfield.conventions.assignment import read
+from esrffs.flatfield.conventions.config_references import Named, References
+from esrffs.flatfield.conventions.config_settings import LeftOut, Settings, Table
+from esrffs.flatfield.conventions.image_keys import (
+    DARK,
+    FLAT,
+    INVALID,
+    PROJECTION,
+    Keys,
+    fitted_keys,
+    runs,
+)
+from esrffs.flatfield.conventions.name_words import frame_numbers, listed, shared_numbers
+from esrffs.flatfield.conventions.queries import Entry, ReadFile, Steps
+from esrffs.flatfield.plan import (
+    NO_DARK,
+    Correction,
+    Flat,
+    Options,
+    Output,
+    Part,
+    Recipe,
+    Reduced,
+    RefusalError,
+    Stretch,
+)
+
+FILE = ".esrffs.toml"
+_BYTES = 1 << 16
+_DOTS = 100  # in one line
+
+Members = Mapping[str, Entry]
+
+
+def configured(members: Members, options: Options) -> Steps[Recipe | None]:
+    if FILE not in members:
+        return None
+    answer: bytes | None = yield ReadFile(FILE)
+    if answer is None:
+        raise RefusalError(f"{FILE}: cannot be read, or is not a small file")
+    document = _document(answer)
+    tables = document.pop("corrected", None)
+    if document:
+        raise RefusalError(f"{FILE}: unknown key `{next(iter(document))}`; expected [[corrected]]")
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise RefusalError(f"{FILE}: expected one or more tables [[corrected]]")
+    if options.norm_current:
+        raise RefusalError(f"norm=current: no machine current is known ({FILE})")
+    outputs: dict[str, Output] = {}
+    notes: list[str] = []
+    warnings: list[str] = []
+    references = References(members)
+    for count, table in enumerate(tables, 1):
+        settings = Settings(f"{FILE}: [[corrected]] number {count}", table, references)
+        for output in (yield from _outputs(settings, options)):
+            if output.name in outputs:
+                raise settings.wrong("name", f"there are two results {output.name!r}")
+            outputs[output.name] = output
+        notes += settings.notes
+        warnings += settings.warnings
+    return Recipe(FILE, tuple(outputs.values()), (), tuple(notes), tuple(warnings))
+
+
+def _document(answer: bytes) -> Table:
+    if len(answer) > _BYTES:
+        raise RefusalError(f"{FILE}: longer than {_BYTES} bytes")
+    if any(line.count(b".") > _DOTS for line in answer.split(b"\n")):  # tomllib takes their square
+        raise RefusalError(f"{FILE}: a line with more than {_DOTS} dots")
+    try:
+        return tomllib.loads(answer.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # of which TOMLDecodeError is one
+        raise RefusalError(f"{FILE}: not TOML: {error}") from None
+
+
+def _outputs(settings: Settings, options: Options) -> Steps[list[Output]]:
+    table, left_out = settings.table, LeftOut(settings)
+    if "data" in table or "keys" in table:
+        if not {"data", "keys"} <= table.keys() or "raw" in table:
+            raise settings.wrong("data", "expected together with `keys`, and without `raw`")
+        return (yield from _keyed(settings, options, left_out))
+    dark = yield from settings.dark("dark", options)
+    flats = yield from settings.flats()
+    correction = yield from settings.correction(options, dark, flats)
+    return (yield from _raw(settings, correction, left_out))
+
+
+def _raw(settings: Settings, correction: Correction, left_out: LeftOut) -> Steps[list[Output]]:
+    """A result for each raw image or stack, without the frames that are left out."""
+    sources = yield from settings.arrays("raw")
+    name = settings.name(len(sources))
+    numbers = frame_numbers([one.name for one in sources])
+    positions = [float(at) if one is None else one for at, one in enumerate(numbers)]
+    at = [_at(settings, *one) for one in zip(positions, numbers, sources, strict=True)]
+    found = []
+    for position, start, one in zip(positions, at, sources, strict=True):
+        path, first, last = one.part.path, one.part.first, one.part.last
+        if len(one.source.shape) == 2:
+            kept = [] if left_out.has(position) else [(first, last)]
+        else:
+            kept = left_out.kept(first, last)
+        frames = () if len(one.source.shape) == 2 else (sum(b - a for a, b in kept),)
+        stretches = tuple(Stretch(Part(path, a, b), start + (a - first)) for a, b in kept)
+        if stretches:
+            shape = *frames, *one.source.frame
+            found.append(Output(name or one.name, shape, stretches, correction))
+    left_out.check(listed(str(one.part) for one in sources))
+    if not found:
+        raise settings.wrong("leave_out", "every frame is left out")
+    images = [k for k, one in enumerate(sources) if len(one.source.shape) == 2]
+    if "at" not in settings.table:
+        settings.notes += shared_numbers(
+            "raw image", [sources[k].part.path for k in images], [at[k] for k in images]
+        )
+    return found
+
+
+def _at(settings: Settings, position: float, number: float | None, one: Named) -> float:
+    """Abscissa of the first frame: as told, else a stack's position, else the name's number."""
+    at = settings.table.get("at")
+    if at is not None and at not in ("name", "position"):
+        return settings.number("at", at, ', "name" or "position"')
+    if len(one.source.shape) == 3:
+        return float(one.part.first)
+    if at == "name" and number is None:
+        raise settings.wrong("at", f"{one.source.path!r} has no number in its name")
+    return position
+
+
+def _keyed(settings: Settings, options: Options, left_out: LeftOut) -> Steps[list[Output]]:
+    """A stack of projections, flats and darks in a row, with a key for each frame."""
+    one, *more = yield from settings.arrays("data")
+    if more or one.part != one.source.part:
+        raise settings.wrong("data", "expected one stack, without [first:last]")
+    keys = yield from _keys(settings, one)
+    kept = left_out.kept(0, len(keys))
+    left_out.check(f"0 to {len(keys) - 1}")
+    invalid = [True] * len(keys)
+    for first, last in kept:
+        invalid[first:last] = [False] * (last - first)
+    keys[invalid] = INVALID
+    path = one.part.path
+    frames = {
+        key: [Part(path, a, b) for a, b in runs(keys == key)] for key in (PROJECTION, FLAT, DARK)
+    }
+    if not frames[PROJECTION]:
+        raise settings.wrong("keys", f"no projection: no frame has {PROJECTION}")
+    dark = yield from _keyed_dark(settings, options, frames[DARK])
+    flats = yield from _keyed_flats(settings, frames[FLAT])
+    correction = yield from settings.correction(options, dark, flats)
+    stretches = tuple(Stretch(part, float(part.first)) for part in frames[PROJECTION])
+    count = sum(part.last - part.first for part in frames[PROJECTION])
+    shape = count, *one.source.frame
+    return [Output(settings.name(1) or one.name, shape, stretches, correction)]
+
+
+def _keys(settings: Settings, data: Named) -> Steps[Keys]:
+    text = settings.table["keys"]
+    try:
+        path = settings.references.path(text)
+        values = yield from read(path)
+        there = "" if values is not None else (yield from settings.references.around(path))
+        keys, warnings = fitted_keys(values, str(text), data.source, there)
+    except RefusalError as error:
+        raise settings.wrong("keys", str(error)) from None
+    settings.warnings += warnings
+    return keys
+
+
+def _keyed_dark(settings: Settings, options: Options, frames: list[Part]) -> Steps[Reduced]:
+    """As named, else the first run of darks."""
+    if "dark" in settings.table:
+        return (yield from settings.dark("dark", options))
+    if not frames and not options.no_dark:
+        raise settings.wrong("keys", f"no dark: no frame has {DARK}; name one as `dark`")
+    return settings.reduced_dark(frames[:1]) if frames else NO_DARK
+
+
+def _keyed_flats(settings: Settings, frames: list[Part]) -> Steps[tuple[Flat, ...]]:
+    """As named, else each run of flats at its first frame."""
+    if "flat" in settings.table:
+        return (yield from settings.flats())
+    if not frames:
+        raise settings.wrong("keys", f"no flat: no frame has {FLAT}; name one as `flat`")
+    return tuple(settings.flat(float(part.first), [part]) for part in frames)

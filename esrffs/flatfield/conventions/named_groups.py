@@ -1,0 +1,167 @@
+"""Roles told by the names of groups and datasets in a data file.
+
+Three conventions: the training's `data`/`flatfield`/`dark`, sibling groups `flat_000`,
+`flat_500`, and APS Data Exchange.
+"""
+
+import re
+from collections.abc import Mapping
+
+from esrffs.flatfield.conventions.assignment import (
+    Roles,
+    Source,
+    agree,
+    below,
+    describe,
+    listing,
+    number,
+)
+from esrffs.flatfield.conventions.name_words import frame_numbers, is_flat
+from esrffs.flatfield.conventions.queries import Entry, Steps
+from esrffs.flatfield.plan import Options, Output, Recipe, RefusalError, Stretch
+
+RAW = ("data", "raw", "projections")
+FLAT = ("flatfield", "flat", "flats")
+DARK = ("dark", "darks", "background")
+WHITE, BLACK = "data_white", "data_dark"  # of Data Exchange
+WANTED = frozenset((*FLAT, *DARK, WHITE, BLACK))  # one of them by each of these conventions
+DIGIT = re.compile(r"\d", re.ASCII)
+
+Members = Mapping[str, Entry]
+
+
+def _first(names: tuple[str, ...], members: Members) -> str | None:
+    return next((name for name in names if name in members), None)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def images(path: str, entry: Entry) -> Steps[list[Source]]:
+    """The images and stacks that a child stands for: itself, its `data`, or all that it holds."""
+    if entry.kind != "group":
+        one = yield from describe(path, entry)
+        if one is not None:
+            return [one]
+        if entry.kind == "dataset":
+            return []
+    members = yield from listing(path)
+    if "data" in members and members["data"].kind != "group":
+        one = yield from describe(below(path, "data"), members["data"])
+        if one is not None:
+            return [one]
+    found = []
+    for name, member in members.items():
+        if member.kind != "group":
+            one = yield from describe(below(path, name), member)
+            if one is not None:
+                found.append(one)
+    return found
+
+
+def _abscissae(sources: list[Source]) -> list[tuple[float, Source]]:
+    """Each image at the number that is its name, else at its position."""
+    numbers = [number(_name(one.path)) for one in sources]
+    return [
+        (float(position) if value is None else value, one)
+        for position, (value, one) in enumerate(zip(numbers, sources, strict=True))
+    ]
+
+
+def outputs(names: list[str], sources: list[Source], roles: Roles) -> tuple[Output, ...]:
+    """Each raw image at its number or position; the frames of a stack at their positions."""
+    correction = roles.correction()
+    agree([roles.reference, *sources])
+    return tuple(
+        Output(
+            name,
+            one.shape,
+            (Stretch(one.part, abscissa if len(one.shape) == 2 else 0.0),),
+            correction,
+        )
+        for name, (abscissa, one) in zip(names, _abscissae(sources), strict=True)
+    )
+
+
+def named(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+    """Children `data`, `flatfield`, `dark` (and their other names)."""
+    raw, flat, dark = _first(RAW, members), _first(FLAT, members), _first(DARK, members)
+    if raw is None or (flat is None and dark is None):
+        return None
+    roles = Roles("group with data, flat and dark", options)
+    raws = yield from images(below(path, raw), members[raw])
+    if not raws and (flat is None or dark is None):
+        return None
+    if not raws:
+        raise RefusalError(f"{roles.convention}: no image in {below(path, raw)}")
+    if dark is not None:
+        roles.dark = yield from images(below(path, dark), members[dark])
+    if flat is not None:
+        flats = yield from images(below(path, flat), members[flat])
+        roles.flats = _abscissae(flats)
+    return Recipe(roles.convention, outputs([_name(one.path) for one in raws], raws, roles))
+
+
+def unused(path: str, members: Members, _options: Options) -> Steps[Recipe | None]:
+    """To be asked last: a refusal where there are darks or flats, and nothing to correct."""
+    found: dict[str, list[Source]] = {}
+    for name in (name for name in members if name in WANTED):
+        found[name] = yield from images(below(path, name), members[name])
+    found = {name: sources for name, sources in found.items() if sources}
+    if found:
+        raise RefusalError(
+            f"{' and '.join(found)} were found, but nothing to correct: no images in "
+            f"{', '.join(RAW)}, nor in a group beside them"
+        )
+    return None
+
+
+def siblings(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+    """Sibling groups `dark`, `flat_000`, `flat_500`, and one that holds a stack, or one image."""
+    flats = [name for name in members if is_flat(name) and DIGIT.search(name)]
+    dark = _first(DARK, members)
+    if not flats or (dark is None and not options.no_dark):
+        return None
+    roles = Roles("sibling groups dark and flat_<number>", options)
+    if dark is not None:
+        roles.dark = yield from images(below(path, dark), members[dark])
+    for name, at in zip(flats, frame_numbers(flats), strict=True):
+        found = yield from images(below(path, name), members[name])
+        roles.flats += [(at or 0.0, flat) for flat in found]
+    candidates = {}
+    for name, member in members.items():
+        if name not in (*flats, *DARK, "corrected"):
+            candidates[name] = yield from images(below(path, name), member)
+    chosen = {
+        name: next((one for one in found if len(one.shape) > 2), None)
+        for name, found in candidates.items()
+    }
+    if not any(chosen.values()):  # a single image is a run of one
+        frame = next((one.frame for _, one in roles.flats), None)
+        chosen = {
+            name: next((one for one in found if one.frame == frame), None)
+            for name, found in candidates.items()
+        }
+    names = [name for name, one in chosen.items() if one is not None]
+    stacks = [one for one in chosen.values() if one is not None]
+    if not stacks:
+        raise RefusalError(f"{roles.convention}: no group beside them holds a stack")
+    return Recipe(roles.convention, outputs(names if len(stacks) > 1 else ["data"], stacks, roles))
+
+
+def data_exchange(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+    """APS Data Exchange: `data`, `data_white`, `data_dark`."""
+    if "data" not in members or not {WHITE, BLACK} & members.keys():
+        return None
+    roles = Roles("APS Data Exchange", options)
+    raw = yield from describe(below(path, "data"), members["data"])
+    if raw is None:
+        return None
+    if BLACK in members:
+        dark = yield from describe(below(path, BLACK), members[BLACK])
+        roles.dark = [dark] if dark else []
+    if WHITE in members:
+        white = yield from describe(below(path, WHITE), members[WHITE])
+        roles.flats = [(0.0, white)] if white else []
+    return Recipe(roles.convention, outputs(["data"], [raw], roles))

@@ -1,0 +1,71 @@
+"""What a convention may ask about files and groups, and the answers."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+READ_LIMIT = 16 << 20  # bytes: above it the answer to Read and ReadFile is None
+
+Kind = Literal["group", "dataset", "link", "raster", "series", "data", "folder", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is at a name: in a data file a group, dataset or link; in a folder a raster, a series,
+    another data file, a folder, or something else.
+
+    `shape` and `dtype` may be None until `Describe` is asked.  `numbers` are those of the files
+    of a series, in order; its name is `NAME_####.edf`.  `colour`: several samples for each pixel.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...] | None = None
+    dtype: np.dtype[np.generic] | None = None
+    numbers: tuple[int, ...] = ()
+    colour: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Answer: `Mapping[str, Entry]` of this group (links as "link" or as what they lead to)."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Answer: the `Entry`, with shape and dtype, of a dataset (links followed) or an image file."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Answer: all values of a small dataset; a string as a 0-d array of `<U`."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """Answer: the bytes of a small file of the folder."""
+
+    name: str
+
+
+Question = List | Describe | Read | ReadFile
+T = TypeVar("T")
+Steps = Generator[Question, Any, T]
+
+
+def answered(steps: Steps[T], answer: Callable[[Question], object]) -> T:
+    """Drive a convention with a function that answers (tests, or a synchronous tree)."""
+    try:
+        question = next(steps)
+        while True:
+            question = steps.send(answer(question))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

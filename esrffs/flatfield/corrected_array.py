@@ -1,0 +1,271 @@
+"""Corrected arrays: raw bytes under them, dark and flats reduced once.
+
+Decided here: what is read for a run of corrected bytes, and what of it is remembered.  The
+numbers are made in `flatfield/formula`; which frames are raw, flat and dark was decided in
+`flatfield/conventions/detect`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import trio
+
+from esrffs.arrays.block_array import Array, BlockArray
+from esrffs.arrays.block_grid import cut
+from esrffs.arrays.chunked import threads
+from esrffs.arrays.open_array import open_array
+from esrffs.errors import StaleError
+from esrffs.flatfield.conventions.detect import Output, Part, Reduced
+from esrffs.flatfield.formula import (
+    Mean,
+    Mix,
+    Pixels,
+    as_float32,
+    bands,
+    correct_run,
+    current_ratio,
+    divided,
+    median,
+)
+from esrffs.linux.buffers import buffer
+from esrffs.source.array_location import Locate, Located
+from esrffs.source.context import DataContext
+from esrffs.source.open_data_file import Opened
+
+T = TypeVar("T")
+
+_ITEMSIZE = 4  # bytes of a float32
+_AT_ONCE = 128 << 20  # bytes of flats that are in memory to find their median
+
+
+class Frames:
+    """Frames of one array, as runs of pixels."""
+
+    def __init__(self, array: Array, located: Located, pixels: int) -> None:
+        self.dtype = located.info.dtype
+        self._array = array
+        self._first = located.index * pixels
+
+    async def read(self, first: int, last: int) -> npt.NDArray[Any]:
+        """Elements [first, last), counted from the first frame, as an array of one axis."""
+        size = self.dtype.itemsize
+        data = await self._array.read((self._first + first) * size, (self._first + last) * size)
+        return np.frombuffer(data, self.dtype)
+
+
+class Supplies:
+    """The arrays that one handle of a corrected file reads from, each opened once."""
+
+    def __init__(self, context: DataContext, locate: Locate, pixels: int) -> None:
+        self.context = context
+        self.pixels = pixels  # of one frame
+        self._locate = locate
+        self._opened: dict[tuple[bytes, bytes], Opened] = {}
+        self._frames: dict[str, Frames] = {}
+        self._arrays: dict[tuple[bytes, bytes, str], Array] = {}
+        self._holders = 1
+
+    def hold(self) -> None:
+        """One more `close` is needed."""
+        self._holders += 1
+
+    def close(self) -> None:
+        self._holders -= 1
+        if self._holders == 0:
+            for opened in self._opened.values():
+                opened.close()
+            self._opened.clear()
+
+    async def check(self, output: Output) -> None:
+        """StaleError unless all sources are what they were when the roles were found.
+
+        Raw files are opened; dark and flats, which may be many, when they are to be reduced.
+        """
+        folders = self.context.files.folders
+        for part in output.correction.parts:
+            located = await self._locate(part.path)
+            path, seen = located.file
+            if await folders.patience.call(partial(folders.generation, path)) != seen:
+                raise StaleError(f"{path}: changed since it was listed")
+        for stretch in output.raw:
+            await self.frames(stretch.part.path)
+
+    async def frames(self, path: str) -> Frames:
+        frames = self._frames.get(path)
+        if frames is None:
+            located = await self._locate(path)
+            frames = self._frames[path] = Frames(await self._array(located), located, self.pixels)
+        return frames
+
+    async def _array(self, located: Located) -> Array:
+        source, info, sources = located.source, located.info, self.context.files
+        where = source.digest, located.state
+        key = *where, info.address
+        if key not in self._arrays:
+            if await sources.now(info.depends) != located.state:
+                raise StaleError(f"{source.path}: {info.address}: a file of it changed")
+            opened = self._opened.get(where)
+            if opened is None:
+                opened = self._opened[where] = Opened(sources, source, located.state)
+            await opened.viewed(located.index if source.subject.series else 0)
+            make = partial(open_array, opened, info, self.context.cache, self.context.start_task)
+            self._arrays[key] = await sources.folders.patience.call(make)
+        return self._arrays[key]
+
+    async def reduced(self, frames: Reduced) -> Pixels:
+        """Mean or median of frames, remembered; float32 of one axis."""
+        states = tuple([(await self._locate(part.path)).key for part in frames.parts])
+        key = states, frames, self.pixels
+        return await self.context.cache.get(key, partial(self._reduce, frames), _nbytes)
+
+    async def _reduce(self, frames: Reduced) -> Pixels:
+        if not frames.parts:
+            return np.full(self.pixels, frames.constant, np.float32)
+        count = sum(part.last - part.first for part in frames.parts)
+        if count == 1:
+            part = frames.parts[0]
+            run = await self.frames(part.path)
+            one = await run.read(part.first * self.pixels, part.last * self.pixels)
+            return divided(as_float32(one), frames.divisor)
+        reduce = self._mean if frames.reduction == "mean" else self._median
+        return divided(await reduce(frames.parts), frames.divisor)
+
+    async def _median(self, parts: Sequence[Part]) -> Pixels:
+        """Band by band, so that not all frames need be in memory."""
+        count = sum(part.last - part.first for part in parts)
+        runs = [(await self.frames(part.path), part) for part in parts]
+        kinds = {run.dtype for run, _ in runs}
+        dtype = kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
+        result = np.empty(self.pixels, np.float32)
+        for start, stop in bands(count, self.pixels, dtype.itemsize, _AT_ONCE):
+            band = np.empty((count, stop - start), dtype)
+            row = 0
+            for run, part in runs:
+                for frame in range(part.first, part.last):
+                    at = frame * self.pixels
+                    pixels = await run.read(at + start, at + stop)
+                    with np.errstate(all="ignore"):  # float64 frames among others
+                        band[row] = pixels
+                    row += 1
+            result[start:stop] = await _in_thread(median, band)
+        return result
+
+    async def _mean(self, parts: Sequence[Part]) -> Pixels:
+        mean = Mean(self.pixels)
+        for part in parts:
+            run = await self.frames(part.path)
+            for frame in range(part.first, part.last):
+                pixels = await run.read(frame * self.pixels, (frame + 1) * self.pixels)
+                await _in_thread(mean.add, pixels[np.newaxis])
+        return mean.result()
+
+
+class Corrected:
+    """The frames of one output, corrected run by run."""
+
+    def __init__(self, output: Output, supplies: Supplies) -> None:
+        self._output = output
+        self._supplies = supplies
+        self._axis = output.correction.axis
+        lengths = (stretch.part.last - stretch.part.first for stretch in output.raw)
+        self._starts = [0, *accumulate(lengths)]  # first frame of each stretch, and the end
+        self._scaled = [flat.current or 0.0 for flat in output.correction.flats]
+
+    async def run(self, first: int, last: int) -> memoryview:
+        """Elements [first, last) as bytes of float32."""
+        data = buffer((last - first) * _ITEMSIZE, f"corrected/{self._output.name}")
+        out = np.frombuffer(data, np.float32)
+        correction, reduced = self._output.correction, self._supplies.reduced
+        darks = [await reduced(correction.dark)]
+        if correction.flat_dark is not None:
+            darks.append(await reduced(correction.flat_dark))
+        pixels = self._supplies.pixels
+        position = first
+        while position < last:
+            number = bisect_right(self._starts, position // pixels) - 1
+            stop = min(last, self._starts[number + 1] * pixels)
+            await self._stretch(number, position, stop, darks, out[position - first : stop - first])
+            position = stop
+        return data
+
+    async def _stretch(
+        self, number: int, first: int, last: int, darks: Sequence[Pixels], out: Pixels
+    ) -> None:
+        """Elements of one stretch; `darks`: that of raw frames, and that of flats if another."""
+        stretch, pixels = self._output.raw[number], self._supplies.pixels
+        begin = self._starts[number]
+        frames = range(first // pixels, -(-last // pixels))
+        mixes = [self._axis.mix(stretch.abscissa + frame - begin) for frame in frames]
+        flats = {
+            flat: await self._supplies.reduced(self._output.correction.flats[flat].frames)
+            for flat in sorted({flat for mix in mixes for flat in (mix.first, mix.second)})
+        }
+        raw = await self._supplies.frames(stretch.part.path)
+        offset = (stretch.part.first - begin) * pixels
+        data = await raw.read(first + offset, last + offset)
+        scales = self._scales(frames, mixes)
+        nan = self._output.correction.nan
+        await _in_thread(
+            correct_run,
+            data,
+            first - frames.start * pixels,
+            darks[0],
+            flats,
+            mixes,
+            out,
+            nan,
+            scales,
+            darks[1] if len(darks) > 1 else None,
+        )
+
+    def _scales(self, frames: range, mixes: Sequence[Mix]) -> list[float]:
+        currents, scale = self._output.currents, self._output.correction.scale
+        if not currents:
+            return [] if scale == 1.0 else [scale] * len(frames)
+        return [
+            current_ratio(self._scaled, mix, currents[frame])
+            for frame, mix in zip(frames, mixes, strict=True)
+        ]
+
+
+def corrected_array(output: Output, supplies: Supplies, key: bytes) -> BlockArray:
+    """The data of `corrected/<name>.npy`, which must have at least one pixel."""
+    blocks = cut(output.shape, _ITEMSIZE)
+    corrected = Corrected(output, supplies)
+
+    async def make(number: int) -> memoryview:
+        start, stop = blocks.extent(number)
+        return await corrected.run(start // _ITEMSIZE, stop // _ITEMSIZE)
+
+    async def piece(start: int, stop: int) -> memoryview:
+        first = start // _ITEMSIZE
+        data = await corrected.run(first, -(-stop // _ITEMSIZE))
+        return data[start - first * _ITEMSIZE :][: stop - start]
+
+    context = supplies.context
+    names = key, output.name, "corrected"
+    return BlockArray(supplies, names, blocks, make, context.cache, context.start_task, piece)
+
+
+def pixels_of(output: Output) -> int:
+    return prod(output.shape[-2:])
+
+
+def paths_of(output: Output) -> list[str]:
+    """Everything that this output is made from, each path once."""
+    parts = (*(stretch.part for stretch in output.raw), *output.correction.parts)
+    return list(dict.fromkeys(part.path for part in parts))
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    return await trio.to_thread.run_sync(function, *arguments, limiter=threads())
+
+
+def _nbytes(pixels: Pixels) -> int:
+    return pixels.nbytes

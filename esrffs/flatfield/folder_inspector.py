@@ -1,0 +1,249 @@
+"""Folders answer the queries of conventions, from their own files and those of other folders.
+
+The other folders are of the same source, are watched, and are looked into only where everybody who
+may list this one may list them.  Does not: decide which questions are asked.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from esrffs.errors import ForbiddenError, MissingError
+from esrffs.flatfield.conventions.detect import (
+    READ_LIMIT,
+    Describe,
+    Entry,
+    List,
+    Question,
+    Read,
+    ReadFile,
+)
+from esrffs.flatfield.inspectors import described, entry_of, or_none, values_of
+from esrffs.formats.file_series import numbered
+from esrffs.linux.permissions import may_follow, may_list
+from esrffs.model import DatasetInfo, Generation
+from esrffs.source.array_location import Located
+from esrffs.source.context import DataContext
+from esrffs.source.listings import DataFile
+from esrffs.source.path_resolver import HOPS, Way
+
+_IMAGE = "scan_0/instrument/detector_0/data"  # where silx, and so the raster reader, puts it
+_TICK = 100_000_000  # ns: longer than that of the clock that stamps files
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A folder: its data files and series (None: other files), and what may be a folder in it.
+
+    `generations` are those of the data files, by their path in the source.
+    """
+
+    files: Mapping[str, DataFile | None]
+    folders: frozenset[str] = frozenset()
+    generations: Mapping[str, Generation] = field(default_factory=dict)
+
+
+Look = Callable[[str], Awaitable[Contents]]
+
+
+class InFolder:
+    """Answers from the files of a folder, and of others of the source, which are watched."""
+
+    def __init__(self, context: DataContext, folder: str, contents: Contents, look: Look) -> None:
+        self._folders = context.files.folders
+        self._folder = folder
+        self._look = look
+        self._way = Way(context)
+        self._located: dict[str, Located] = {}
+        self._texts: dict[str, Generation | None] = {}
+        self._files: dict[str, DataFile | None] = {}  # by path from this folder
+        self._members: dict[str, tuple[str, int]] = {}  # the series of a file, and where in it
+        self._listed: dict[str, Mapping[str, Entry]] = {}  # by path of a folder from this one
+        self._others: dict[str, Generation | None] = {}  # folders
+        self._files_of_others: dict[str, Generation] = {}
+        self._add("", contents)
+
+    def _add(self, place: str, contents: Contents) -> None:
+        folders = {name: Entry("folder") for name in contents.folders}
+        files = {name: _listed(file) for name, file in contents.files.items()}
+        self._listed[place] = {**files, **folders}
+        for name, file in contents.files.items():
+            self._files[os.path.join(place, name)] = file
+            for index, member in enumerate(file.members if file is not None else ()):
+                path = os.path.join(place, os.path.basename(member))
+                self._members[path] = os.path.join(place, name), index
+
+    def current(self) -> bool:
+        generation = self._folders.generation
+        known = {**self._others, **self._files_of_others}
+        return self._way.current() and all(generation(path) == seen for path, seen in known.items())
+
+    def mark(self) -> Generation | None:
+        mark = self._folders.generation(self._folder)
+        now = time.time_ns()
+        for one in (mark, *self._others.values()):
+            if one is None or now - one.mtime_ns < _TICK:
+                return None  # what comes next may come within the same tick of the clock
+        return mark
+
+    def same(self, paths: Iterable[str]) -> bool:
+        generation = self._folders.generation
+        known = {**self._texts, **self._others}
+        others = all(generation(name) == seen for name, seen in known.items())
+        return others and self._way.current() and all(map(self._same, paths))
+
+    def _same(self, path: str) -> bool:
+        name, index = self._members.get(path, (path, 0))
+        located = self._located.get(path)
+        if located is None and name in self._located:
+            located = replace(self._located[name], index=index)
+        if located is None:
+            return False
+        file, seen = located.file
+        return self._folders.generation(file) == seen
+
+    async def answer(self, question: Question) -> object:
+        return await or_none(self._answer(question))
+
+    async def _answer(self, question: Question) -> object:
+        match question:
+            case List(path):
+                return await self._members_at(path)
+            case Describe(path):
+                file = self._files.get(path)
+                kind = _listed(file) if file is not None else None
+                return await described(await self._at(path), kind)
+            case Read(path):
+                await self._open_to_all(path.partition("::")[0])
+                return await values_of(await self._at(path))
+            case ReadFile(name):
+                return await self._folders.patience.call(partial(self._content, name))
+        return None
+
+    async def _members_at(self, path: str) -> Mapping[str, Entry]:
+        """Of a folder, or of the group `file::path` of an HDF5 file."""
+        name, colons, inner = path.partition("::")
+        if not colons:
+            return await self._contents(path)
+        source = await (await self._open_to_all(name)).source()
+        if source.subject.format != "hdf5":
+            raise MissingError(f"{source.path}: is no HDF5 file")
+        members = await self._way.members(source, inner)
+        return {name: e for name, one in members.items() if (e := entry_of(one))}
+
+    async def _contents(self, place: str) -> Mapping[str, Entry]:
+        """What is in the folder at this path, which may lead up and down within the source."""
+        if place not in self._listed:
+            folder = await self._reached(_within(self._folder, place))
+            contents = await self._look(folder)
+            self._files_of_others.update(contents.generations)
+            self._add(place, contents)
+        return self._listed[place]
+
+    async def _reached(self, path: str, hops: int = HOPS) -> str:
+        """The folder at this path of the source, its links followed; each on the way is watched."""
+        found = ""
+        for name in filter(None, path.split("/")):
+            entry = await self._folders.entry(found, name)
+            found = entry.path
+            if entry.link is not None:
+                where = partial(self._folders.inside, self._folders.absolute(found))
+                inside = await self._folders.patience.in_thread(where)
+                if inside is None or not hops:
+                    raise MissingError(f"{found}: leads out of the source, or nowhere")
+                found = await self._reached(inside, hops - 1)
+            elif not stat.S_ISDIR(entry.status.st_mode):
+                raise MissingError(f"{found}: is no folder")
+            else:
+                self._others[found] = self._folders.generation(found)
+        await self._folders.patience.call(partial(self._permit, found))
+        return found
+
+    def _permit(self, folder: str) -> None:
+        """In a context mount: whoever may list this folder must be allowed to list that one."""
+        folders = self._folders
+        if not folders.confined:
+            return
+        here, there = folders.absolute(self._folder), folders.absolute(folder)
+        if not may_follow(here, there, folders.root) or not may_list(here, there):
+            raise ForbiddenError(f"{folder}: is more private than {self._folder or '.'}")
+
+    async def locate(self, path: str) -> Located:
+        """The array of a file, which may be one frame of a series that was described."""
+        series, index = self._members.get(path, ("", 0))
+        if path not in self._located and series in self._located:
+            whole = self._located[series]
+            return Located(whole.source, whole.info, index)
+        return await self._at(path)
+
+    async def _at(self, path: str) -> Located:
+        located = self._located.get(path)
+        if located is None:
+            located = self._located[path] = await self._found(path)
+        return located
+
+    async def _file(self, name: str) -> DataFile:
+        if "/" in name:
+            await self._contents(os.path.dirname(name))
+        file = self._files.get(name)
+        if file is None:
+            raise MissingError(f"{os.path.join(self._folder, name)}: is no data file")
+        return file
+
+    async def _open_to_all(self, name: str) -> DataFile:
+        """A file of which names and values may show in errors, and in `attrs.json`."""
+        file, folders = await self._file(name), self._folders
+        here, there = folders.absolute(self._folder), folders.absolute(file.path)
+        allowed = partial(may_follow, here, there, folders.root)
+        if folders.confined and not await folders.patience.call(allowed):
+            raise ForbiddenError(f"{file.path}: is more private than its folder")
+        return file
+
+    async def _found(self, path: str) -> Located:
+        name, _, inner = path.partition("::")
+        file = await self._file(name)
+        source = await file.source()
+        if file.format == "hdf5":
+            return await self._way.located(source, inner)
+        info = await source.find(inner or _IMAGE)
+        if not isinstance(info, DatasetInfo):
+            raise MissingError(f"{file.path}: {inner} is no dataset")
+        return Located(source, info)
+
+    def _content(self, name: str) -> bytes | None:
+        path = os.path.join(self._folder, name)
+        self._texts[path] = self._folders.generation(path)
+        descriptor = self._folders.open(path)
+        try:
+            self._check(path, descriptor)
+            content = os.pread(descriptor, READ_LIMIT + 1, 0)
+        finally:
+            os.close(descriptor)
+        return content if len(content) <= READ_LIMIT else None
+
+    def _check(self, path: str, descriptor: int) -> None:
+        """What a text says shows in errors: of a context mount, to all who may list the folder."""
+        folders = self._folders
+        real, folder = f"/proc/self/fd/{descriptor}", folders.absolute(self._folder)
+        if folders.confined and not may_follow(folder, real, folders.root):
+            raise ForbiddenError(f"{path}: is more private than its folder")
+
+
+def _within(folder: str, place: str) -> str:
+    """The path in the source of what is at `place` from a folder."""
+    path = os.path.normpath(os.path.join(folder, place))
+    if os.path.isabs(place) or path.split("/")[0] == "..":
+        raise ForbiddenError(f"{place}: leads out of the source")
+    return "" if path == "." else path
+
+
+def _listed(file: DataFile | None) -> Entry:
+    if file is None:
+        return Entry("other")
+    if file.members:
+        parts = (numbered(os.path.basename(member)) for member in file.members)
+        return Entry("series", numbers=tuple(int(part.digits) for part in parts if part))
+    return Entry("raster" if file.format == "raster" else "data")

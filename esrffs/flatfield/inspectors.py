@@ -1,0 +1,142 @@
+"""Data files answer the queries of conventions; folders do in `folder_inspector`.
+
+Decided here: where the array is that a question is about, and what an answer depends on.
+"""
+
+import json
+import logging
+from collections.abc import Awaitable, Iterable
+from dataclasses import replace
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from esrffs.damage import whole
+from esrffs.errors import (
+    BusyError,
+    EsrffsError,
+    StaleError,
+)
+from esrffs.flatfield.conventions.detect import READ_LIMIT, Describe, Entry, List, Question, Read
+from esrffs.model import Box, DatasetInfo, Generation, GroupInfo, LinkInfo, Member
+from esrffs.source.array_location import Located
+from esrffs.source.context import DataContext
+from esrffs.source.data_file import Source
+from esrffs.source.path_resolver import Way
+
+log = logging.getLogger(__name__)
+
+_PASSING = (StaleError, BusyError)  # no answers: to be asked again
+
+
+class Answers(Protocol):
+    """Answers the queries of conventions, and remembers where the arrays it told of lie."""
+
+    async def answer(self, question: Question) -> object: ...
+
+    async def locate(self, path: str) -> Located: ...
+
+    def current(self) -> bool:
+        """Are the other files, which were followed to, what they were?"""
+
+    def mark(self) -> Generation | None:
+        """Of the folder, if it is worth remembering: new files change it.  None for a data file."""
+
+    def same(self, paths: Iterable[str], /) -> bool:
+        """Are the files under these paths, and the texts that were read, what they were?"""
+
+
+async def or_none(answer: Awaitable[object]) -> object:
+    """None where there is no such thing, or where it cannot be read."""
+    try:
+        return await answer
+    except _PASSING:
+        raise
+    except EsrffsError as error:
+        log.debug("%s", error)
+        return None
+
+
+class InFile:
+    """Answers from one HDF5 file, and those that it links to."""
+
+    def __init__(self, context: DataContext, source: Source) -> None:
+        self._source = source
+        self._way = Way(context)
+        self._located: dict[str, Located] = {}
+
+    def current(self) -> bool:
+        return self._way.current()
+
+    def mark(self) -> Generation | None:
+        return None  # to look at the file itself costs no more
+
+    def same(self, _paths: Iterable[str], /) -> bool:
+        return False
+
+    async def answer(self, question: Question) -> object:
+        return await or_none(self._answer(question))
+
+    async def _answer(self, question: Question) -> object:
+        match question:
+            case List(path):
+                members = await self._way.members(self._source, path)
+                return {name: e for name, one in members.items() if (e := entry_of(one))}
+            case Describe(path):
+                return await described(await self.locate(path))
+            case Read(path):
+                return await values_of(await self.locate(path))
+        return None
+
+    async def locate(self, path: str) -> Located:
+        located = self._located.get(path)
+        if located is None:
+            located = self._located[path] = await self._way.located(self._source, path)
+        return located
+
+
+async def values_of(located: Located) -> np.ndarray[Any, Any] | None:
+    """All values of a small dataset; None where it is a large one."""
+    info = located.info
+    nbytes = info.dtype.itemsize * prod(info.shape)
+    if not 0 < nbytes <= READ_LIMIT:
+        return np.empty(info.shape, info.dtype) if nbytes == 0 else None
+    box = Box((0,) * len(info.shape), info.shape)
+    data = await located.source.read(info.address, box, nbytes)
+    return np.frombuffer(whole(data), info.dtype).reshape(info.shape)
+
+
+async def described(located: Located, kind: Entry | None = None) -> Entry:
+    """The array, its attributes read where they are too many to have come with the listing."""
+    info = located.info
+    text = info.attributes.content if info.attributes else b""
+    if text is None:
+        text = await located.source.attributes(info.address)
+    return replace(
+        kind or Entry("dataset"), shape=info.shape, dtype=info.dtype, colour=_is_colour(text)
+    )
+
+
+def _is_colour(attributes: bytes | None) -> bool:
+    """By NeXus' `interpretation`, or the subclass of HDF5's Image and Palette specification."""
+    if not attributes:
+        return False
+    known = json.loads(attributes)
+    return (
+        known.get("interpretation") in ("rgb-image", "rgba-image")
+        or known.get("IMAGE_SUBCLASS") == "IMAGE_TRUECOLOR"
+    )
+
+
+def entry_of(member: Member) -> Entry | None:
+    match member:
+        case GroupInfo():
+            return Entry("group")
+        case DatasetInfo(attributes=text, shape=shape, dtype=dtype):
+            if text is not None and text.content is None:
+                return Entry("dataset")  # `Describe` tells the rest
+            return Entry("dataset", shape, dtype, colour=_is_colour(text.content if text else b""))
+        case LinkInfo():
+            return Entry("link")
+    return None

@@ -1,0 +1,144 @@
+"""The words in which roles are decided: what may be asked, and what is answered in the end.
+
+A convention is a generator.  It yields *questions* (`List`, `Describe`, `Read`, `ReadFile`), is
+sent the answers, and returns a `Recipe`, a `Refusal`, or None where nothing speaks of the
+convention.  So it does no I/O, and any tree, or a dict in a test, can drive it (`answered`).
+
+A path in a data file is the names from its root joined by "/"; "" is the root.  A path in a
+folder is a name, or `file::path/in/file`.  `None` answers what is not there or cannot be read.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from esrffs.flatfield.formula import Flats, Method
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Frames [first, last) of the array at `path`; an image is [0, 1)."""
+
+    path: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        frames = f"[{self.first}:{self.last}]"
+        return self.path if (self.first, self.last) == (0, 1) else self.path + frames
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """Frames that become one; `divisor`: each is the sum of so many exposures.
+
+    Without parts it is a frame whose pixels are all `constant`.
+    """
+
+    parts: tuple[Part, ...]
+    reduction: Literal["mean", "median"]
+    divisor: int = 1
+    constant: float = 0.0
+
+
+NO_DARK = Reduced((), "mean")
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    abscissa: float
+    frames: Reduced
+    current: float | None = None  # of the machine, for norm=current
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Raw frames; `abscissa` is that of the first, and each further one is one more."""
+
+    part: Part
+    abscissa: float
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What raw frames are corrected with; `flats` by increasing abscissa.
+
+    `flat_dark` is taken from the flats where they have a dark of their own; each pixel is
+    multiplied by `scale` in the end.
+    """
+
+    dark: Reduced
+    flats: tuple[Flat, ...]
+    method: Method = "linear"
+    nan: float | None = None
+    flat_dark: Reduced | None = None
+    scale: float = 1.0
+
+    @property
+    def axis(self) -> Flats:
+        return Flats(tuple(flat.abscissa for flat in self.flats), self.method)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All that dark and flats are made of."""
+        flat_dark = self.flat_dark.parts if self.flat_dark else ()
+        flats = (part for flat in self.flats for part in flat.frames.parts)
+        return (*self.dark.parts, *flat_dark, *flats)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """`corrected/<name>.npy`, float32 of this shape, C order; frames in the order of `raw`.
+
+    With norm=current `currents` has the machine current of each frame, else nothing.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    raw: tuple[Stretch, ...]
+    correction: Correction
+    currents: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extra:
+    """`corrected/<name>.npy` with these values."""
+
+    name: str
+    values: npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """Everything that `corrected/` shows here; `notes` and `warnings` are for the log."""
+
+    convention: str
+    outputs: tuple[Output, ...]
+    extras: tuple[Extra, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A convention is meant, but cannot be followed; `reason` is a sentence for the log."""
+
+    reason: str
+
+
+Found = Recipe | Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of the mount: `-o flat=…`, `-o nan=…`, `-o norm=current`, `-o dark=none`."""
+
+    method: Method = "linear"
+    nan: float | None = None
+    norm_current: bool = False
+    no_dark: bool = False  # where no dark is found it is 0
+
+
+class RefusalError(Exception):
+    """Ends a convention from deep inside it; never leaves `flatfield/conventions/detect`."""

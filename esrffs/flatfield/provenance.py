@@ -1,0 +1,66 @@
+"""What `corrected/attrs.json` tells of how the numbers were made."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from esrffs.flatfield.plan import Correction, Recipe, Reduced
+
+FORMULA = "(raw - dark) / (flat - dark)"
+
+
+def provenance(recipe: Recipe, stems: Iterable[str], version: str) -> Mapping[str, Any]:
+    """What `corrected/attrs.json` tells, ready for JSON; `stems` name the outputs as shown."""
+    corrections = {id(output.correction): output.correction for output in recipe.outputs}
+    of_their_own = any(one.flat_dark is not None for one in corrections.values())
+    told = [_correction(correction, of_their_own) for correction in corrections.values()]
+    places = {key: place for place, key in enumerate(corrections)}
+    results: dict[str, dict[str, Any]] = {}
+    for stem, output in zip(stems, recipe.outputs, strict=True):
+        results[stem] = {
+            "raw": [str(stretch.part) for stretch in output.raw],
+            "abscissae": [stretch.abscissa for stretch in output.raw],
+        }
+        if len(told) > 1:
+            results[stem]["correction"] = places[id(output.correction)]
+    normalised = any(output.currents for output in recipe.outputs)
+    formula = FORMULA.replace("flat - dark", "flat - flat_dark") if of_their_own else FORMULA
+    if normalised:
+        formula += " * flat_current / raw_current"
+    if any(one.scale != 1.0 for one in corrections.values()):
+        formula += " * scale"
+    return {
+        "formula": formula,
+        "dtype": "float32",
+        "convention": recipe.convention,
+        "version": version,
+        **(told[0] if len(told) == 1 else {"corrections": told}),
+        "norm": "current" if normalised else None,
+        "results": results,
+    }
+
+
+def _correction(correction: Correction, of_their_own: bool) -> dict[str, Any]:
+    """`of_their_own`: some flats have a dark of their own, so that each correction tells which."""
+    return {
+        "dark": _reduced(correction.dark),
+        **(
+            {"flat_dark": _reduced(correction.flat_dark or correction.dark)} if of_their_own else {}
+        ),
+        "flats": [
+            {"abscissa": flat.abscissa, **_reduced(flat.frames)}
+            | ({} if flat.current is None else {"current": flat.current})
+            for flat in correction.flats
+        ],
+        "flat": correction.method,
+        "nan": correction.nan,
+    } | ({"scale": correction.scale} if correction.scale != 1.0 else {})
+
+
+def _reduced(frames: Reduced) -> dict[str, Any]:
+    if not frames.parts:
+        return {"constant": frames.constant}
+    several = sum(part.last - part.first for part in frames.parts) > 1
+    return {
+        "frames": [str(part) for part in frames.parts],
+        "reduction": frames.reduction if several else None,
+    } | ({"divided_by": frames.divisor} if frames.divisor != 1 else {})

@@ -1,0 +1,225 @@
+"""Recipes: what `corrected/` holds in this group or folder, found once and kept.
+
+Decided here: when a recipe is looked for anew, what the bytes of a corrected array depend on, and
+that a refusal is told to the log and to the user.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+import trio
+
+from esrffs.errors import StaleError
+from esrffs.flatfield.conventions.config_file import FILE
+from esrffs.flatfield.conventions.detect import (
+    Found,
+    Part,
+    Recipe,
+    Refusal,
+    Steps,
+    in_file,
+    in_folder,
+    may_hold_roles,
+)
+from esrffs.flatfield.conventions.name_words import is_dark, is_flat
+from esrffs.flatfield.folder_inspector import Contents, InFolder, Look
+from esrffs.flatfield.inspectors import Answers, InFile
+from esrffs.flatfield.plan import Options
+from esrffs.linux.permissions import narrowest
+from esrffs.model import FileStatus
+from esrffs.source.context import DataContext
+from esrffs.source.data_file import Source
+from esrffs.source.listings import plan
+
+log = logging.getLogger(__name__)
+
+_OUTPUT_SIZE = 2000  # bytes that an output takes in memory, about
+_PATIENCE = 5  # tries to find a recipe in files that are being written
+_PAUSE = 0.05  # seconds between them, longer each time
+
+
+def may_be(file_names: Iterable[str]) -> bool:
+    """May a folder of these files be one that is corrected?  Opens nothing."""
+    return any(name == FILE or is_dark(name) or is_flat(name) for name in file_names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kitchen:
+    """A recipe with what it needs to be carried out; or why there is none.
+
+    `keys`: what the bytes of each output depend on, in their order; `statuses`: readable by whom
+    all that it is made of is.
+    """
+
+    found: Found
+    answers: Answers
+    status: FileStatus
+    keys: tuple[bytes, ...] = ()
+    statuses: tuple[FileStatus, ...] = ()
+    errors: dict[str, str] = field(default_factory=dict)  # of reading, by the name of the output
+
+    @property
+    def recipe(self) -> Recipe | None:
+        return self.found if isinstance(self.found, Recipe) else None
+
+    @property
+    def refusal(self) -> str | None:
+        return self.found.reason if isinstance(self.found, Refusal) else None
+
+    def size(self) -> int:
+        return _OUTPUT_SIZE * (1 + len(self.keys))
+
+
+@dataclass(slots=True)
+class _Turn:
+    """How often a recipe was made anew because another file changed."""
+
+    number: int = 0
+
+
+class CorrectionService:
+    """What `corrected/` holds in each group and folder of one mount.
+
+    `rejections`: why a folder has none, by folder; told once to the log.
+    """
+
+    def __init__(self, context: DataContext, options: Options) -> None:
+        self.context = context
+        self.options = options
+        self.rejections: dict[str, str | None] = {}
+
+    async def for_group(self, source: Source, address: str) -> Kitchen | None:
+        """What `corrected/` holds in this group, as its file is now; None where there is none."""
+        if source.subject.format != "hdf5":
+            return None
+        for attempt in range(1, _PATIENCE + 1):
+            try:
+                if not may_hold_roles((await plan(self.context, source, address)).file_names):
+                    return None
+                kitchen = await self._for_group(source, address)
+            except StaleError:
+                if attempt == _PATIENCE:
+                    raise
+            else:
+                return kitchen if kitchen.recipe is not None else None
+            await trio.sleep(_PAUSE * attempt)
+            source = await self.context.files.current(source.path, "hdf5")
+        raise AssertionError("unreachable")
+
+    async def _for_group(self, source: Source, address: str) -> Kitchen:
+        async def make() -> Kitchen:
+            answers = InFile(self.context, source)
+            found = await _driven(in_file(address.strip("/"), self.options), answers)
+            if isinstance(found, Refusal):
+                text = f"{source.path}: {found.reason}"
+                if source.errors.get(address) != text:
+                    _tell(found, source.path, address)
+                source.errors[address] = text
+            else:
+                _tell(found, source.path, address)
+            return await _kitchen(found, answers, source.status)
+
+        return await self._kept((source.digest, address, "recipe"), make)
+
+    async def for_folder(
+        self, folder: str, contents: Contents, look: Look, state: bytes
+    ) -> Kitchen:
+        """What `corrected/` holds in this folder of files; `state` tells these files from others.
+
+        `look` tells the contents of another folder of the source.
+        """
+
+        async def make() -> Kitchen:
+            for attempt in range(1, _PATIENCE + 1):
+                answers = InFolder(self.context, folder, contents, look)
+                try:
+                    found = await _driven(in_folder(self.options), answers)
+                    status = await self.context.files.folders.status(folder)
+                    kitchen = await _kitchen(found, answers, status)
+                except StaleError:
+                    if attempt == _PATIENCE:
+                        raise
+                else:
+                    if kitchen.refusal is None or kitchen.refusal != self.rejections.get(folder):
+                        _tell(found, folder or ".", "")
+                    return kitchen
+                await trio.sleep(_PAUSE * attempt)
+            raise AssertionError("unreachable")
+
+        return await self._kept((folder, state, "recipe"), make)
+
+    async def _kept(
+        self, key: tuple[object, ...], make: Callable[[], Awaitable[Kitchen]]
+    ) -> Kitchen:
+        """The kitchen for this key, made anew where another file that it looked at has changed."""
+        turn = await self.context.cache.get((*key, "turn"), _first_turn, lambda _: _OUTPUT_SIZE)
+        for _ in range(_PATIENCE):
+            number = turn.number
+            kitchen = await self.context.cache.get((*key, number), make, Kitchen.size)
+            if await self.context.files.folders.patience.call(kitchen.answers.current):
+                break
+            turn.number = max(turn.number, number + 1)
+        return kitchen
+
+
+async def _first_turn() -> _Turn:
+    return _Turn()
+
+
+async def _kitchen(found: Found, answers: Answers, status: FileStatus) -> Kitchen:
+    if not isinstance(found, Recipe):
+        return Kitchen(found, answers, status)
+    known: dict[int, _Base] = {}  # many outputs share one correction
+    bases = []
+    for output in found.outputs:
+        correction = output.correction
+        if id(correction) not in known:
+            known[id(correction)] = await _base(answers, repr(correction), correction.parts)
+        made = repr((output.name, output.shape, output.raw, output.currents))
+        raw = await _base(answers, made, [stretch.part for stretch in output.raw])
+        bases.append((known[id(correction)], raw))
+    keys = tuple(one.key + two.key for one, two in bases)
+    statuses = tuple(narrowest((one.status, two.status)) for one, two in bases)
+    return Kitchen(found, answers, status, keys, statuses)
+
+
+class _Base(NamedTuple):
+    """What bytes depend on: how they are made, and of what."""
+
+    key: bytes
+    status: FileStatus
+
+
+async def _base(answers: Answers, made: str, parts: Iterable[Part]) -> _Base:
+    key = blake2b(made.encode("utf-8", "surrogateescape"), digest_size=16)
+    statuses: dict[bytes, FileStatus] = {}
+    for path in dict.fromkeys(part.path for part in parts):
+        located = await answers.locate(path)
+        key.update(located.key)
+        statuses[located.source.digest] = located.source.status
+    return _Base(key.digest(), narrowest(statuses.values()))
+
+
+async def _driven(steps: Steps[Found], answers: Answers) -> Found:
+    """The end of a convention, its questions answered on the way."""
+    try:
+        question = next(steps)
+        while True:
+            question = steps.send(await answers.answer(question))
+    except StopIteration as stop:
+        found: Found = stop.value
+        return found
+
+
+def _tell(found: Found, path: str, address: str) -> None:
+    where = f"{path}: {address}" if address else path
+    if isinstance(found, Refusal):
+        log.warning("%s: no corrected/: %s", where, found.reason)
+    elif isinstance(found, Recipe):
+        for warning in found.warnings:
+            log.warning("%s: corrected/: %s", where, warning)
+        for note in found.notes:
+            log.info("%s: corrected/: %s", where, note)

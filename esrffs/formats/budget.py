@@ -1,0 +1,69 @@
+"""How long a reader may work on one object, so that a slow one never costs its siblings.
+
+Decided here: the share of a call's time that each object of it gets, and the words for one that
+needs more.  The time of a whole call is the affair of `workers/pool`, which kills; this is the
+soft limit within it.  Each object may take half of what is left of the call: the first that is too
+slow leaves time for others, and so does the second.
+"""
+
+import errno
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from esrffs.errors import EsrffsError
+
+_CALL = 0.7  # of the time after which a call is killed
+_OBJECT = 0.5  # of what is left of the call
+
+
+class TooSlowError(EsrffsError):
+    """The object needs more time than a call has for it."""
+
+    code = errno.ETIMEDOUT
+
+
+class NotNowError(EsrffsError):
+    """Nobody asked for it yet, and it would take long: to be asked for by itself."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    call: float = math.inf  # when the call is over, by `time.monotonic`
+    object: float = math.inf  # when its present object is
+    unasked: bool = False
+
+
+_clock = _Clock()
+
+
+def begin(seconds: float, *, unasked: bool = False) -> None:
+    """A call begins that is killed after so many seconds; `unasked`: it had better end early."""
+    _clock.call = time.monotonic() + (seconds if unasked else seconds * _CALL)
+    _clock.object = _clock.call
+    _clock.unasked = unasked
+
+
+@contextmanager
+def one_object() -> Iterator[None]:
+    """What is done inside is for one of the objects of the call."""
+    before = _clock.object
+    now = time.monotonic()
+    _clock.object = min(before, now + max(0.0, _clock.call - now) * _OBJECT)
+    try:
+        yield
+    finally:
+        _clock.object = before
+
+
+def check(what: str) -> None:
+    """TooSlowError, or NotNowError, where the time of the present object is over."""
+    if time.monotonic() > _clock.object:
+        if _clock.unasked:
+            raise NotNowError(f"{what}: takes long, and nobody has asked for it")
+        raise TooSlowError(
+            f"{what}: needs more time than there is for one object (time_limit); read it with h5py,"
+            " or mount with a larger time_limit"
+        )

@@ -1,0 +1,134 @@
+"""A compressed chunk's bytes → its array's bytes.
+
+Decided here, and nowhere else: which HDF5 filters are undone inside the daemon, and by which
+library.  Pure and synchronous; every heavy call lets go of the GIL, so chunks decode side by side.
+
+The input may be hostile, and a crash here ends the mount.  So the least size of every stage is
+known before it runs (only one filter of a pipeline may change it), a size declared in the chunk
+is at least that and within `chunk_limit`, and a decoder is used only if it keeps within both its
+input and its output.  The two that trust their input, Blosc and the bitshuffle of hdf5plugin, get
+it after the sizes written in it were added up.  What is not certain to be right and safe is not
+`supported` and goes to a worker: Blosc2 (a container with sizes of its own), scale-offset, n-bit,
+ZFP and the like.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
+from esrffs.formats.filters import builtin, plugins
+from esrffs.formats.filters.builtin import LIMIT, Buffer, Client
+from esrffs.formats.filters.native import bitunshuffle
+
+Filters = tuple[tuple[int, tuple[int, ...]], ...]
+
+DEFLATE, SHUFFLE, FLETCHER32, SZIP, BZIP2 = 1, 2, 3, 4, 307
+LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD = 32000, 32001, 32004, 32008, 32015
+
+
+def supported(filters: Filters, itemsize: int) -> bool:
+    """Can `decode` undo this pipeline (HDF5 filter numbers and client data, in writing order)?"""
+    return (
+        itemsize > 0
+        and all(n in _STAGES and _STAGES[n].accepts(client) for n, client in filters)
+        and sum(n not in SAME_SIZE for n, _ in filters) <= 1
+    )
+
+
+def decode(
+    raw: bytes | memoryview, filters: Filters, mask: int, itemsize: int, nbytes: int
+) -> memoryview:
+    """The `nbytes` bytes that this stored chunk stands for: of more, as HDF5, the first ones.
+
+    Bit k of `mask` set: filter k was skipped when the chunk was written.  A chunk that cannot be
+    what it claims to be is a DamagedError; one that only a worker should take, UnsupportedError.
+    """
+    applied = [f for k, f in enumerate(filters) if not mask >> k & 1]
+    if not supported(tuple(applied), itemsize):
+        raise UnsupportedError(f"no decoder here for the filters {[n for n, _ in applied]}")
+    if max(nbytes, len(raw)) > LIMIT:
+        raise TooLargeError(f"a chunk of {nbytes} bytes ({len(raw)} stored)")
+    chunk = memoryview(raw).cast("B")
+    while applied:
+        number, client = applied.pop()
+        if all(before in SAME_SIZE for before, _ in applied):
+            size = nbytes + 4 * sum(before == FLETCHER32 for before, _ in applied)
+        else:  # the compressor is still to come
+            size = 0
+        chunk = _undo(_STAGES[number], chunk, client, size)
+    if len(chunk) < nbytes:
+        raise DamagedError(f"a chunk of {nbytes} bytes holds {len(chunk)}")
+    return chunk[:nbytes]
+
+
+def undone(chunk: memoryview, number: int, client: Client, least: int) -> memoryview:
+    """One filter undone: so many bytes or more, DamagedError, UnsupportedError."""
+    return _undo(_STAGES[number], chunk, client, least)
+
+
+def _undo(stage: "_Stage", chunk: memoryview, client: Client, size: int) -> memoryview:
+    """One filter undone: at least `size` bytes, or DamagedError."""
+    if not chunk:
+        raise DamagedError(f"{stage.name}: 0 bytes are no chunk")
+    try:
+        done = memoryview(stage.decode(chunk, client, size))
+    except _FAILURES as exc:
+        raise DamagedError(f"{stage.name}: {exc}") from exc
+    if len(done) < size:
+        raise DamagedError(f"{stage.name}: {len(done)} bytes where {size} belong")
+    return done
+
+
+class _Stage:
+    def __init__(
+        self,
+        name: str,
+        decode: Callable[[memoryview, Client, int], Buffer],
+        accepts: Callable[[Client], bool] = lambda _client: True,
+    ) -> None:
+        self.name, self.decode, self.accepts = name, decode, accepts
+
+
+def _shuffle_accepts(client: Client) -> bool:
+    return len(client) == 1 and client[0] > 0
+
+
+def _szip_accepts(client: Client) -> bool:
+    """Options, pixels in a block, bits of a pixel, pixels in a line: of what szip defines."""
+    return (
+        len(client) == 4
+        and client[1] in range(2, 33, 2)
+        and client[2] in (*range(1, 25), 32, 64)
+        and 0 < client[3] <= client[1] * 4096
+    )
+
+
+def _bitshuffle_accepts(client: Client) -> bool:
+    """Version, version, size of an element[, elements in a block[, compressor[, level]]]."""
+    return (
+        len(client) >= 3
+        and 0 < client[2] <= LIMIT
+        and not any(block % 8 for block in client[3:4])
+        and (client[4] if len(client) > 4 else 0) in bitunshuffle
+    )
+
+
+# What imagecodecs, the standard library, and we raise.
+_FAILURES = (RuntimeError, ValueError, OSError, EOFError, struct.error, zlib.error)
+SAME_SIZE = (SHUFFLE, FLETCHER32)  # (fletcher32: four bytes more)
+_STAGES = {
+    DEFLATE: _Stage("deflate", builtin.deflate),
+    SHUFFLE: _Stage("shuffle", builtin.unshuffle, _shuffle_accepts),
+    FLETCHER32: _Stage("fletcher32", builtin.fletcher32),
+    SZIP: _Stage("szip", builtin.szip, _szip_accepts),
+    BZIP2: _Stage("bzip2", plugins.bzip2),
+    LZF: _Stage("LZF", plugins.lzf),
+    BLOSC: _Stage("Blosc", plugins.blosc),
+    LZ4: _Stage("LZ4", plugins.lz4),
+    BITSHUFFLE: _Stage("bitshuffle", plugins.bitshuffle, _bitshuffle_accepts),
+    ZSTD: _Stage("zstd", plugins.zstd),
+}
+
+# c-blosc2 looks up the CPU's features, once, unlocked
+builtin.unshuffle(memoryview(bytes(64)), (2,), 64)

@@ -1,0 +1,149 @@
+"""The filters of h5py and hdf5plugin, undone: LZF, bzip2, zstd, Blosc, LZ4, bitshuffle.
+
+Decided here: what of a chunk is checked before a decoder that trusts its input gets it.  The
+functions are those of `filters_builtin` in kind.
+"""
+
+import bz2
+import struct
+from itertools import pairwise
+from typing import Any
+
+import imagecodecs
+import numpy as np
+
+from esrffs import limits
+from esrffs.errors import UnsupportedError
+from esrffs.formats.filters.builtin import Buffer, Client, all_of, believed, room
+from esrffs.formats.filters.native import bitunshuffle
+
+MANY = 2**16  # blocks; more must be at least BLOCK bytes each, or the walk over them is the work
+BLOCK = 1024
+
+_LZF_RATIO = 132  # times: no LZF stream unpacks to more (3 bytes stand for at most 264)
+_FIRST = 12  # bytes before the first block of LZ4 and bitshuffle
+_STORED = struct.Struct(">I")  # before each of them
+
+_lib: Any = imagecodecs  # whose stubs do not know that it takes memoryviews
+
+
+def lzf(raw: memoryview, _client: Client, size: int) -> Buffer:
+    """It does not say how much it holds: where that is more than is needed, room is tried for."""
+    tried = max(size, 1)
+    while True:
+        try:
+            done: Buffer = _lib.lzf_decode(raw, out=room(tried))
+        except RuntimeError:
+            tried *= 2
+            if tried > len(raw) * _LZF_RATIO:  # so it was not for want of room
+                raise
+            limits.check_chunk("more than is needed", tried)
+        else:
+            return done
+
+
+def bzip2(raw: memoryview, _client: Client, size: int) -> Buffer:
+    return all_of(bz2.BZ2Decompressor(), raw, size)
+
+
+def zstd(raw: memoryview, _client: Client, size: int) -> Buffer:
+    """The first frame is to declare the size; one that does not is for hdf5plugin to judge."""
+    magic, head = struct.unpack_from("<IB", raw)
+    single, width = head >> 5 & 1, (0, 2, 4, 8)[head >> 6] or head >> 5 & 1
+    at = 6 - single + (0, 1, 2, 4)[head & 3]  # behind the window and the dictionary's number
+    declared = int.from_bytes(raw[at : at + width], "little") + (256 if width == 2 else 0)
+    if magic != 0xFD2FB528 or width == 0:
+        raise UnsupportedError("zstd: the chunk does not declare its size")
+    out = room(believed(declared, size))
+    end = _end_of_frame(raw, at + width, head)
+    if end < len(raw):  # which hdf5plugin takes, or not
+        raise UnsupportedError("zstd: something else stands behind the frame")
+    done: Buffer = _lib.zstd_decode(raw[:end], out=out)
+    return done
+
+
+def _end_of_frame(raw: memoryview, at: int, head: int) -> int:
+    """Where the zstd frame ends whose blocks begin here; the walk is as long as it has blocks."""
+    last = 0
+    while not last:
+        block = int.from_bytes(raw[at : at + 3], "little")
+        last, kind, size = block & 1, block >> 1 & 3, block >> 3
+        at += 3 + (1 if kind == 1 else size)
+        if at > len(raw):
+            raise ValueError("the frame ends after the chunk")
+    return at + 4 * (head >> 2 & 1)
+
+
+def blosc(raw: memoryview, _client: Client, size: int) -> Buffer:
+    """c-blosc believes the stored size that the chunk declares: it must be there."""
+    declared, _block, stored = struct.unpack_from("<III", raw, 4)
+    if not 16 <= stored <= len(raw):
+        raise ValueError(f"declares {stored} stored bytes of {len(raw)}")
+    out = room(believed(declared, size))
+    done: Buffer = _lib.blosc_decode(raw, out=out, numthreads=1)
+    return done
+
+
+def lz4(raw: memoryview, _client: Client, size: int) -> Buffer:
+    """A block that did not shrink is stored as is."""
+    size, block = _header(raw, size)
+    block = min(block, size)
+    ends = _ends(raw, -(-size // block))
+    out = room(size)
+    for k, (start, end) in enumerate(pairwise((_FIRST, *ends))):
+        part, place = raw[start + 4 : end], out[k * block : (k + 1) * block]
+        if len(part) == len(place):
+            place[:] = part
+        elif len(_lib.lz4_decode(part, out=place)) != len(place):
+            raise ValueError(f"block {k} is too short")
+    return out
+
+
+def bitshuffle(raw: memoryview, client: Client, size: int) -> Buffer:
+    """The last block is a multiple of 8 elements; what remains after that is stored as is."""
+    itemsize, block = client[2], client[3] if len(client) > 3 else 0
+    function = bitunshuffle[client[4] if len(client) > 4 else 0]
+    packed, start = client[4:5] not in ((), (0,)), 0
+    if packed:
+        size, length = _header(raw, size)
+        block, start = length // itemsize, _FIRST
+        if block == 0 or block % 8:
+            raise ValueError(f"blocks of {block} elements")
+    else:
+        size = len(raw)
+    if size % itemsize:
+        raise ValueError(f"{size} bytes are no whole number of elements of {itemsize}")
+    count = needed = size // itemsize
+    if packed:
+        blocks = count // block + (count % block >= 8)
+        needed = (_ends(raw, blocks) or [_FIRST])[-1] + count % 8 * itemsize
+    if len(raw) < needed:
+        raise ValueError(f"{len(raw)} bytes where {needed} belong")
+    source, target = np.frombuffer(raw, np.uint8), np.frombuffer(room(size), np.uint8)
+    code = function(source.ctypes.data + start, target.ctypes.data, count, itemsize, block)
+    if code < 0:
+        raise ValueError(f"bitshuffle's error {code}")
+    return target.data
+
+
+def _header(raw: memoryview, size: int) -> tuple[int, int]:
+    """LZ4 and bitshuffle chunks open alike: the size of the array, and of a block, in bytes."""
+    declared, block = struct.unpack_from(">QI", raw)
+    if block == 0:
+        raise ValueError("declares blocks of no bytes")
+    return believed(declared, size), int(block)
+
+
+def _ends(raw: memoryview, count: int) -> list[int]:
+    """Where each block after such a header ends; its stored size is before it."""
+    if _FIRST + 4 * count > len(raw):
+        raise ValueError(f"{count} blocks in {len(raw)} bytes")
+    if count > max(MANY, len(raw) // BLOCK):
+        raise UnsupportedError(f"{count} blocks in a chunk of {len(raw)} bytes")
+    stored, at, ends = _STORED.unpack_from, _FIRST, []
+    for _ in range(count):  # with the GIL, so as little as possible
+        at += 4 + stored(raw, at)[0]
+        ends.append(at)
+    if at > len(raw):
+        raise ValueError(f"the last of {count} blocks ends after the chunk")
+    return ends

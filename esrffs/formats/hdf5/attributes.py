@@ -1,0 +1,97 @@
+"""The attributes of an HDF5 object.
+
+Decided here: which attributes there are, in which order (of creation where that was tracked, else
+as they stand in the file), and what stands for those that cannot be read: null, and the reason
+under `"__error__"`.  An enumeration's names and values come last, under `"__enum__"`.
+"""
+
+import numpy as np
+
+from esrffs import limits
+from esrffs.errors import EsrffsError
+from esrffs.formats import budget
+from esrffs.formats.budget import TooSlowError
+from esrffs.formats.hdf5.byte_order import in_order
+from esrffs.formats.hdf5.datatypes import Array, element_type, plain
+from esrffs.formats.hdf5.fast_path import UNUSUAL, plain_attribute
+from esrffs.formats.hdf5.library import FOREIGN, h5, h5a, h5d, h5g, h5i, h5p, h5s, h5t, sentence
+from esrffs.formats.hdf5.new_references import NBYTES, paths
+from esrffs.formats.hdf5.references import References, decoded
+
+_LEAST = 4  # bytes of JSON that a byte of an attribute makes, about
+_COMPACT = 8  # so many stand in the object's header, in the order in which they were made
+
+
+def attributes(
+    holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID, references: References
+) -> dict[str, object]:
+    """All attributes, as `encoders/json_text` takes them.  Raises nothing of ours."""
+    found: dict[str, object] = {}
+    errors: dict[str, str] = {}
+    try:
+        for name in _names(holder):
+            budget.check("its attributes")
+            _take(holder, name, references, found, errors)
+    except (TooSlowError, *FOREIGN) as error:
+        errors["*"] = sentence(error)
+    if errors:
+        found["__error__"] = errors
+    if not isinstance(holder, h5g.GroupID):
+        _enumerate(holder, found)
+    return found
+
+
+def _take(
+    holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID,
+    name: bytes,
+    references: References,
+    found: dict[str, object],
+    errors: dict[str, str],
+) -> None:
+    key = decoded(name)
+    found[key] = plain_attribute(holder.id, name)
+    if found[key] is not UNUSUAL:
+        return
+    try:
+        found[key] = _value(h5a.open(holder, name), references)
+    except (EsrffsError, MemoryError, *FOREIGN) as error:
+        found[key], errors[key] = None, sentence(error)
+
+
+def _names(holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID) -> list[bytes]:
+    count = h5a.get_num_attrs(holder)
+    if not count:
+        return []
+    names: list[bytes] = []
+    index = h5.INDEX_NAME
+    if count > _COMPACT and not isinstance(holder, h5t.TypeID):
+        tracked = holder.get_create_plist().get_attr_creation_order() & h5p.CRT_ORDER_TRACKED
+        index = h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME
+    h5a.iterate(holder, names.append, index_type=index, order=h5.ITER_NATIVE)
+    return names
+
+
+def _value(attribute: h5a.AttrID, references: References) -> object:
+    space = attribute.get_space()
+    if space.get_simple_extent_type() == h5s.NULL:
+        return None
+    size = space.get_simple_extent_npoints() and attribute.get_storage_size()  # fails for none
+    limits.check_json("an attribute", _LEAST * size)
+    element = element_type(attribute.get_type())
+    held = np.dtype(f"V{NBYTES}") if element.new_reference else element.held
+    value: Array = np.zeros(space.shape + element.dims, held)
+    if value.size:
+        attribute.read(value, mtype=element.memory)
+    if element.new_reference:
+        value = paths(value, h5i.get_file_id(attribute), references)
+    return plain(in_order(value), references)
+
+
+def _enumerate(holder: h5d.DatasetID | h5t.TypeID, found: dict[str, object]) -> None:
+    try:
+        stored = holder.get_type() if isinstance(holder, h5d.DatasetID) else holder
+        named = element_type(stored).enumeration
+    except (EsrffsError, *FOREIGN):
+        return  # the dataset itself says why
+    if named:
+        found["__enum__"] = named

@@ -1,0 +1,246 @@
+"""From a path inside an HDF5 file to the object, through links, without being led astray.
+
+Decided here: which other file a link, a virtual dataset or raw
+storage outside of it may lead to.  libhdf5 follows hard links only: soft and external ones are
+followed here, so that nothing is opened before `confine` has been asked.
+
+Another file is looked for where libhdf5 would look: an absolute path as it is; else, or if that
+is no file, its last component (a relative path: all of it) in the folder of the file that names
+it, then in the folder where that one really lies.  libhdf5's further places, the environment and
+the working directory, belong to neither the file nor its reader and are not used.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from esrffs.errors import (
+    EsrffsError,
+    ForbiddenError,
+    LoopError,
+    MissingError,
+    OwnMountError,
+    UnsupportedError,
+)
+from esrffs.formats.hdf5.library import close_file, h5d, h5f, h5g, h5l, h5o, h5t, open_file, ours
+from esrffs.formats.hdf5.references import References, decoded
+from esrffs.linux import path_walk
+from esrffs.linux.permissions import may_follow
+
+_HOPS = 16  # links that lead to links: libhdf5's own limit
+_GROUPS = 256  # that stay open: members of one are asked for one after the other
+HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenFile:
+    """One HDF5 file, open for reading.  `brand` tells its objects from those of other files."""
+
+    path: str
+    id: h5f.FileID
+    root: h5g.GroupID
+    references: References
+    known: int  # its size when it was opened
+    brand: int = 0
+    mappings: dict[int, Any] = field(default_factory=dict)  # of `hdf5_stored_mappings`
+
+    def truncated(self) -> bool:
+        """Whether HDF5 believes in more bytes than there are: what is missing it reads as zeros.
+
+        It refuses to open such a file; but one can be cut short once it is open.
+        """
+        return bool(self.id.get_filesize() > self.size())
+
+    def holds(self, end: int) -> bool:
+        """Whether the file has so many bytes, or has grown to have them."""
+        return end <= self.known or end <= self.size()
+
+    def size(self) -> int:
+        """Bytes that there are, whatever HDF5 believes."""
+        return os.stat(self.path).st_size
+
+
+def _open(path: str, brand: int = 0) -> OpenFile:
+    file = open_file(path)
+    with ours("the root group"):
+        return OpenFile(
+            path, file, h5g.open(file, b"/"), References(file), os.stat(path).st_size, brand
+        )
+
+
+def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool = False) -> str:
+    """Where the file lies that `holder` calls `name`; MissingError, ForbiddenError.
+
+    `by_library`: libhdf5 itself will open it, so one in the working directory must be allowed too.
+    """
+    for path in _places(name, holder, by_library):
+        try:
+            status = path_walk.status(path)
+        except OSError:
+            continue
+        if not allowed(path, confine):
+            raise ForbiddenError(f"{path} lies outside of what this mount may read")
+        if confine is not None and not may_follow(holder, path, confine):
+            raise ForbiddenError(f"not everybody who may read {holder} may read {path}")
+        if stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
+            return path
+    raise MissingError(f"no file {os.fsdecode(name)!r} where {holder} looks for it")
+
+
+def expected(name: bytes, holder: str) -> str:
+    """The path of a file that `find_file` did not find, where one would expect it."""
+    return next(_places(name, holder, by_library=False))
+
+
+def _places(name: bytes, holder: str, by_library: bool) -> Iterator[str]:
+    """Where libhdf5 looks for it, as absolute paths, in its order."""
+    wanted = os.fsdecode(name)
+    if os.path.isabs(wanted):
+        yield wanted
+        wanted = os.path.basename(wanted)
+    holder = os.path.abspath(holder)
+    folders = [os.path.dirname(holder), os.path.dirname(path_walk.resolve(holder))]
+    if by_library:
+        folders.insert(1, os.getcwd())
+    for folder in dict.fromkeys(folders):
+        yield _neat(os.path.join(folder, wanted))
+
+
+def _neat(path: str) -> str:
+    """Without `..`, unless that would lead elsewhere because of a symlink before it."""
+    neat = os.path.normpath(path)
+    try:
+        return neat if path_walk.resolve(neat) == path_walk.resolve(path) else path
+    except OwnMountError:
+        return path
+
+
+def allowed(path: str, confine: str | None) -> bool:
+    """Whether the file that `path` really names lies in the folder `confine`."""
+    return confine is None or path_walk.resolve(path).startswith(confine.rstrip("/") + "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object, the file it lies in, and an address that leads to it."""
+
+    object: HdfObject
+    file: OpenFile
+    address: str
+
+
+class Files:
+    """The file of a reader, and the others that its links lead to while a call lasts."""
+
+    def __init__(self, path: str, confine: str | None) -> None:
+        self.confine = confine
+        self.main = _open(path)
+        self._others: dict[tuple[int, int], OpenFile] = {_key(path): self.main}
+        self._groups: dict[tuple[bytes, ...], Found] = {}  # by their names from the root
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.main.path!r}, confine={self.confine!r})"
+
+    @contextmanager
+    def call(self, address: str) -> Iterator[Found]:
+        """One call of a reader, about one object: its failures are ours, and name the object."""
+        shown = address or "/"
+        try:
+            with ours(shown):
+                yield self.find(address)
+        except EsrffsError as error:
+            if str(error).startswith(shown):
+                raise
+            raise type(error)(f"{shown}: {error}") from error
+        finally:
+            self.release()
+
+    def find(self, address: str) -> Found:
+        """The object at this address or path, links followed."""
+        root = Found(self.main.root, self.main, "")
+        return self.walk(root, address.encode("utf-8", "surrogateescape"))
+
+    def walk(self, start: Found, path: bytes, hops: int = _HOPS) -> Found:
+        """Follow a path from a group (an absolute one: from the root of its file)."""
+        if hops < 0:
+            raise LoopError(f"too many links on the way to {path!r}")
+        here = start
+        if path.startswith(b"/") and start.address:
+            here = Found(start.file.root, start.file, "")
+        names = tuple(name for name in path.split(b"/") if name not in (b"", b"."))
+        from_root = here.file is self.main and not here.address
+        done = 0
+        if from_root:
+            here, done = self._met(names)
+        for number, name in enumerate(names[done:], done + 1):
+            here = self._step(here, name, hops)
+            if from_root and here.file is self.main and isinstance(here.object, h5g.GroupID):
+                self._groups[names[:number]] = here
+        while len(self._groups) > _GROUPS:
+            del self._groups[next(iter(self._groups))]
+        return here
+
+    def _met(self, names: tuple[bytes, ...]) -> tuple[Found, int]:
+        """The last group on this way from the root that is open, and how far it is."""
+        for number in range(len(names), 0, -1):
+            if names[:number] in self._groups:
+                return self._groups[names[:number]], number
+        return Found(self.main.root, self.main, ""), 0
+
+    def _step(self, here: Found, name: bytes, hops: int) -> Found:
+        address = f"{here.address}/{decoded(name)}"
+        if not isinstance(here.object, h5g.GroupID):
+            raise MissingError(f"{address}: {here.address} is not a group")
+        links = here.object.links
+        try:
+            link = links.get_info(name)
+        except (KeyError, RuntimeError) as error:
+            raise MissingError(f"{address}: {error}") from error
+        with ours(address):
+            if link.type == h5l.TYPE_HARD:
+                return Found(h5o.open(here.object, name), here.file, address)
+            value = links.get_val(name)
+        found = self.target(here, link.type, value, hops - 1)
+        if found.file is self.main:
+            return found
+        return Found(found.object, found.file, address)
+
+    def target(self, here: Found, link: int, value: object, hops: int = _HOPS) -> Found:
+        """What a soft or external link in the group `here`, with this value, leads to."""
+        match link, value:
+            case h5l.TYPE_SOFT, bytes():
+                return self.walk(here, value, hops)
+            case h5l.TYPE_EXTERNAL, (bytes() as name, bytes() as path):
+                other = self.other(find_file(name, here.file.path, self.confine))
+                return self.walk(Found(other.root, other, ""), path, hops)
+        raise UnsupportedError(f"a user-defined link (type {link})")
+
+    def other(self, path: str) -> OpenFile:
+        """Another file, open until `release`."""
+        device, inode = key = _key(path)
+        if key not in self._others:
+            self._others[key] = _open(path, (device << 64 | inode) << 64)
+        return self._others[key]
+
+    @property
+    def count(self) -> int:
+        """How many files are open."""
+        return len(self._others)
+
+    def release(self) -> None:
+        """Close the other files: a later call must see them as they are then."""
+        while len(self._others) > 1:
+            close_file(self._others.popitem()[1].id)
+
+    def close(self) -> None:
+        self.release()
+        with ours("close"):
+            close_file(self.main.id)
+
+
+def _key(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,158 @@
+"""Virtual datasets and external raw storage as seen from outside: which files, mapped how.
+
+Decided here: which virtual datasets others may put together themselves (whole frames of datasets
+in other files, as acquisitions write them), and on which files the values of a dataset depend.
+What the library is let read of them is decided in `hdf5_sources`.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+from esrffs.errors import ForbiddenError, MissingError
+from esrffs.formats.hdf5.datatypes import ElementType
+from esrffs.formats.hdf5.layout import fill_value
+from esrffs.formats.hdf5.library import h5d, h5s
+from esrffs.formats.hdf5.links import Files, Found, OpenFile, expected, find_file
+from esrffs.formats.hdf5.stored_mappings import stored_mappings
+from esrffs.formats.hdf5.stored_selections import StoredSelection
+from esrffs.formats.hdf5.virtual_sources import Mapping, mappings
+from esrffs.model import Asked, Layout, Mapped, Virtual
+
+_MANY = 256  # mappings; …
+_SMALL_NBYTES = 4096  # … of less than so many bytes each are put together by a reader
+_MOST = 100_000  # files that a dataset is said to depend on
+
+
+def depends(files: Files, found: Found) -> tuple[str, ...]:
+    """The files, but the one of the dataset itself, that hold its values; absolute paths.
+
+    A file that is not there is named too, where it would be looked for first: it may appear.
+    """
+    stored = stored_mappings(found.file, found.object)
+    if stored is not None and not stored.numbered:
+        named = iter(dict.fromkeys(stored.files))
+        return _paths(named, found, files)
+    plist = found.object.get_create_plist()
+    if plist.get_external_count():
+        named = (plist.get_external(index)[0] for index in range(plist.get_external_count()))
+    elif plist.get_layout() == h5d.VIRTUAL:
+        named = (
+            name
+            for mapping in mappings(found.file, found.object)
+            for name in _files(mapping, files, found.file)
+        )
+    else:
+        return ()
+    return _paths(named, found, files)
+
+
+def _paths(named: Iterator[bytes], found: Found, files: Files) -> tuple[str, ...]:
+    unique = dict.fromkeys(name for name, _ in zip(named, range(_MOST), strict=False))
+    paths = (_path(name, found.file, files) for name in unique if name != b".")
+    return tuple(dict.fromkeys(paths))
+
+
+def _files(mapping: Mapping, files: Files, holder: OpenFile) -> Iterator[bytes]:
+    yield mapping.called(0)[0]
+    block = 1
+    while mapping.numbered and block < _MOST:
+        name = mapping.called(block)[0]
+        yield name
+        try:
+            find_file(name, holder.path, files.confine)
+        except (MissingError, ForbiddenError):
+            return  # the one that will come next
+        block += 1
+
+
+def _path(name: bytes, holder: OpenFile, files: Files) -> str:
+    try:
+        return find_file(name, holder.path, files.confine, by_library=True)
+    except (MissingError, ForbiddenError):
+        return expected(name, holder.path)
+
+
+def _forbidden(name: bytes, holder: OpenFile, files: Files) -> bool:
+    try:
+        find_file(name, holder.path, files.confine, by_library=True)
+    except (MissingError, ForbiddenError) as error:
+        return isinstance(error, ForbiddenError)
+    return False
+
+
+def virtual_layout(
+    files: Files, found: Found, element: ElementType, shape: tuple[int, ...]
+) -> Layout:
+    """`Virtual` where the dataset is made of whole frames of others, else `Asked`."""
+    stored = stored_mappings(found.file, found.object)
+    if stored is not None and len(stored) > _MANY:
+        nbytes = element.held.itemsize * math.prod(shape)
+        if nbytes < _SMALL_NBYTES * len(stored):
+            return Asked()  # to open a source costs more than what is read of it
+    fill = fill_value(found.object.get_create_plist(), element)
+    if not element.verbatim or element.dims or fill is None or not shape:
+        return Asked()
+    parts = [
+        _mapped(mapping, shape, found.file, files) for mapping in mappings(found.file, found.object)
+    ]
+    known = sorted((part for part in parts if part is not None), key=lambda part: part.start)
+    if len(known) < len(parts) or any(
+        after.start < before.stop for before, after in pairwise(known)
+    ):
+        return Asked()
+    return Virtual(tuple(known), fill)
+
+
+def _mapped(
+    mapping: Mapping, shape: tuple[int, ...], holder: OpenFile, files: Files
+) -> Mapped | None:
+    """This mapping as a run of frames, if it is one."""
+    if mapping.open_ended or mapping.numbered:
+        return None
+    target = _box(mapping.virtual)
+    if target is None:
+        return None
+    (start, *low), (stop, *high) = target
+    if any(low) or tuple(high) != shape[1:]:
+        return None
+    whole = mapping.source.get_select_type() == h5s.SEL_ALL  # its extent is not told
+    first = 0 if whole else _first(_box(mapping.source), mapping.source, (stop - start, *high))
+    if first is None:
+        return None
+    name, path = mapping.called(0)
+    if name != b"." and _forbidden(name, holder, files):
+        return None  # the reader says so when it is asked
+    file = holder.path if name == b"." else _path(name, holder, files)
+    return Mapped(start, stop, file, path.decode("utf-8", "surrogateescape"), first, whole)
+
+
+def _first(
+    origin: tuple[tuple[int, ...], tuple[int, ...]] | None,
+    source: h5s.SpaceID | StoredSelection,
+    wanted: tuple[int, ...],
+) -> int | None:
+    """The first frame of a selection of whole frames that has the wanted shape."""
+    if origin is None:
+        return None
+    (low, high), extent = origin, tuple(source.get_simple_extent_dims())
+    if len(extent) == len(wanted) - 1:  # the source is one frame
+        return 0 if (0,) * len(low) == low and (1, *extent) == wanted and high == extent else None
+    if len(extent) != len(wanted) or any(low[1:]) or high[1:] != extent[1:]:
+        return None
+    return low[0] if (high[0] - low[0], *extent[1:]) == wanted else None
+
+
+def _box(space: h5s.SpaceID | StoredSelection) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Start and stop of a selection that is a box."""
+    if space.get_select_type() == h5s.SEL_ALL:
+        extent = tuple(space.get_simple_extent_dims())
+        return (0,) * len(extent), extent
+    if space.get_select_type() != h5s.SEL_HYPERSLABS:
+        return None
+    low, last = space.get_select_bounds()
+    high = tuple(n + 1 for n in last)
+    size = 1
+    for a, b in zip(low, high, strict=True):
+        size *= b - a
+    return (tuple(low), high) if size == space.get_select_npoints() else None

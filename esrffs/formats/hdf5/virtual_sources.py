@@ -1,0 +1,297 @@
+"""HDF5 datasets whose values lie in the datasets of other files: virtual datasets.
+
+Decided here: which files those are, that they may be opened, and that they hold what is asked of
+them.  libhdf5 makes fill values or zeros of a file that is missing, short, or one too many to be
+open; so nothing is left to it that was not checked just before.
+"""
+
+import math
+import os
+import re
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from esrffs.errors import DamagedError, EsrffsError, MissingError, UnsupportedError
+from esrffs.formats import budget
+from esrffs.formats.hdf5.library import h5d, h5s
+from esrffs.formats.hdf5.links import Files, Found, OpenFile, find_file
+from esrffs.formats.hdf5.stored_mappings import stored_mappings
+from esrffs.formats.hdf5.stored_selections import StoredSelection
+from esrffs.model import Box
+
+_DEPTH = 8  # virtual datasets of virtual datasets
+_UNLIMITED = h5s.UNLIMITED
+_Need = int | list[int]  # elements, of all of a source; or the lengths of its axes
+_A_FEW = 256  # mappings: then it is looked how long this takes
+_SPARE = 64  # file descriptors that others in this process may need
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """A regular hyperslab along one axis: `count` blocks of `block` elements every `stride`."""
+
+    start: int
+    stride: int
+    count: int
+    block: int
+
+    @property
+    def unlimited(self) -> bool:
+        return _UNLIMITED in (self.count, self.block)
+
+    def position(self, ordinal: int) -> int:
+        """Where the selected element with this (1-based) number stands."""
+        if self.block == _UNLIMITED:
+            return self.start + ordinal - 1
+        turns, rest = divmod(ordinal - 1, self.block)
+        return self.start + turns * self.stride + rest
+
+    def below(self, end: int) -> int:
+        """How many selected elements there are before this position."""
+        past = max(end - self.start, 0)
+        if self.block == _UNLIMITED:
+            return past
+        if self.count == 1:
+            return min(past, self.block)
+        turns, rest = divmod(past, self.stride)
+        found = turns * self.block + min(rest, self.block)
+        return found if self.unlimited else min(found, self.count * self.block)
+
+    def end(self) -> int:
+        """Just past the last selected element."""
+        return self.start + (self.count - 1) * self.stride + self.block
+
+    def blocks(self, start: int, stop: int) -> range:
+        """The numbers of the blocks that meet start … stop."""
+        first = max(0, (start - self.start - self.block) // self.stride + 1)
+        return range(first, max(first, -(-(stop - self.start) // self.stride)))
+
+
+def _axes(space: h5s.SpaceID | StoredSelection) -> list[_Axis]:
+    return [_Axis(*axis) for axis in zip(*space.get_regular_hyperslab(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Elements of a virtual dataset and the elements of a source that they are."""
+
+    file: bytes
+    name: bytes
+    virtual: h5s.SpaceID | StoredSelection
+    source: h5s.SpaceID | StoredSelection
+
+    @property
+    def open_ended(self) -> bool:
+        space = self.virtual
+        return bool(
+            space.get_select_type() == h5s.SEL_HYPERSLABS
+            and space.is_regular_hyperslab()
+            and any(axis.unlimited for axis in _axes(space))
+        )
+
+    @property
+    def numbered(self) -> bool:
+        return b"%b" in (self.file + self.name).replace(b"%%", b"")
+
+    def share(self, box: Box) -> int:
+        """How many elements of this box it maps; 0 where they are not those of one source."""
+        space = self.virtual
+        if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+            overlap = space.copy()
+            overlap.select_hyperslab(box.start, box.shape, op=h5s.SELECT_AND)
+            return int(overlap.get_select_npoints())
+        rows = list(zip(_axes(space), box.start, box.stop, strict=True))
+        if self.numbered and any(a.unlimited and len(a.blocks(b, c)) > 1 for a, b, c in rows):
+            return 0
+        return math.prod(axis.below(stop) - axis.below(start) for axis, start, stop in rows)
+
+    def called(self, block: int) -> tuple[bytes, bytes]:
+        """File and dataset for this block: `%b` is its number, `%%` a percent sign."""
+        number = {b"%b": b"%d" % block, b"%%": b"%"}
+        one, two = (
+            re.sub(rb"%[b%]", lambda hit: number[hit[0]], name) for name in (self.file, self.name)
+        )
+        return one, two
+
+
+def mappings(file: OpenFile, dataset: h5d.DatasetID, box: Box | None = None) -> Iterator[Mapping]:
+    """All mappings of a virtual dataset; with a (not empty) box, at least those that meet it."""
+    stored = stored_mappings(file, dataset)
+    rows = _asked_for(dataset) if stored is None else stored.rows(*_bounds(box))
+    for number, row in enumerate(rows):
+        if number % _A_FEW == 0:
+            budget.check("its mappings")
+        yield Mapping(*row)
+
+
+def _bounds(box: Box | None) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    return (None, None) if box is None else (box.start, box.stop)
+
+
+def _asked_for(
+    dataset: h5d.DatasetID,
+) -> Iterator[tuple[bytes, bytes, h5s.SpaceID, h5s.SpaceID]]:
+    """The same from the library."""
+    plist = dataset.get_create_plist()
+    for index in range(plist.get_virtual_count()):
+        yield (
+            plist.get_virtual_filename(index).encode("utf-8", "surrogateescape"),
+            plist.get_virtual_dsetname(index).encode("utf-8", "surrogateescape"),
+            plist.get_virtual_vspace(index),
+            plist.get_virtual_srcspace(index),
+        )
+
+
+def is_virtual(file: OpenFile, dataset: h5d.DatasetID) -> bool:
+    """Whether this dataset is a virtual one."""
+    if dataset.get_offset() is not None:
+        return False
+    if stored_mappings(file, dataset) is not None:
+        return True
+    return bool(dataset.get_create_plist().get_layout() == h5d.VIRTUAL)
+
+
+def check_shape_allowed(files: Files, holder: OpenFile, dataset: h5d.DatasetID) -> None:
+    """ForbiddenError if libhdf5, to tell the shape, would open what this mount may not read."""
+    if files.confine is None or dataset.get_offset() is not None:
+        return
+    stored = stored_mappings(holder, dataset)
+    if not is_virtual(holder, dataset) or (stored is not None and not stored.open_ended):
+        return
+    for mapping in mappings(holder, dataset):
+        if not mapping.open_ended:
+            continue
+        block = 0
+        try:
+            while _source_path(files, holder, mapping.called(block)[0]) and mapping.numbered:
+                block += 1
+        except MissingError:
+            continue  # one that is not there cannot be opened
+
+
+def _source_path(files: Files, holder: OpenFile, name: bytes) -> str:
+    if name == b".":
+        return holder.path
+    return find_file(name, holder.path, files.confine, by_library=True)
+
+
+def check_sources(files: Files, found: Found, box: Box, depth: int = _DEPTH) -> int:
+    """See that every source that a (not empty) box needs is there; returns how many files."""
+    if depth == 0:
+        raise UnsupportedError("virtual datasets of virtual datasets without end")
+    names: set[bytes] = set()
+    for mapping in mappings(found.file, found.object, box):
+        for file, name, needed in _needed(mapping, box):
+            names.add(file)
+            try:
+                _check_source(files, found, file, name, needed, depth)
+            except EsrffsError as error:
+                text = f"source {os.fsdecode(file)}, {os.fsdecode(name)}: {error}"
+                kind = DamagedError if isinstance(error, MissingError) else type(error)
+                raise kind(text) from error
+            if found.file is files.main and too_many(files.count):
+                files.release()
+    return len(names)
+
+
+def too_many(number: int) -> bool:
+    """Whether libhdf5 could run out of file descriptors, and say nothing, with so many sources."""
+    return number + _SPARE > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _needed(mapping: Mapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
+    """Each source that a box needs: file, dataset, and what must be in it."""
+    if not mapping.open_ended:
+        overlap = mapping.virtual.copy()
+        if box.start:
+            overlap.select_hyperslab(box.start, box.shape, op=h5s.SELECT_AND)
+        if overlap.get_select_npoints():
+            yield (*mapping.called(0), _lengths(mapping, box))
+        return
+    axes = _axes(mapping.virtual)
+    for axis, start, stop in zip(axes, box.start, box.stop, strict=True):
+        if axis.below(start) >= axis.below(stop):
+            return
+    axis, start, stop = next(
+        row for row in zip(axes, box.start, box.stop, strict=True) if row[0].unlimited
+    )
+    if not mapping.numbered:
+        last = axis.below(stop)
+        lengths = [a.position(last) + 1 if a.unlimited else a.end() for a in _axes(mapping.source)]
+        yield (*mapping.called(0), lengths)
+        return
+    size = math.prod(a.block if a is axis else a.count * a.block for a in axes)
+    for block in axis.blocks(start, stop):
+        yield (*mapping.called(block), _whole(mapping.source, size))
+
+
+def _regular(space: h5s.SpaceID | StoredSelection) -> list[_Axis]:
+    """Its axes where it is one regular hyperslab of an end; else none."""
+    if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+        return []
+    return _axes(space)
+
+
+def _whole(source: h5s.SpaceID | StoredSelection, size: int) -> _Need:
+    if source.get_select_type() == h5s.SEL_ALL:
+        return size
+    return [n + 1 for n in source.get_select_bounds()[1]]
+
+
+def _lengths(mapping: Mapping, box: Box) -> _Need:
+    """What a source needs to have; less than all of it where both selections are like boxes."""
+    size = mapping.virtual.get_select_npoints()
+    if mapping.source.get_select_type() == h5s.SEL_ALL and box.start:
+        rows, end = _regular(mapping.virtual), 0  # its elements are taken in their order
+        for axis, stop in zip(rows, box.stop, strict=bool(rows)):
+            end = end * axis.count * axis.block + axis.below(min(stop, axis.end())) - 1
+        return end + 1 if rows else size
+    if not box.start:
+        return _whole(mapping.source, size)
+    axes = _regular(mapping.virtual), _regular(mapping.source)
+    if all(axes) and [a.count * a.block for a in axes[0]] == [a.count * a.block for a in axes[1]]:
+        # Along each axis the elements of one follow each other as those of the other do.
+        both = zip(*axes, strict=True)
+        return [
+            b.position(a.below(min(stop, a.end()))) + 1
+            for (a, b), stop in zip(both, box.stop, strict=True)
+        ]
+    low, high = mapping.source.get_select_bounds()
+    first, last = mapping.virtual.get_select_bounds()
+    counts = tuple(b - a + 1 for a, b in zip(low, high, strict=True))
+    if counts != tuple(b - a + 1 for a, b in zip(first, last, strict=True)):
+        return [n + 1 for n in high]
+    if math.prod(counts) != size:
+        return [n + 1 for n in high]
+    ends = zip(low, first, last, box.stop, strict=True)
+    return [a + min(c + 1, stop) - b for a, b, c, stop in ends]
+
+
+def _check_source(
+    files: Files, holder: Found, file: bytes, name: bytes, needed: _Need, depth: int
+) -> None:
+    path = _source_path(files, holder.file, file)
+    other = holder.file if file == b"." else files.other(path)
+    source = files.walk(Found(other.root, other, ""), name)
+    if not isinstance(source.object, h5d.DatasetID):
+        raise MissingError("not a dataset")
+    plist = source.object.get_create_plist()
+    virtual = plist.get_layout() == h5d.VIRTUAL
+    check_shape_allowed(files, source.file, source.object)
+    shape = source.object.shape
+    if shape is None or not _holds(shape, needed):
+        raise DamagedError(f"has only the shape {shape}, and more of it is needed")
+    if plist.get_external_count():
+        raise UnsupportedError("lies in raw files")
+    if source.file.truncated():
+        raise DamagedError("lies in a truncated file")
+    if virtual and math.prod(shape):
+        stop = shape if isinstance(needed, int) else tuple(needed)
+        check_sources(files, source, Box((0,) * len(shape), stop), depth - 1)
+
+
+def _holds(shape: tuple[int, ...], needed: _Need) -> bool:
+    if isinstance(needed, int):
+        return math.prod(shape) >= needed
+    return len(needed) == len(shape) and all(n <= m for n, m in zip(needed, shape, strict=True))

@@ -1,0 +1,226 @@
+"""CBF: where the image of a file lies, as what, and its pixels.
+
+FabIO reads the header for the tree; what of it decides about the pixels is read here, since FabIO
+unpacks one kind of data only, and fails for a remark that it does not expect.
+Does not: read more than the first image of a file.
+"""
+
+import base64
+import hashlib
+import io
+import os
+import re
+from collections.abc import Mapping
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from fabio.cbfimage import CbfImage
+from fabio.compression import decByteOffset
+
+from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
+from esrffs.formats.images.frames import Array, Header, attentive, check_shape, open_binary
+from esrffs.formats.images.packed import PackedFile
+
+_HEADER = 1 << 20  # bytes in which the data begin
+_SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
+_NEXT = re.compile(rb"--CIF-BINARY-FORMAT-SECTION--(?!--)")
+_LINE = re.compile(r"([\w-]+)\s*[:=]\s*(.*)", re.DOTALL)
+_FOLD = re.compile(r"\r?\n[ \t]+")
+_PACKED_AS = re.compile(r"conversions\s*=\s*\"?([^\";\s]+)", re.IGNORECASE)
+_ELEMENT = re.compile(r"(un)?signed (\d+)-bit (integer|real IEEE|complex IEEE)\Z", re.IGNORECASE)
+_STEP_OF_64_BITS = b"\x80\x00\x80\x00\x00\x00\x80"
+_PADDING = 64  # bytes, more than a number takes
+_BYTE_OFFSET = "X-CBF_BYTE_OFFSET"
+
+
+class CbfSection(NamedTuple):
+    """The binary section of a CBF."""
+
+    keys: Mapping[str, str]  # in capitals
+    start: int  # byte of the file at which the data begin
+    nbytes: int  # of them
+    shape: tuple[int, ...]  # (y, x), or (n, y, x)
+    dtype: np.dtype[np.generic]  # in the byte order of the file
+    packing: str  # in capitals; "" for none
+
+
+class CbfContent(NamedTuple):
+    """All of a CBF: `array` is (y, x) or (n, y, x), `more` tells of images that are not read."""
+
+    header: Header
+    array: Array
+    more: str
+
+
+def read_cbf(path: str) -> CbfContent:
+    """DamagedError, UnsupportedError."""
+    with open_binary(path) as file:
+        content = file.read() or b""
+        if isinstance(file, PackedFile):
+            content = content[: file.trusted]
+            if not content:
+                raise DamagedError(file.fault)
+    section = find_section(content, len(content))
+    end = section.start + section.nbytes
+    array = _pixels(content[section.start : end], section)
+    more = "after frame 0: another image, which is not read" if _NEXT.search(content, end) else ""
+    return CbfContent(_header(content, section), array, more)
+
+
+def cbf_header(path: str) -> tuple[object, Header]:
+    """The header of a CBF, and what of it decides shape and dtype."""
+    with attentive("the header", strict=False), open_binary(path) as file:
+        if isinstance(file, PackedFile):
+            content = file.read() or b""
+            size = file.trusted
+        else:
+            content, size = file.read(_HEADER) or b"", os.fstat(file.fileno()).st_size
+        section = find_section(content[:size], size)
+        if _NEXT.search(content, section.start + section.nbytes):
+            raise UnsupportedError("holds more than one image")
+    return (section.shape, section.dtype.str, section.packing), _header(content, section)
+
+
+def find_section(content: bytes, size: int) -> CbfSection:
+    """The first section of a file of `size` bytes that begins with `content`."""
+    begin = content.find(_SECTION)
+    start = content.find(CbfImage.STARTER, max(begin, 0))
+    if begin < 0 or start < 0:
+        raise DamagedError("the file ends before the data of its image begin")
+    keys = _keys(content[begin:start])
+    start += len(CbfImage.STARTER)
+    encoding = keys.get("CONTENT-TRANSFER-ENCODING", "BINARY").upper()
+    if encoding != "BINARY":
+        raise UnsupportedError(f"its data are written as {encoding}, not as BINARY")
+    packed_as = _PACKED_AS.search(keys.get("CONTENT-TYPE", "")) or _PACKED_AS.search(
+        f"conversions={keys.get('CONVERSIONS', '')}"
+    )
+    packing = packed_as[1].upper() if packed_as else ""
+    packing = "" if packing == "X-CBF_NONE" else packing
+    shape, dtype = _shape(keys), _dtype(keys)
+    nbytes = _integer(keys, "X-BINARY-SIZE")
+    if nbytes is None:
+        nbytes = size - start if packing else prod(shape) * dtype.itemsize
+    if start + nbytes > size:
+        raise DamagedError("the file ends before the data of its image do")
+    return CbfSection(keys, start, nbytes, shape, dtype, packing)
+
+
+def _keys(text: bytes) -> dict[str, str]:
+    """The lines of a MIME header, of which some go on in the next line."""
+    unfolded = _FOLD.sub(" ", text.decode("latin-1"))
+    found = {}
+    for line in unfolded.splitlines()[1:]:
+        match = _LINE.match(line.strip())
+        if match:
+            found[match[1].upper()] = match[2].strip(' "\t')
+    return found
+
+
+def _shape(keys: Mapping[str, str]) -> tuple[int, ...]:
+    names = [f"X-BINARY-SIZE-{axis}-DIMENSION" for axis in ("THIRD", "SECOND", "FASTEST")]
+    third, second, fastest = (_integer(keys, name) for name in names)
+    if second is None or fastest is None:
+        raise DamagedError("its header does not tell the size of the image")
+    return check_shape(
+        "its image", (second, fastest) if third in (None, 0, 1) else (third, second, fastest)
+    )
+
+
+def _dtype(keys: Mapping[str, str]) -> np.dtype[np.generic]:
+    text = keys.get("X-BINARY-ELEMENT-TYPE")
+    if text is None:
+        return np.dtype("<i4")  # FabIO's
+    match = _ELEMENT.match(" ".join(text.split()))
+    bits = int(match[2]) if match else 0
+    if match is None or bits not in ((8, 16, 32, 64) if match[3] == "integer" else (32, 64)):
+        raise UnsupportedError(f"its element type {text!r} is not known here")
+    kind = {"i": "u" if match[1] else "i", "r": "f", "c": "c"}[match[3][0].lower()]
+    width = bits // 8 * (2 if kind == "c" else 1)
+    big = keys.get("X-BINARY-ELEMENT-BYTE-ORDER", "").upper().startswith("BIG")
+    return np.dtype(f"{'>' if big else '<'}{kind}{width}")
+
+
+def _integer(keys: Mapping[str, str], key: str) -> int | None:
+    text = keys.get(key)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise DamagedError(f"its {key.title()} {text[:80]!r} is not a number")
+    return int(text)
+
+
+def _pixels(data: bytes, section: CbfSection) -> Array:
+    """The array in the byte order of this machine."""
+    told = section.keys.get("CONTENT-MD5")
+    md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    if told and told != base64.b64encode(md5).decode():
+        raise DamagedError("Checksum of its data is another than its header tells")
+    shape, dtype = section.shape, section.dtype
+    count = prod(shape)
+    if section.packing == "":
+        if len(data) < count * dtype.itemsize:
+            needed = count * dtype.itemsize
+            raise DamagedError(f"{len(data)} bytes of data, where its shape needs {needed}")
+        array: Array = np.frombuffer(data, dtype, count)
+    elif section.packing == _BYTE_OFFSET and dtype.kind in "iu":
+        if len(data) < count:  # each takes a byte at least
+            raise DamagedError(f"{len(data)} bytes of data are too few for {count} pixels")
+        array = _unpacked(data, count, dtype.itemsize)
+    else:
+        raise UnsupportedError(f"its data are packed as {section.packing}, which is not read here")
+    return array.astype(dtype.newbyteorder("=")).reshape(shape)
+
+
+def _unpacked(data: bytes, count: int, itemsize: int) -> Array:
+    """The pixels of byte offsets.
+
+    FabIO's routine reads on behind data that end within a number, and that for 32 bits, ten times
+    as fast, takes steps of 64 bits for others.  So it gets zeros behind the data: each of them
+    that is no pixel then is missing.
+    """
+    wide = itemsize > 4 or _STEP_OF_64_BITS in data
+    padded = data + bytes(_PADDING)
+    kind = "int64" if wide else "int32"
+    array: Array = np.asarray(decByteOffset(padded, size=len(padded), dtype=kind))
+    if len(array) - _PADDING < count:
+        raise DamagedError(f"its data are those of fewer pixels than {count}")
+    return array[:count]
+
+
+class _Cbf(CbfImage):  # type: ignore[misc]  # FabIO has no types
+    """FabIO's, which makes of remarks what the tree does not need."""
+
+    def _read_cif_header(self, stream: object) -> None:
+        try:
+            super()._read_cif_header(stream)
+        except (IndexError, ValueError, TypeError):
+            if self.cbs is None:
+                raise
+
+
+class _Ending(io.BytesIO):
+    """A file that FabIO cannot go on reading after its end, as it would for ever."""
+
+    name = "the file"
+    _more = 64  # reads of nothing are enough
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self._more -= not content
+        if not self._more:
+            raise DamagedError("the file ends before the data of its image begin")
+        return content
+
+
+def _header(content: bytes, section: CbfSection) -> Header:
+    """FabIO's header; where that fails, the keys of the binary section."""
+    image = _Cbf()
+    try:
+        with attentive("the header", strict=False):
+            image.readheader(_Ending(content[: section.start]))
+    except EsrffsError:
+        return dict(section.keys)
+    header: Header = image.header
+    return header

@@ -1,0 +1,147 @@
+"""Every raster but EDF and TIFF: decoded by FabIO, a frame at a time.
+
+Decided here: how FabIO's codecs are used so that a listing decodes the first frame at most and
+only one decoded frame is kept, and how many frames there are where header and file disagree.
+"""
+
+import os
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from fabio import fabioformats
+
+from esrffs.errors import DamagedError, UnsupportedError
+from esrffs.formats.images.cbf import read_cbf
+from esrffs.formats.images.frames import Array, Header, attentive, check_shape, open_binary
+from esrffs.formats.images.packed import is_packed, open_packed
+from esrffs.formats.images.pictures import read_jpeg, read_jpeg2k
+from esrffs.model import Asked, Layout
+
+_MANY = ("mrc", "ge", "pixi", "spe")  # whose frames follow each other up to the end of the file
+_PICTURES = {"jpeg": read_jpeg, "jpeg2k": read_jpeg2k}
+_MPA_DATA = re.compile(rb"^\[C?DAT", re.MULTILINE)
+_PIXI_HEADER = 24  # bytes, before each frame
+
+
+class FabioFrames:
+    """The frames of one file, read by this codec of FabIO (named without "image")."""
+
+    edf = False
+
+    def __init__(self, path: str, codec: str) -> None:
+        self._path = path
+        self._codec = codec
+        self.end = self.damage = ""
+        self.layout: Layout = Asked()
+        with attentive("the file"):
+            size, fault = self._trusted()
+            image = self._load(0)
+            if getattr(image, "data", None) is None:
+                raise UnsupportedError("FabIO finds no image in it")
+            self._kept = 0, np.ascontiguousarray(image.data)
+            self.reserved = tuple(image.RESERVED_HEADER_KEYS)
+            header, count = image.header, int(image.nframes)
+            image.close()
+            self.shape = check_shape("frame 0", self._kept[1].shape)
+            self.colour = codec in _PICTURES and len(self.shape) > 2
+            self.dtype = self._kept[1].dtype
+            if codec in _MANY:
+                count = self._count(header, count, size)
+        more = f"after frame {count - 1}: {fault}" if fault else getattr(image, "more", "")
+        self.end = self.end or more
+        self.headers: list[Header] = [header] * count
+
+    def __repr__(self) -> str:
+        return f"<{len(self.headers)} {self._codec} frames of {self._path}>"
+
+    def rows(self, index: int, start: int, stop: int) -> Array:
+        if self._kept[0] != index:
+            what = f"frame {index}"
+            with attentive(what):
+                array = np.ascontiguousarray(self._decoded(index))
+            if array.shape != self.shape or array.dtype != self.dtype:
+                raise DamagedError(
+                    f"{what}: is {array.dtype} {array.shape}, not {self.dtype} {self.shape}"
+                )
+            self._kept = index, array
+        return self._kept[1][start:stop]
+
+    def close(self) -> None:
+        """Nothing is open between two frames."""
+
+    def _load(self, index: int) -> Any:
+        read = _read(self._path, self._codec, index)
+        if read is not None:
+            return read
+        if self._codec == "mpa":
+            _check_mpa(self._path)
+        image = fabioformats.factory(self._codec + "image")
+        return image.read(self._path, index) if index else image.read(self._path)
+
+    def _decoded(self, index: int) -> Array:
+        """FabIO's `getframe` is no way: of a MRC it fails, of one frame it opens other files."""
+        array: Array = self._load(index).data
+        return array
+
+    def _trusted(self) -> tuple[int, str]:
+        """Bytes of the file; of a packed one those that can be believed, and why they are not all.
+
+        DamagedError where the image needs all.
+        """
+        if not is_packed(self._path) or self._codec == "cbf":
+            return os.path.getsize(self._path), ""
+        with open_packed(self._path) as file:
+            file.run_out()
+            if file.fault and (not file.trusted or self._codec not in _MANY):
+                raise DamagedError(file.fault)
+            return file.trusted, file.fault
+
+    def _count(self, header: Header, told: int, size: int) -> int:
+        """How many frames are served; `end` says so where that is not what there seems to be."""
+        nbytes = self._kept[1].nbytes
+        if self._codec == "spe":
+            before, told = 4100, int(header["num_frames"])  # FabIO tells of one, and reads all
+        elif self._codec == "mrc":
+            before = 1024 + max(int(header["NSYMBT"]), 0)
+        elif self._codec == "ge":
+            keys = "StandardHeaderSizeInBytes", "UserHeaderSizeInBytes"
+            before = sum(int(header.get(key, 0)) for key in keys)
+        else:
+            before, nbytes = 0, nbytes + _PIXI_HEADER
+        there = max(1, (size - before) // nbytes)
+        if told > there:
+            self.end = f"frame {there}: the file ends before its data do"
+        elif told < there and self._codec != "spe":  # where XML may follow
+            self.end = f"after frame {told - 1}: more data than the header tells of"
+        return max(1, min(told, there))
+
+
+def _check_mpa(path: str) -> None:
+    """FabIO looks for the line before the data, for ever."""
+    with open_binary(path) as file:
+        if not _MPA_DATA.search(file.read() or b""):
+            raise DamagedError("the file ends before the data of its image begin")
+
+
+def _read(path: str, codec: str, index: int) -> Any:
+    """What FabIO would give of this frame, had it read it right; None: it does."""
+    if codec == "cbf":
+        content = read_cbf(path)
+        stack = content.array if content.array.ndim == 3 else content.array[np.newaxis]
+        data, header, more, count = stack[index], content.header, content.more, len(stack)
+    elif codec in _PICTURES:
+        header, data, more = _PICTURES[codec](path)
+        count = 1
+    else:
+        return None
+    reserved = fabioformats.factory(codec + "image").RESERVED_HEADER_KEYS
+    return SimpleNamespace(
+        data=data,
+        header=header,
+        more=more,
+        nframes=count,
+        RESERVED_HEADER_KEYS=reserved,
+        close=lambda: None,
+    )

@@ -1,0 +1,221 @@
+"""Rasters: EDF, and whatever else FabIO reads, as silx shows them.
+
+Decided here: how a raster answers to `esrffs.model.Reader`.  Its frames are one dataset: (y, x)
+for one frame, (n, y, x) for more.  An address is the path of the object, with `%` and `/` inside
+a name as `%25` and `%2F`.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import numpy as np
+
+from esrffs.encoders.json_text import to_json
+from esrffs.errors import DamagedError, EsrffsError, MissingError
+from esrffs.formats.images.edf import EdfFrames
+from esrffs.formats.images.fabio_frames import FabioFrames
+from esrffs.formats.images.frames import Array, Frames, ours
+from esrffs.formats.images.signatures import TIFF_CODECS, codec_of
+from esrffs.formats.images.tiff import TiffFrames
+from esrffs.formats.images.tree import DATA, DETECTOR, RasterTree, root_attributes
+from esrffs.model import (
+    Box,
+    BrokenInfo,
+    ChunkIndex,
+    DatasetInfo,
+    GroupInfo,
+    LinkInfo,
+    Listing,
+    Member,
+    Text,
+    TextInfo,
+)
+
+
+class StackReader:
+    """The tree of some frames.  `stacked`: an axis for the frames even where there is one only."""
+
+    def __init__(
+        self, frames: Frames, root: Mapping[str, object], *, stacked: bool = False
+    ) -> None:
+        self._frames = frames
+        try:
+            self._tree = RasterTree(frames)
+        except EsrffsError:
+            frames.close()
+            raise
+        self._stacked = stacked or len(frames.headers) > 1
+        self._root = {**root, "end": frames.end} if frames.end else dict(root)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._frames!r}>"
+
+    def listing(self, address: str) -> Listing:
+        """With the root come all groups that are there without a look at further headers."""
+        members = tuple(self._members(address))
+        attributes = _text(self._group_attributes(address))
+        if address != "":
+            return Listing(members, attributes)
+        below = {other: self.listing(other) for other in self._tree.skeleton}
+        return Listing(members, attributes, below=below, end=self._frames.end)
+
+    def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+        found: GroupInfo | DatasetInfo = GroupInfo("", "")
+        for name in filter(None, path.split("/")):
+            found = self._follow(found, name, path)
+        return found
+
+    def read(self, address: str, box: Box) -> Array:
+        if address != DATA:
+            return np.ascontiguousarray(self._metadata(address)[box.slices])
+        frames = self._frames
+        if not self._stacked:
+            rows = frames.rows(0, box.start[0], box.stop[0])
+            return np.ascontiguousarray(rows[(slice(None), *box.slices[1:])])
+        array = np.empty(box.shape, frames.dtype)
+        if array.size:
+            for at, index in enumerate(range(box.start[0], box.stop[0])):
+                rows = frames.rows(index, box.start[1], box.stop[1])
+                array[at] = rows[(slice(None), *box.slices[2:])]
+        return array
+
+    def attributes(self, address: str) -> bytes:
+        if address == "" or self._tree.group(address) is not None:
+            attributes = self._group_attributes(address)
+        else:
+            attributes = self._dataset_attributes(address)
+        if not attributes:
+            raise MissingError(f"{address} has no attributes")
+        return to_json(attributes)
+
+    def text(self, address: str) -> bytes:
+        raise MissingError(f"{address}: rasters hold nothing but arrays")
+
+    def chunk_index(self, address: str) -> ChunkIndex:
+        raise MissingError(f"{address}: rasters have no chunks")
+
+    def close(self) -> None:
+        self._frames.close()
+
+    def _members(self, group: str) -> Iterator[Member]:
+        """silx's order: groups it adds first, then links, then metadata."""
+        self._group_attributes(group)  # MissingError where there is no such group
+        if group == DETECTOR:
+            yield self._data()
+        for address in self._tree.groups(group):
+            yield GroupInfo(address.rpartition("/")[2], address)
+        for name, target in self._tree.links(group).items():
+            yield LinkInfo(name, target, kind="dataset" if target == DATA else "group")
+        for name, values in self._tree.values(group).items():
+            address = f"{group}/{_quoted(name)}"
+            try:
+                array = values()
+            except EsrffsError as error:
+                yield BrokenInfo(name, str(error))
+            else:
+                told = _text(self._tree.attributes(group))
+                yield DatasetInfo(name, address, array.shape, array.dtype, attributes=told)
+
+    def _data(self) -> DatasetInfo:
+        frames = self._frames
+        shape = (len(frames.headers), *frames.shape) if self._stacked else frames.shape
+        return DatasetInfo(
+            "data",
+            DATA,
+            shape,
+            frames.dtype,
+            frames.layout,
+            _text({"interpretation": self._tree.interpretation}),
+        )
+
+    def _follow(
+        self, group: GroupInfo | DatasetInfo, name: str, path: str
+    ) -> GroupInfo | DatasetInfo:
+        if isinstance(group, GroupInfo):
+            for member in self._members(group.address):
+                if member.name != name:
+                    continue
+                if isinstance(member, LinkInfo):
+                    return self._data() if member.path == DATA else GroupInfo(name, member.path)
+                if isinstance(member, BrokenInfo):
+                    raise DamagedError(f"{path}: {member.reason}")
+                if isinstance(member, GroupInfo | DatasetInfo):
+                    return member
+        raise MissingError(f"there is no {path}")
+
+    def _group_attributes(self, group: str) -> Mapping[str, object]:
+        if group == "":
+            return self._root
+        attributes = self._tree.group(group)
+        if attributes is None:
+            raise MissingError(f"there is no group {group}")
+        return attributes
+
+    def _dataset_attributes(self, address: str) -> Mapping[str, object]:
+        if address == DATA:
+            return {"interpretation": self._tree.interpretation}
+        group = address.rpartition("/")[0]
+        self._metadata(address)
+        return self._tree.attributes(group)
+
+    def _metadata(self, address: str) -> Array:
+        group, _, name = address.rpartition("/")
+        values = self._tree.values(group).get(_unquoted(name))
+        if values is None:
+            raise MissingError(f"there is no dataset {address}")
+        return values()
+
+
+class RasterReader(StackReader):
+    """One raster file."""
+
+    def __init__(self, path: str, confine: str | None) -> None:
+        frames = open_frames(path, confine)
+        super().__init__(frames, root_attributes(file_time(path), path))
+
+
+def open_frames(path: str, confine: str | None) -> Frames:
+    """The frames of one file.  DamagedError, MissingError, ForbiddenError."""
+    found = sniff(path)
+    if found == "edf":
+        return EdfFrames(path, confine)
+    if found in TIFF_CODECS:
+        return TiffFrames(path, found)
+    return FabioFrames(path, found)
+
+
+def sniff(path: str) -> str:
+    """FabIO's codec for this file.  DamagedError where there is none."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            descriptor = file.fileno()
+            size = os.fstat(descriptor).st_size
+            found = codec_of(
+                lambda offset, count: os.pread(descriptor, count, offset),
+                size,
+                os.path.basename(path),
+            )
+    except OSError as error:
+        raise ours("the file", error) from error
+    if found is None:
+        raise DamagedError("the file does not start like any raster that FabIO reads")
+    return found
+
+
+def file_time(*paths: str) -> str:
+    """When the newest of these files was written, as silx writes times."""
+    newest = max(os.stat(path).st_mtime for path in paths)
+    return datetime.fromtimestamp(newest).isoformat()
+
+
+def _text(attributes: Mapping[str, object]) -> Text | None:
+    return Text.of(to_json(attributes)) if attributes else None
+
+
+def _quoted(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def _unquoted(name: str) -> str:
+    return name.replace("%2F", "/").replace("%25", "%")

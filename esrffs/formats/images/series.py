@@ -1,0 +1,182 @@
+"""A numbered run of single-frame rasters as one stack.
+
+Decided here: which members of a series are served.  They end at the first that is damaged, holds
+more than one frame, or differs from the first in shape or dtype.  Each file's header is read
+once; where FabIO can read it without the image (EDF, CBF, plain TIFF), no image but the first is
+decoded.  At most one member stays open.
+"""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
+from esrffs.formats.images.cbf import cbf_header
+from esrffs.formats.images.edf import EdfFrames, verbatim_rows
+from esrffs.formats.images.frames import Array, Frames, Header, attentive, ours
+from esrffs.formats.images.reader import StackReader, file_time, open_frames, sniff
+from esrffs.formats.images.tree import root_attributes
+from esrffs.model import Asked, Layout
+from esrffs.model import Frames as FramesLayout
+
+_DIGITS = frozenset("0123456789")
+_MOST = 4096  # numbers: of more gaps than that only the count is told in full
+
+
+class SeriesReader(StackReader):
+    """Files that make up one stack, in this order.
+
+    The root's attributes tell the members that are in the stack (`files`), the numbers that the
+    run leaves out (`missing`, the first 4096 of them; `missing_count`), and why the stack ends
+    before the run does (`end`).
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        frames = SeriesFrames(paths)
+        names = [os.path.basename(path) for path in frames.paths]
+        count, missing = gaps(numbers(names), _MOST)
+        root = root_attributes(file_time(*frames.paths), None) | {"files": names}
+        if missing:
+            root |= {"missing": missing, "missing_count": count}
+        super().__init__(frames, root, stacked=True)
+
+
+class SeriesFrames:
+    """One frame of each file."""
+
+    damage = ""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        first = _member(paths[0])
+        try:
+            if len(first.headers) > 1:
+                raise UnsupportedError(
+                    f"{os.path.basename(paths[0])} holds {len(first.headers)} frames: "
+                    "only files of one frame make up a series"
+                )
+            if first.damage:
+                raise DamagedError(f"{os.path.basename(paths[0])}: {first.damage}")
+            self.edf, self.reserved = first.edf, first.reserved
+            self.colour = first.colour
+            self.shape, self.dtype = first.shape, first.dtype
+            self.headers: list[Header] = [first.headers[0]]
+            self._layouts: list[Layout] = [first.layout]
+            self.end = ""
+            self._describe(paths[0], paths[1:])
+        finally:
+            first.close()
+        self.paths = tuple(paths[: len(self.headers)])
+        self.layout = self._layout()
+        self._open: tuple[int, Frames] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{len(self.paths)} files, the first {self.paths[0]}>"
+
+    def rows(self, index: int, start: int, stop: int) -> Array:
+        path, what = self.paths[index], f"frame {index} ({os.path.basename(self.paths[index])})"
+        layout = self._layouts[index]
+        if isinstance(layout, FramesLayout):
+            row = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+            shape = (stop - start, *self.shape[1:])
+            offset = int(layout.offsets[0]) + start * row
+            with attentive(what), open(path, "rb", buffering=0) as file:
+                return verbatim_rows(file, offset, shape, self.dtype, layout.swapped)
+        if self._open is None or self._open[0] != index:
+            self.close()
+            self._open = index, _member(path)
+        member = self._open[1]
+        if (member.shape, member.dtype) != (self.shape, self.dtype):
+            raise DamagedError(f"{what}: its image is not what its header says")
+        return member.rows(0, start, stop)
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+        self._open = None
+
+    def _describe(self, first: str, others: Sequence[str]) -> None:
+        """Look at the other members until one does not fit."""
+        codec = sniff(first)
+        kind = _header_only(first, codec)
+        for path in others:
+            try:
+                header, layout = self._header(path, codec, None if kind is None else kind[0])
+            except EsrffsError as error:
+                self.end = f"{os.path.basename(path)}: {error}"
+                return
+            self.headers.append(header)
+            self._layouts.append(layout)
+
+    def _header(self, path: str, codec: str, kind: object) -> tuple[Header, Layout]:
+        """Header and layout of a member; an error where it does not fit the first one."""
+        if kind is not None and sniff(path) == codec:
+            found = _header_only(path, codec)
+            if found is not None and found[0] == kind:
+                return found[1], Asked()
+        member = EdfFrames(path, os.path.dirname(path)) if codec == "edf" else _member(path)
+        try:
+            if len(member.headers) > 1:
+                raise UnsupportedError(f"holds {len(member.headers)} frames")
+            if member.damage:
+                raise DamagedError(member.damage)
+            if member.shape != self.shape:
+                raise UnsupportedError(f"has shape {member.shape}, not {self.shape}")
+            if member.dtype != self.dtype:
+                raise UnsupportedError(f"has dtype {member.dtype}, not {self.dtype}")
+            return member.headers[0], member.layout
+        finally:
+            member.close()
+
+    def _layout(self) -> Layout:
+        """Verbatim only where all members are, in one byte order, and there are at least two."""
+        if len(self.paths) < 2:
+            return Asked()
+        offsets, swapped = [], set()
+        for layout in self._layouts:
+            if not isinstance(layout, FramesLayout):
+                return Asked()
+            offsets.append(int(layout.offsets[0]))
+            swapped.add(layout.swapped)
+        if len(swapped) > 1:
+            return Asked()
+        return FramesLayout(np.array(offsets, np.int64), swapped.pop(), self.paths)
+
+
+def numbers(names: Sequence[str]) -> list[int]:
+    """Those of the members of a run: names of one length that differ in one group of digits."""
+    columns = [n for n, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1]
+    if not columns:
+        return []
+    start, stop = columns[0], columns[-1] + 1
+    while start > 0 and names[0][start - 1] in _DIGITS:
+        start -= 1
+    while stop < len(names[0]) and names[0][stop] in _DIGITS:
+        stop += 1
+    found = [name[start:stop] for name in names]
+    plain = all(digits and set(digits) <= _DIGITS for digits in found)
+    return [int(digits) for digits in found] if plain else []
+
+
+def gaps(run: Sequence[int], most: int) -> tuple[int, list[int]]:
+    """How many numbers an ascending run leaves out, and the first of them."""
+    count = 0
+    missing: list[int] = []
+    for last, following in pairwise(run):
+        count += following - last - 1
+        missing += range(last + 1, min(following, last + 1 + most - len(missing)))
+    return count, missing
+
+
+def _header_only(path: str, codec: str) -> tuple[object, Header] | None:
+    """Header and kind of a file whose image FabIO need not decode for it; None: it must."""
+    return cbf_header(path) if codec == "cbf" else None
+
+
+def _member(path: str) -> Frames:
+    """A member; what it names in turn must lie in its own folder."""
+    try:
+        return open_frames(path, os.path.dirname(path))
+    except OSError as error:
+        raise ours(os.path.basename(path), error) from error

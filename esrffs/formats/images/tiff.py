@@ -1,0 +1,122 @@
+"""TIFF, MarCCD and Pilatus, by tifffile: the pages of a file as one stack.
+
+Decided here: how pages are read: straight where their pixels lie in the file as they are, else
+strip by strip or tile by tile, and never more of them than the rows that are wanted need.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+
+from esrffs.errors import DamagedError
+from esrffs.formats.images.frames import Array, Header, attentive
+from esrffs.formats.images.tiff_directories import open_content
+from esrffs.formats.images.tiff_header import PageHeaders
+from esrffs.formats.images.tiff_pages import PageStack
+from esrffs.formats.images.tiff_segments import Segments
+from esrffs.model import Asked, Layout
+from esrffs.model import Frames as FramesLayout
+
+_NATIVE = "<" if sys.byteorder == "little" else ">"
+
+
+class TiffFrames:
+    """The frames of one file."""
+
+    edf = False
+    damage = ""
+
+    def __init__(self, path: str, codec: str) -> None:
+        self._path = path
+        self._last: tuple[tuple[int, int], Segments] | None = None
+        with attentive("the TIFF directories", strict=False):
+            self._content = open_content(path)
+            try:
+                self._look(codec)
+            except BaseException:
+                self._content.close()
+                raise
+
+    def _look(self, codec: str) -> None:
+        self._stack = PageStack(self._content)
+        headers = PageHeaders(self._stack.directories, codec)
+        self.shape, self.dtype = self._stack.kind.shape, self._stack.kind.dtype
+        self.colour = len(self.shape) > 2
+        self.end = self._stack.end
+        self.layout = self._layout()
+        self.reserved = headers.reserved
+        self.headers: Sequence[Header] = _Headers(headers, self._stack.pages, len(self._stack.runs))
+
+    def __repr__(self) -> str:
+        return f"<{len(self.headers)} TIFF frames of {self._path}>"
+
+    def rows(self, index: int, start: int, stop: int) -> Array:
+        with attentive(f"frame {index}", strict=False):
+            run = int(self._stack.runs[index])
+            if run >= 0:
+                return self._verbatim(run, start, stop)
+            page, depth, behind = self._stack.place(index)
+            if self._last is None or self._last[0] != (page, behind):
+                self._last = (page, behind), self._stack.segments(page, behind)
+            rows = self._last[1].rows(depth, start, stop)
+            return rows.reshape(stop - start, *self.shape[1:])
+
+    def close(self) -> None:
+        self._last = None
+        self._content.close()
+
+    def _verbatim(self, offset: int, start: int, stop: int) -> Array:
+        row = self._stack.kind.nbytes // self.shape[0]
+        needed = (stop - start) * row
+        data = self._content.pread(offset + start * row, needed)
+        if len(data) < needed:
+            raise DamagedError(f"the file ends {needed - len(data)} bytes too early")
+        stored = self.dtype.newbyteorder(self._stack.directories.order)
+        array = np.frombuffer(data, stored).reshape(stop - start, *self.shape[1:])
+        return array.astype(self.dtype, copy=False)
+
+    def _layout(self) -> Layout:
+        runs = self._stack.runs
+        swapped = self._stack.directories.order != _NATIVE and self.dtype.itemsize > 1
+        verbatim = self._content.verbatim and not (swapped and self.dtype.kind == "c")
+        last = self._content.size - self._stack.kind.nbytes
+        if verbatim and ((runs >= 0) & (runs <= last)).all():
+            return FramesLayout(runs, swapped)
+        if (runs >= 0).all():
+            return Asked()
+        deep, rows = self._stack.grain
+        grain = (deep, rows, *self.shape[1:])
+        return Asked(grain if len(runs) > 1 else grain[1:])
+
+
+class _Headers(Sequence[Header]):
+    """Those of the frames, each made when it is asked for; frames of one page share theirs."""
+
+    def __init__(self, headers: PageHeaders, pages: list[int], count: int) -> None:
+        self._headers = headers
+        self._pages = pages
+        self._count = count
+        self._made: dict[int, Header] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Header: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Header]: ...
+
+    def __getitem__(self, index: int | slice) -> Header | list[Header]:
+        wanted = range(self._count)[index]
+        if isinstance(wanted, int):
+            return self._header(wanted)
+        return [self._header(frame) for frame in wanted]
+
+    def _header(self, frame: int) -> Header:
+        number = self._pages[frame * len(self._pages) // self._count]
+        if number not in self._made:
+            self._made[number] = self._headers.header(number)
+        return self._made[number]

@@ -1,0 +1,151 @@
+"""The strips or tiles of a packed TIFF page, unpacked one by one as rows are wanted.
+
+Decided here: that only what holds the wanted rows is read and unpacked, how much of it is kept for
+the next rows, and what is no image: a strip that is not all there, or does not unpack to as many
+pixels as it should.  tifffile unpacks it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from math import ceil, prod
+from typing import Any
+
+import numpy as np
+from tifffile import COMPRESSION, PREDICTOR, TIFF
+
+from esrffs import limits
+from esrffs.errors import DamagedError, UnsupportedError
+from esrffs.formats.images.frames import Array
+from esrffs.formats.images.tiff_directories import Content
+
+_KEPT = 64 << 20  # bytes of unpacked strips or tiles
+_JPEG = {6, 7, 34892, 33007}
+_NODATA = 42113  # GDAL's tag
+
+
+class Segments:
+    """The strips or tiles of one page.
+
+    `keyframe` is this page, or one of the same structure, as tifffile sees it; `offsets` and
+    `counts` are where they lie.  Both 0: never written, and there is a value that stands for it.
+    """
+
+    def __init__(self, content: Content, keyframe: Any, offsets: Array, counts: Array) -> None:
+        self._content = content
+        self._keyframe = keyframe
+        self._offsets, self._counts = offsets, counts
+        self._name = "tile" if keyframe.is_tiled else "strip"
+        self._planes, self._depth, self._length, self._width, self._samples = keyframe.shaped
+        if keyframe.is_tiled:
+            self._grain = keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth
+        else:
+            self._grain = 1, keyframe.rowsperstrip, self._width
+        if min(self._grain) <= 0:
+            raise DamagedError(f"its {self._name}s have no size")
+        self._sparse = keyframe.is_tiled or _NODATA in keyframe.tags
+        self._kept: OrderedDict[int, Array | None] = OrderedDict()
+        self._decode: Callable[..., Any] = _decoder(keyframe)
+
+    def rows(self, depth: int, start: int, stop: int) -> Array:
+        """These rows at this depth: (rows, columns, samples)."""
+        deep, long, wide = self._grain
+        across, down = ceil(self._width / wide), ceil(self._length / long)
+        volume = ceil(self._depth / deep) * down * across
+        missing = volume * self._planes - len(self._offsets)
+        if missing > 0 or len(self._counts) < len(self._offsets):
+            raise DamagedError(f"the places of its {self._name}s are not all told")
+        samples = self._samples if self._planes == 1 else self._planes
+        shape = stop - start, self._width, samples
+        array = np.empty(shape, self._keyframe.dtype)
+        for plane in range(self._planes):
+            part = array if self._planes == 1 else array[..., plane : plane + 1]
+            for band in range(start // long, ceil(stop / long)):
+                first = (plane * volume) + (depth // deep * down + band) * across
+                top = max(start, band * long)
+                bottom = min(stop, band * long + long)
+                for column in range(across):
+                    left, right = column * wide, min(column * wide + wide, self._width)
+                    piece = self._segment(first + column)
+                    part[top - start : bottom - start, left:right] = (
+                        self._keyframe.nodata
+                        if piece is None
+                        else piece[
+                            depth % deep, top - band * long : bottom - band * long, : right - left
+                        ]
+                    )
+        return array
+
+    def _segment(self, number: int) -> Array | None:
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        piece = self._unpacked(number)
+        self._kept[number] = piece
+        kept = sum(0 if one is None else one.nbytes for one in self._kept.values())
+        while kept > _KEPT and len(self._kept) > 1:
+            old = self._kept.popitem(last=False)[1]
+            kept -= 0 if old is None else old.nbytes
+        return piece
+
+    def _unpacked(self, number: int) -> Array | None:
+        offset, count = (int(places[number]) for places in (self._offsets, self._counts))
+        what = f"its {self._name} {number}"
+        if offset == count == 0 and self._sparse:
+            return None
+        if offset <= 0 or count <= 0:
+            raise DamagedError(f"{what} was never written")
+        size = prod(self._grain) * self._samples * self._keyframe.dtype.itemsize
+        for nbytes in (count, size):
+            limits.check_chunk(what, nbytes)
+        data = self._content.pread(offset, count)
+        if len(data) < count:
+            raise DamagedError(f"{what}: the file ends before its data do")
+        if _jpeg_is_cut(data, self._keyframe):  # libjpeg would paint the rest grey
+            raise DamagedError(f"{what} is damaged: its JPEG data do not end")
+        tables = {"jpegtables": self._keyframe.jpegtables, "jpegheader": self._keyframe.jpegheader}
+        jpeg = tables if self._keyframe.compression in _JPEG else {}
+        try:
+            piece: Array = self._decode(data, number, **jpeg)[0]
+        except MemoryError:
+            raise
+        except (NotImplementedError, ImportError) as error:
+            raise UnsupportedError(_unsupported(self._keyframe)) from error
+        except Exception as error:
+            raise DamagedError(f"{what} is damaged: it cannot be unpacked") from error
+        return piece
+
+
+def _jpeg_is_cut(data: bytes, keyframe: Any) -> bool:
+    """Whether these are JPEG data without the marker that ends every one of them."""
+    whole = keyframe.compression in _JPEG and keyframe.jpegheader is None
+    return whole and b"\xff\xd9" not in data
+
+
+def load_codecs() -> None:
+    """All that tifffile has, which it else loads one by one as they are needed."""
+    for compression in COMPRESSION:
+        with suppress(KeyError):
+            TIFF.DECOMPRESSORS[compression]
+    for predictor in PREDICTOR:
+        with suppress(KeyError):
+            TIFF.UNPREDICTORS[predictor]
+
+
+def _decoder(keyframe: Any) -> Callable[..., Any]:
+    """tifffile's.  UnsupportedError where it has none."""
+    try:
+        decode: Callable[..., Any] = keyframe.decode
+    except (ValueError, NotImplementedError, ImportError) as error:
+        raise UnsupportedError(_unsupported(keyframe)) from error
+    if decode.__name__.startswith("decode_raise"):  # it only says so when it is called
+        raise UnsupportedError(_unsupported(keyframe))
+    return decode
+
+
+def _unsupported(keyframe: Any) -> str:
+    compression = getattr(keyframe.compression, "name", keyframe.compression)
+    return (
+        f"nothing here unpacks TIFF data of compression {compression} with "
+        f"predictor {int(keyframe.predictor)} and {keyframe.bitspersample} bits per sample"
+    )

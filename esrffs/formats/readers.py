@@ -1,0 +1,25 @@
+"""The reader of a data file, whatever its format.  Loads a format's library when it is needed."""
+
+from esrffs.model import Format, Reader
+
+
+def open_reader(format_: Format, path: str, confine: str | None) -> Reader:
+    """An open reader; runs in a worker process.  Nothing outside the folder `confine` is read."""
+    if format_ == "hdf5":
+        from esrffs.formats.hdf5.reader import Hdf5Reader
+
+        return Hdf5Reader(path, confine)
+    if format_ == "spec":
+        from esrffs.formats.spec.reader import SpecReader
+
+        return SpecReader(path, confine)
+    from esrffs.formats.images.reader import RasterReader
+
+    return RasterReader(path, confine)
+
+
+def open_series(paths: tuple[str, ...]) -> Reader:
+    """An open reader of raster files that make up one stack, in this order."""
+    from esrffs.formats.images.series import SeriesReader
+
+    return SeriesReader(paths)

@@ -1,0 +1,1 @@
+"""Spec files: scans, points, headers, as silx maps them."""

@@ -1,0 +1,216 @@
+"""Spec files: recognised by their first lines, read as the tree that silx shows.
+
+Decided here: what a file must look like to be taken for Spec.  One scan's tree is remembered:
+programs read a scan to its end before they turn to another.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+
+import numpy as np
+import numpy.typing as npt
+
+from esrffs.encoders.json_text import to_json
+from esrffs.errors import DamagedError, ForbiddenError, MissingError
+from esrffs.formats.spec.scan_index import SpecText
+from esrffs.formats.spec.tree import Broken, Dataset, Group, Link, Node, scan_tree
+from esrffs.model import (
+    Asked,
+    Box,
+    BrokenInfo,
+    ChunkIndex,
+    DatasetInfo,
+    GroupInfo,
+    LinkInfo,
+    Listing,
+    Member,
+    Text,
+    TextInfo,
+)
+
+_ASKED = Asked()  # one for all: sent once with a listing, not with each of its datasets
+_ADDRESS = re.compile(r"(/\d{1,9})+")
+_OTHER = (".py", ".md", ".rst", ".sh", ".csv", ".html", ".json", ".toml", ".yml", ".yaml", ".ipynb")
+_SCAN = re.compile(rb"#S[ \t]+\d+(\s|$)")
+_FILE = re.compile(rb"#F[ \t]+\S")
+_CONTROL = re.compile(
+    rb"#([CDELNQTMV]([ \t]|$)|U[A-Z0-9]*([ \t]|$)|[OPGoj]\d+([ \t]|$)|@[A-Z]+)|#[JIR]\d*[ \t]",
+    re.MULTILINE,
+)
+_EPOCH = re.compile(rb"#E[ \t]+\d{5,}\s*$")
+_DATE = re.compile(rb"#D[ \t]+\w{3}[ \t]+\S+[ \t]")
+_POINTS = re.compile(rb"#N[ \t]+\d+$")
+_LABELS = re.compile(rb"#L[ \t]+\S")
+_MACINTOSH = re.compile(rb"\r+#[A-Z@]")
+_NUMBERS = re.compile(rb"[-+.\d][-+.\deE \t]*$")
+
+
+def recognise_spec(head: bytes, name: str) -> bool:
+    """Is the file with these first bytes (4 KiB, or all of it) Spec, so that `SpecReader` reads it?
+
+    Only blank lines and lines with "#" may come before its first `#S number` or `#F file`, and
+    what follows that must look like Spec too: "#S" and "#F" alone are comments in many languages.
+    Lines count once they have their end.  Line ends of old Macintoshes are not read.
+    """
+    if b"\0" in head or name.lower().endswith(_OTHER) or _MACINTOSH.search(head):
+        return False
+    lines = _lines(head)
+    first = next((i for i, line in enumerate(lines) if _starts(line)), len(lines))
+    if first == len(lines) or not all(line.startswith(b"#") for line in lines[:first]):
+        return False
+    after = lines[first + 1 :]
+    if not after:
+        return any(map(_CONTROL.match, lines[:first]))
+    if any(map(_POINTS.match, after)) and any(map(_LABELS.match, after)):
+        return True
+    if _SCAN.match(lines[first]):
+        return bool(_CONTROL.match(after[0]) or _NUMBERS.match(after[0]) or _SCAN.match(after[0]))
+    begun = any(_EPOCH.match(line) or _DATE.match(line) or _SCAN.match(line) for line in after)
+    return begun and after[0].startswith(b"#")
+
+
+def is_spec_header(head: bytes) -> bool:
+    """May these first bytes of a longer file be a file header that goes on behind them?"""
+    return all(line.startswith(b"#") for line in _lines(head))
+
+
+def _lines(head: bytes) -> list[bytes]:
+    """The lines that are complete, but blank ones."""
+    lines = (line.rstrip() for line in head.split(b"\n")[:-1])
+    return [line for line in lines if line]
+
+
+def _starts(line: bytes) -> bool:
+    return bool(_SCAN.match(line) or _FILE.match(line))
+
+
+class SpecReader:
+    """One open Spec file (`esrffs.model.Reader`).  There are no links out of it to `confine`."""
+
+    def __init__(self, path: str, confine: str | None) -> None:  # noqa: ARG002  # no links
+        self._path = path
+        with _failures():
+            self._file = SpecText(path)
+        self._remembered: tuple[int, Group] | None = None
+
+    def __repr__(self) -> str:
+        return f"<SpecReader of {self._file!r}>"
+
+    def close(self) -> None:
+        self._remembered = None
+        self._file.close()
+
+    def listing(self, address: str) -> Listing:
+        if not address:
+            scans = enumerate(self._file.scans)
+            groups = tuple(GroupInfo(scan.name, f"/{i}") for i, scan in scans)
+            return Listing(groups, _text(self._root_attributes()))
+        node = self._node(address)
+        if not isinstance(node, Group):
+            raise MissingError(f"{node.name} is not a group")
+        members = (_info(member, f"{address}/{i}") for i, member in enumerate(node.members))
+        return Listing(tuple(members), _text(node.attributes))
+
+    def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+        found: GroupInfo | DatasetInfo | TextInfo = GroupInfo("", "")
+        names = [name for name in path.split("/") if name]
+        while names:
+            if not isinstance(found, GroupInfo):
+                raise MissingError(f"{path}: {found.name} is not a group")
+            name = names.pop(0)
+            members = (member for member in self.listing(found.address).members)
+            step = next((member for member in members if member.name == name), None)
+            match step:
+                case None:
+                    raise MissingError(f"there is no {path}")
+                case BrokenInfo():
+                    raise DamagedError(f"{path}: {step.reason}")
+                case LinkInfo():
+                    names = [*step.path.split("/")[1:], *names]
+                    found = GroupInfo("", "")
+                case _:
+                    found = step
+        return found
+
+    def read(self, address: str, box: Box) -> npt.NDArray[np.generic]:
+        node = self._node(address)
+        if not isinstance(node, Dataset):
+            raise MissingError(f"{node.name} is not a dataset")
+        with _failures():
+            return np.array(node.load(box), node.dtype, order="C")
+
+    def attributes(self, address: str) -> bytes:
+        if not address:
+            return to_json(self._root_attributes())
+        node = self._node(address)
+        return to_json(node.attributes if isinstance(node, Group | Dataset) else {})
+
+    def text(self, address: str) -> bytes:
+        raise MissingError(f"a Spec file has no text datasets: {address}")
+
+    def chunk_index(self, address: str) -> ChunkIndex:
+        raise MissingError(f"a Spec file has no chunked datasets: {address}")
+
+    def _root_attributes(self) -> dict[str, str]:
+        return {
+            "NX_class": "NXroot",
+            "file_time": datetime.fromtimestamp(self._file.mtime).isoformat(),
+            "file_name": self._path,
+            "creator": f"silx spech5 {version('silx')}",
+        }
+
+    def _node(self, address: str) -> Node:
+        """An address is the position of each group among its siblings: "/scan/2/0"."""
+        if not _ADDRESS.fullmatch(address):
+            raise MissingError(f"there is no object {address!r}")
+        scan, *steps = (int(step) for step in address[1:].split("/"))
+        try:
+            node: Node = self._tree(scan)
+            for step in steps:
+                node = (node.members if isinstance(node, Group) else ())[step]
+        except IndexError:
+            raise MissingError(f"there is no object {address!r}") from None
+        return node
+
+    def _tree(self, index: int) -> Group:
+        if self._remembered is None or self._remembered[0] != index:
+            scan = self._file.scans[index]
+            with _failures(f"scan {scan.name}: "):
+                self._remembered = index, scan_tree(self._file, scan)
+        return self._remembered[1]
+
+
+def _text(attributes: Mapping[str, str]) -> Text | None:
+    return Text.of(to_json(attributes)) if attributes else None
+
+
+def _info(node: Node, address: str) -> Member:
+    match node:
+        case Group():
+            return GroupInfo(node.name, address)
+        case Dataset():
+            attributes = _text(node.attributes)
+            return DatasetInfo(node.name, address, node.shape, node.dtype, _ASKED, attributes)
+        case Link():
+            return LinkInfo(node.name, node.path, kind=node.kind)
+        case Broken():
+            return BrokenInfo(node.name, node.reason)
+
+
+@contextmanager
+def _failures(where: str = "") -> Iterator[None]:
+    """What goes wrong with the file, as failures of ours that say where."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingError(os.strerror(error.errno or 0)) from error
+    except PermissionError as error:
+        raise ForbiddenError(os.strerror(error.errno or 0)) from error
+    except OSError as error:
+        raise DamagedError(f"{where}{error.strerror or error}") from error
+    except DamagedError as error:
+        raise DamagedError(f"{where}{error}") from error

@@ -1,0 +1,68 @@
+"""What a mount tells of itself: one line in the log for each trouble, and a status.
+
+Decided here: what is worth a line, that each is written once, and what the status says.
+"""
+
+import errno
+import json
+import logging
+import os
+from collections import deque
+
+from esrffs.encoders import xattrs
+from esrffs.tree.nodes import Node, Path
+
+log = logging.getLogger(__name__)
+
+_LAST, _TOLD_OF_ONE = 10, 1000  # of the errors that the status tells: how many, characters of each
+_TOLD = 10_000  # texts that were logged already and are not logged again
+_ORDINARY = frozenset(  # answers, not failures: worth no line in the log
+    {errno.ENOENT, errno.EROFS, errno.ENODATA, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG}
+)
+
+
+class Telling:
+    """What went wrong so far."""
+
+    def __init__(self) -> None:
+        self._noted: dict[Path, str] = {}  # mistakes of ours, at the objects where they were met
+        self._told: dict[int, None] = {}  # by hash, as texts may be long; the oldest first
+        self._last: deque[str] = deque(maxlen=_LAST)
+
+    def tell(self, code: int, text: str) -> None:
+        """One line in the log for each thing that is wrong, however often it is met."""
+        if code in _ORDINARY:
+            log.debug("%s: %s", errno.errorcode.get(code, code), text)
+        elif (number := hash(text)) not in self._told:
+            self._told[number] = None
+            self._last.append(text[:_TOLD_OF_ONE])
+            log.warning("%s (%s)", text, errno.errorcode.get(code, code))
+            while len(self._told) > _TOLD:
+                del self._told[next(iter(self._told))]
+
+    def note(self, node: Node | None, request: str, text: str) -> None:
+        """A mistake of ours, which no object knows of: told like any other error."""
+        path = () if node is None else node.path
+        self.tell(errno.EIO, f"{os.fsdecode(b'/'.join(path)) or '/'}: {request} failed: {text}")
+        self._noted[path] = text
+        while len(self._noted) > _TOLD:
+            del self._noted[next(iter(self._noted))]
+
+    def trouble(self, node: Node) -> xattrs.Xattrs:
+        """What is wrong with an object, mistakes of ours included, as an extended attribute."""
+        texts = [text for text in (node.trouble(), *self._notes(node)) if text]
+        return {xattrs.ERROR: xattrs.fit("\n".join(dict.fromkeys(texts)))} if texts else {}
+
+    def _notes(self, node: Node) -> list[str]:
+        """Of this object; of a data file: of all in it."""
+        if not self._noted:
+            return []
+        depth = len(node.path)
+        if getattr(node, "top", None) != node.path:
+            return [self._noted[node.path]] if node.path in self._noted else []
+        return [text for path, text in self._noted.items() if path[:depth] == node.path]
+
+    def status(self, status: dict[str, object], *, errors: bool) -> bytes:
+        """As JSON; `errors`: with the last ones, which name files."""
+        told = {**status, "errors": list(self._last)} if errors else status
+        return json.dumps(told).encode()

@@ -1,0 +1,74 @@
+"""Directories that are open for reading.
+
+Decided here: that the entries of an open directory stay in place, whatever is made or removed
+meanwhile, and how many entries all open directories hold together.  Who leaves thousands open
+makes the least recently read ones list themselves anew when they are read on.
+"""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from esrffs.tree.nodes import Directory, Node, Stat
+
+_HELD = 100_000  # entries: some 100 MB
+
+
+@dataclass(slots=True)
+class Listing:
+    """An open directory, and its status when it was read last."""
+
+    node: Directory
+    status: Stat | None = None
+
+
+Entries = Sequence[tuple[bytes, Node]]
+
+
+class Listings:
+    """The open directories by number; at most `held` entries, or those of one directory."""
+
+    def __init__(self, held: int = _HELD) -> None:
+        self._held = held
+        self._open: dict[int, Listing] = {}
+        self._entries: OrderedDict[int, Entries] = OrderedDict()  # the latest at the end
+        self._total = 0  # of all of them
+        self._numbers = itertools.count(1)
+
+    def __repr__(self) -> str:
+        return f"<Listings: {len(self._open)} directories open>"
+
+    def open(self, node: Directory) -> int:
+        number = next(self._numbers)
+        self._open[number] = Listing(node)
+        return number
+
+    def node(self, number: int) -> Directory | None:
+        """The directory that is open under this number."""
+        listing = self._open.get(number)
+        return listing.node if listing else None
+
+    def close(self, number: int) -> None:
+        self._forget(number)
+        self._open.pop(number, None)
+
+    async def read(self, number: int, *, anew: bool) -> tuple[Listing, Entries]:
+        """The directory and its entries: as they are now, or as they were when it was read last."""
+        listing, entries = self._open[number], self._entries.get(number)
+        if anew or entries is None:
+            entries = tuple((await listing.node.children()).items())
+            listing.status = await listing.node.stat()
+            if number in self._open:  # still: it may have been closed meanwhile
+                self._keep(number, entries)
+        return listing, entries
+
+    def _keep(self, number: int, entries: Entries) -> None:
+        self._forget(number)
+        self._entries[number] = entries
+        self._total += len(entries)
+        while self._total > self._held and len(self._entries) > 1:
+            self._forget(next(iter(self._entries)))
+
+    def _forget(self, number: int) -> None:
+        self._total -= len(self._entries.pop(number, ()))

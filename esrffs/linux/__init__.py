@@ -1,0 +1,1 @@
+"""Kernel interfaces that Python lacks: openat2, Landlock, ACLs, mountinfo, huge pages."""

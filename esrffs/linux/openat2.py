@@ -1,0 +1,140 @@
+"""Opening what lies below a folder, whatever links on the way say.
+
+Decided here: how a path is resolved that may not lead out, without a race.  By openat2(2); where
+that is missing (before Linux 5.6) or forbidden (by systemd's RestrictSUIDSGID= and by some
+containers, with ENOSYS or EPERM, as its flags lie where a filter cannot see them), step by step
+with the same answers.  Another file system below the folder is entered step by step too, so that a
+mount of this program is noticed before it is asked for anything.
+"""
+
+import ctypes
+import errno
+import functools
+import os
+import stat
+from contextlib import ExitStack
+
+from esrffs.errors import OwnMountError
+from esrffs.linux.mountinfo import OWN
+
+_SYS_OPENAT2 = 437  # the same number on every architecture
+_RESOLVE_BENEATH = 0x08  # <linux/openat2.h>
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_XDEV = 0x01
+PLACE = os.O_PATH | os.O_CLOEXEC
+_TRIES = 100
+LINKS = 40  # on the way: as many as the kernel follows
+BY_STEPS = frozenset({errno.EXDEV, errno.ENOSYS, errno.EPERM})
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+@functools.cache
+def _how(flags: int, resolve: int) -> tuple[object, int]:
+    how = _OpenHow(flags, 0, resolve)
+    return ctypes.byref(how), ctypes.sizeof(how)
+
+
+def open_beneath(root: int, path: str, flags: int) -> int:
+    """A descriptor of `path` below the folder `root`; OSError, EXDEV where it leads out.
+
+    OwnMountError where it leads into a mount of this program.
+    """
+    try:
+        return open_within(root, path, flags, _RESOLVE_BENEATH)
+    except OSError as error:
+        if error.errno not in BY_STEPS:
+            raise
+    return walk_beneath(root, path, flags)
+
+
+def open_within(root: int, path: str, flags: int, resolve: int = 0) -> int:
+    """A descriptor of `path`, by openat2(2); EXDEV where it leaves the mount of the folder `root`.
+
+    Other errors of `BY_STEPS` say that the kernel does not do so.
+    """
+    how, size = _how(flags, resolve | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV)
+    number = 0
+    for _ in range(_TRIES):
+        descriptor: int = _libc.syscall(_SYS_OPENAT2, root, os.fsencode(path), how, size)
+        if descriptor >= 0:
+            return descriptor
+        number = ctypes.get_errno()
+        if number != errno.EAGAIN:  # a folder on the way was moved just then
+            break
+    raise _error(number)
+
+
+def walk_beneath(root: int, path: str, flags: int) -> int:
+    """The same, by one open for each step: none follows a link, and ".." is where we came from."""
+    with ExitStack() as opened:
+        found = _walk(root, path, opened)
+        return reopen(found, flags)
+
+
+def reopen(found: int, flags: int) -> int:
+    """A descriptor with these flags of what one with O_PATH is of, wherever that is now."""
+    if flags & os.O_DIRECTORY:
+        _check_folder(found)
+    return os.dup(found) if flags & os.O_PATH else os.open(f"/proc/self/fd/{found}", flags)
+
+
+def _walk(root: int, path: str, opened: ExitStack) -> int:
+    """A descriptor (O_PATH) of what the path leads to; all that were opened are to be closed."""
+    way = [root]
+    steps = _steps(path)
+    links = 0
+    while steps:
+        step = steps.pop()
+        _check_folder(way[-1])
+        if step == "..":
+            way.pop()
+            if not way:
+                raise _error(errno.EXDEV)
+        if step in ("", ".", ".."):
+            continue
+        found = open_step(step, way[-1])
+        opened.callback(os.close, found)
+        if OWN.holds(found):
+            raise OwnMountError(path)
+        if not stat.S_ISLNK(os.fstat(found).st_mode):
+            way.append(found)
+            continue
+        links += 1
+        if links > LINKS:
+            raise _error(errno.ELOOP)
+        steps += _steps(os.readlink("", dir_fd=found))
+    return way[-1]
+
+
+def open_step(name: str, folder: int) -> int:
+    """A descriptor (O_PATH) of this entry; a link is not followed, an automount is mounted."""
+    try:
+        return os.open(name, PLACE | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+            raise
+    return os.open(name, PLACE | os.O_NOFOLLOW, dir_fd=folder)
+
+
+def _steps(path: str) -> list[str]:
+    """The steps of a path, the first one last."""
+    if path.startswith("/"):
+        raise _error(errno.EXDEV)
+    return path.split("/")[::-1]
+
+
+def _check_folder(descriptor: int) -> None:
+    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        raise _error(errno.ENOTDIR)
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

@@ -1,0 +1,247 @@
+"""A data file in one state of its life: what is asked of its reader, and what is remembered.
+
+Decided here: when and where a reader runs, which generation an answer belongs to, that a file
+which killed or stalled a reader is not asked again before it changes, and what an error text
+says of the file.
+"""
+
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import trio
+
+from esrffs import model
+from esrffs.damage import Block, DamagedBlock
+from esrffs.encoders import npy
+from esrffs.encoders.xattrs import Xattrs
+from esrffs.errors import BusyError, DeadlineError, EsrffsError, StaleError, WorkerError
+from esrffs.linux.permissions import narrowest
+from esrffs.model import (
+    Box,
+    ChunkIndex,
+    DatasetInfo,
+    FileStatus,
+    Generation,
+    GroupInfo,
+    Listing,
+    TextInfo,
+)
+from esrffs.source.root import Folders
+from esrffs.workers.pool import Workers
+from esrffs.workers.protocol import Subject
+from esrffs.workers.server import call, extended, listings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_REMEMBERED = 4096  # sources whose failures are known
+_DIED = 2  # times that a file is asked which crashes its reader
+_KILLED = 5  # … or whose reader is killed
+_MOMENT = 0.5  # seconds
+_DTYPES = 10_000  # of datasets of texts, remembered for one file
+_ERRORS = 100  # error texts kept for one file
+
+
+class Source:
+    """One data file, or one series of them, in one generation."""
+
+    def __init__(self, subject: Subject, path: str, status: FileStatus, workers: Workers) -> None:
+        self.subject = subject
+        self.path = path  # for people: relative to the source folder
+        self.status = status
+        self.errors: dict[str, str] = {}  # by address
+        self.members: tuple[str, ...] = ()  # of a series, and …
+        self.seen = 0.0  # … when they were looked at
+        self._dtypes: dict[str, np.dtype[np.generic]] = {}  # of texts, by address
+        self.digest = blake2b(repr(subject).encode(), digest_size=16).digest()
+        self._workers = workers
+        self._turns = trio.CapacityLimiter(workers.count)
+        self._failure: EsrffsError | None = None
+        self._end_is_told = False
+
+    def __repr__(self) -> str:
+        return f"<Source {self.path} ({self.subject.format})>"
+
+    async def listing(self, address: str) -> Listing:
+        return self._noted(cast(Listing, await self._ask("listing", address)))
+
+    def _noted(self, listing: Listing) -> Listing:
+        """The same listing, after what it tells of the file is kept.
+
+        That more is in the file than is shown stands in the log, once.  The widths of texts were
+        found out by reading them all: no reader has to do so again.
+        """
+        if listing.end and not self._end_is_told:
+            self._end_is_told = True
+            log.warning("%s: not all of it is shown: %s", self.path, listing.end)
+        if self.subject.format == "hdf5":
+            for member in listing.members:
+                if isinstance(member, DatasetInfo) and npy.has_text(member.dtype):
+                    self._dtypes[member.address] = member.dtype
+            while len(self._dtypes) > _DTYPES:
+                del self._dtypes[next(iter(self._dtypes))]
+        return listing
+
+    def tell(self, address: str, text: str) -> None:
+        """What is wrong with the object at this address, as it is told at the file too."""
+        if len(self.errors) < _ERRORS:
+            self.errors.setdefault(address, text)
+
+    async def listings(self, address: str, following: Sequence[str]) -> dict[str, Listing]:
+        """The listing of a group, and of some of the `following` and what is beneath them.
+
+        What nobody asked for yet is no reason to fail: then the group is asked for alone.
+        """
+        if self._failure is None:
+            with contextlib.suppress(EsrffsError):
+                async with self._workers.place(self._turns):
+                    found = await self._workers.run(listings, self.subject, address, following)
+                    return {other: self._noted(listing) for other, listing in found.items()}
+        return {address: await self.listing(address)}
+
+    async def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+        return cast("GroupInfo | DatasetInfo | TextInfo", await self._ask("find", path))
+
+    async def attributes(self, address: str) -> bytes:
+        return cast(bytes, await self._ask("attributes", address))
+
+    async def xattrs(self, address: str) -> Xattrs:
+        run = partial(self._workers.run, extended, self.subject, address)
+        return await self._blaming(address, run)
+
+    async def text(self, address: str) -> bytes:
+        return cast(bytes, await self._ask("text", address))
+
+    async def chunk_index(self, address: str) -> ChunkIndex:
+        return cast(ChunkIndex, await self._ask("chunk_index", address))
+
+    async def read(self, address: str, box: Box, nbytes: int) -> Block:
+        """The elements of this box as C-ordered bytes."""
+        dtype = self._dtypes.get(address)
+        read = partial(self._workers.read, self.subject, address, box, nbytes, dtype)
+        block = await self._blaming(address, read)
+        return block.named(self.path) if isinstance(block, DamagedBlock) else block
+
+    async def _ask(self, method: str, address: str) -> Any:
+        run = partial(self._workers.run, call, self.subject, method, address)
+        return await self._blaming(address, run)
+
+    async def _blaming(self, address: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer; what goes wrong is named, and remembered, as of this file and object.
+
+        One death of a reader may have been the fault of what it read before, and SIGKILL comes
+        from outside: it is asked again.
+        However many ask, one file does not keep more readers busy than there are to be.
+        """
+        try:
+            async with self._workers.place(self._turns):
+                return await self._asked(ask)
+        except EsrffsError as error:
+            if error is self._failure:
+                raise
+            raise self._failed(address, error) from error
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+        if self._failure is not None:
+            raise self._failure
+        for attempt in range(1, _KILLED + 1):
+            try:
+                return await ask()
+            except WorkerError as error:
+                if attempt == (_KILLED if error.killed else _DIED):
+                    raise
+                log.info("%s: %s; asking again", self.path, error)
+        raise AssertionError("unreachable")
+
+    def _failed(self, address: str, error: EsrffsError) -> EsrffsError:
+        named = type(error)(f"{self.path}: {error}")
+        named.code = error.code
+        if isinstance(error, DeadlineError) or (
+            isinstance(error, WorkerError) and not error.unborn
+        ):
+            self._failure = named
+        if not isinstance(error, StaleError | BusyError) and len(self.errors) < _ERRORS:
+            self.errors[address] = str(named)
+        return named
+
+
+class Sources:
+    """The data files of one mount, each in the generation that was seen last."""
+
+    def __init__(self, folders: Folders, workers: Workers) -> None:
+        self.folders = folders
+        self._workers = workers
+        self._current: OrderedDict[str, Source] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Sources in {self.folders.root}: {len(self._current)} known>"
+
+    def known(self, path: str) -> Source | None:
+        """The data file at this path as it was seen last."""
+        return self._current.get(path)
+
+    def state(self, paths: Sequence[str]) -> bytes:
+        """The state of these files, which a dataset depends on; another one once any changes."""
+        if not paths:
+            return b""
+        states = [self.folders.generation(path) for path in paths]
+        return blake2b(repr(states).encode(), digest_size=16).digest()
+
+    async def now(self, paths: Sequence[str]) -> bytes:
+        """`state`, without stopping the mount."""
+        patience = self.folders.patience
+        await patience.toward(paths)
+        return await patience.call(partial(self.state, paths)) if paths else b""
+
+    async def current(self, path: str, format_: model.Format) -> Source:
+        """The data file at this path as it is now; MissingError, ForbiddenError."""
+        return self.seen(path, format_, await self.folders.status(path))
+
+    def seen(self, path: str, format_: model.Format, status: FileStatus) -> Source:
+        """The data file at this path, whose status was just looked up."""
+        subject = Subject(
+            (self.folders.absolute(path),),
+            (Generation.of(status),),
+            format_,
+            series=False,
+            confine=self.folders.confine,
+        )
+        return self._remember(path, subject, status)
+
+    async def series(self, path: str, members: tuple[str, ...]) -> Source:
+        """The series of these files, shown as `path`.
+
+        Thousands of files are not looked at for every question within a moment; a handle checks
+        each file that it reads all the same.
+        """
+        now = time.monotonic()
+        known = self._current.get(path)
+        if known is not None and known.members == members and now - known.seen < _MOMENT:
+            return known
+        stats = [await self.folders.status(member) for member in members]
+        subject = Subject(
+            tuple(self.folders.absolute(member) for member in members),
+            tuple(Generation.of(status) for status in stats),
+            "raster",
+            series=True,
+            confine=self.folders.confine,
+        )
+        source = self._remember(path, subject, narrowest(stats))
+        source.seen, source.members = now, members
+        return source
+
+    def _remember(self, path: str, subject: Subject, status: FileStatus) -> Source:
+        known = self._current.get(path)
+        if known is None or known.subject != subject:
+            known = self._current[path] = Source(subject, path, status, self._workers)
+        self._current.move_to_end(path)
+        while len(self._current) > _REMEMBERED:
+            self._current.popitem(last=False)
+        return known

@@ -1,0 +1,114 @@
+"""What a handle reads from, and whether it is still what was opened.
+
+Decided here: close-to-open (CONTRACT §8).  A handle gives the bytes of the state in which it was
+opened, or StaleError.  A file that only grew keeps serving: it is larger, and samples of what the
+handle depends on are what they were.  How bytes are read: without waiting where the page cache
+has them, in a thread elsewhere.
+"""
+
+import os
+from functools import partial
+
+import trio
+
+from esrffs.damage import Block
+from esrffs.errors import MissingError, StaleError
+from esrffs.model import Box, Generation
+from esrffs.source.data_file import Source, Sources
+from esrffs.source.verified_file import FileView
+
+OPEN_PARTS = 32  # files of a series, or of a virtual dataset, that stay open for one handle
+_PATIENCE = 5  # tries of a reader at a file that is being written
+_PAUSE = 0.05  # seconds between them, longer each time
+
+
+class Opened:
+    """One data file as one handle sees it.
+
+    `state` is that of the other files on which its values depend (`Sources.state`).
+    """
+
+    def __init__(self, sources: Sources, source: Source, state: bytes = b"") -> None:
+        self.source = source
+        self.sources = sources
+        self.state = state
+        self._views: dict[int, FileView] = {}
+        self._parts: list[Opened] = []
+        self._holders = 1
+
+    def __repr__(self) -> str:
+        return f"<Opened {self.source.path}>"
+
+    def hold(self) -> None:
+        """One more `close` is needed: a descriptor must not be closed under who reads from it."""
+        self._holders += 1
+
+    def close(self) -> None:
+        self._holders -= 1
+        if self._holders == 0:
+            for view in self._views.values():
+                view.close()
+            self._views.clear()
+            self.close_parts()
+
+    def add_part(self, part: "Opened") -> None:
+        """Another file that this one is made of: closed with it, or before by `close_parts`."""
+        self._parts.append(part)
+
+    def close_parts(self) -> None:
+        while self._parts:
+            self._parts.pop().close()
+
+    def view(self, number: int = 0) -> FileView:
+        """The bytes of the file itself, or of this member of the series."""
+        view = self._views.get(number)
+        return self._kept(number, self._viewed(number)) if view is None else view
+
+    async def viewed(self, number: int = 0) -> FileView:
+        """`view`, without stopping the mount."""
+        if number not in self._views:
+            patience = self.sources.folders.patience
+            view = await patience.call(partial(self._viewed, number), FileView.close)
+            if number not in self._views:  # nobody else was faster
+                return self._kept(number, view)
+            view.close()
+        return self._views[number]
+
+    def _viewed(self, number: int) -> FileView:
+        folders, subject = self.sources.folders, self.source.subject
+        descriptor = folders.open(subject.paths[number])
+        name = self._name(number)
+        return FileView(descriptor, subject.generations[number], name, folders.patience)
+
+    def _kept(self, number: int, view: FileView) -> FileView:
+        if len(self._views) >= OPEN_PARTS:
+            self._views.pop(next(iter(self._views))).close()
+        self._views[number] = view
+        return view
+
+    def _name(self, number: int) -> str:
+        subject = self.source.subject
+        return os.path.basename(subject.paths[number]) if subject.series else self.source.path
+
+    async def _again(self, seen: Generation) -> Source:
+        """The file in the state that its descriptor shows: a reader opens what is called so now."""
+        source = await self.sources.current(self.source.path, self.source.subject.format)
+        if source.subject.generations != (seen,):
+            raise StaleError(f"{source.path}: was rewritten since it was opened")
+        return source
+
+    async def ask(self, address: str, box: Box, nbytes: int) -> Block:
+        """The elements of this box, from a reader; a file in change is tried again for a while."""
+        source = self.source
+        for attempt in range(1, _PATIENCE + 1):
+            try:
+                if not source.subject.series:
+                    source = await self._again(await (await self.viewed()).verified())
+                return await source.read(address, box, nbytes)
+            except MissingError as error:
+                raise StaleError(f"{source.path}: is gone") from error
+            except StaleError:
+                if source.subject.series or attempt == _PATIENCE:
+                    raise
+            await trio.sleep(_PAUSE * attempt)
+        raise AssertionError("unreachable")

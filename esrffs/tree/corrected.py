@@ -1,0 +1,246 @@
+"""The directory `corrected/` and its files.
+
+Decided here: what it shows.  Where it appears is decided in `flatfield/service` and
+`flatfield/conventions/detect`, what is computed, and when, in `flatfield/corrected_array`.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from importlib import metadata
+from io import BytesIO
+from math import prod
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from esrffs.encoders import file_names, npy, xattrs
+from esrffs.encoders.json_text import to_json
+from esrffs.errors import EsrffsError, MissingError
+from esrffs.flatfield.conventions.detect import Output, Recipe
+from esrffs.flatfield.corrected_array import Supplies, corrected_array, paths_of, pixels_of
+from esrffs.flatfield.provenance import provenance
+from esrffs.flatfield.service import Kitchen
+from esrffs.model import FileStatus, Generation
+from esrffs.source.context import DataContext
+from esrffs.tree.handles import ArrayHandle, TextHandle
+from esrffs.tree.nodes import Handle, Node, Path, Stat
+
+NAME = b"corrected"
+_ATTRIBUTES = b"attrs.json"
+_ENTRY_SIZE = 500  # bytes that an entry takes in memory, about
+
+
+class Dish(NamedTuple):
+    """An output; what its bytes depend on; the status that its file has."""
+
+    output: Output
+    key: bytes
+    status: FileStatus
+
+
+Shown = Mapping[bytes, Dish | bytes]  # or the content of a file that esrffs made
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFile:
+    """A small file that esrffs made: its bytes are at hand."""
+
+    path: Path
+    kitchen: Kitchen
+    content: bytes
+
+    @property
+    def key(self) -> bytes:
+        return blake2b(self.content, digest_size=16).digest()
+
+    async def stat(self) -> Stat:
+        return Stat.file(self.kitchen.status, len(self.content))
+
+    async def open(self) -> Handle:
+        return TextHandle(self.content)
+
+    def trouble(self) -> str | None:
+        return None
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        if not self.path[-1].endswith(b".npy"):
+            return {}
+        values = np.load(BytesIO(self.content))
+        return {**await _origin(self.kitchen), **xattrs.array(values.shape, values.dtype)}
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedFile:
+    """`corrected/<name>.npy`."""
+
+    path: Path
+    context: DataContext
+    kitchen: Kitchen
+    dish: Dish
+
+    @property
+    def key(self) -> bytes:
+        return self.dish.key
+
+    @property
+    def output(self) -> Output:
+        return self.dish.output
+
+    def _header(self) -> bytes:
+        return npy.header(self.output.shape, np.dtype(np.float32))
+
+    @property
+    def _nbytes(self) -> int:
+        return 4 * prod(self.output.shape)
+
+    async def stat(self) -> Stat:
+        return Stat.file(self.dish.status, len(self._header()) + self._nbytes)
+
+    async def open(self) -> Handle:
+        header, nbytes = self._header(), self._nbytes
+        supplies = Supplies(self.context, self.kitchen.answers.locate, pixels_of(self.output))
+        try:
+            await supplies.check(self.output)
+            array = corrected_array(self.output, supplies, self.key) if nbytes else None
+        except BaseException:
+            supplies.close()
+            raise
+        failed = partial(self.kitchen.errors.setdefault, self.output.name)
+        return ArrayHandle(supplies, header, array, len(header) + nbytes, failed)
+
+    def trouble(self) -> str | None:
+        return self.kitchen.errors.get(self.output.name)
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        told = xattrs.array(self.output.shape, np.dtype(np.float32))
+        return {**await _origin(self.kitchen, self.output), **told}
+
+
+async def _origin(kitchen: Kitchen, output: Output | None = None) -> xattrs.Xattrs:
+    """Path and source are those of the first raw image (of this output)."""
+    output = output or cast(Recipe, kitchen.recipe).outputs[0]
+    try:
+        raw = await kitchen.answers.locate(output.raw[0].part.path)
+    except EsrffsError:
+        return {}
+    return xattrs.place(raw.info.address, raw.source.path)
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedNode:
+    """The directory `corrected/`; `kitchen` finds what it holds now, None if it is gone."""
+
+    path: Path
+    context: DataContext
+    kitchen: Callable[[], Awaitable[Kitchen | None]]
+
+    @property
+    def key(self) -> bytes:
+        return b"directory"
+
+    def trouble(self) -> str | None:
+        return None
+
+    async def stat(self) -> Stat:
+        return Stat.directory((await self._kitchen())[0].status)
+
+    async def _kitchen(self) -> tuple[Kitchen, Recipe]:
+        kitchen = await self.kitchen()
+        if kitchen is None or kitchen.recipe is None:
+            raise MissingError(f"{os.fsdecode(b'/'.join(self.path))}: nothing to correct any more")
+        return kitchen, kitchen.recipe
+
+    async def _shown(self) -> tuple[Kitchen, Shown]:
+        kitchen, recipe = await self._kitchen()
+
+        async def make() -> Shown:
+            return _shown(recipe, kitchen)
+
+        return kitchen, await self.context.cache.get((kitchen, "shown"), make, _size)
+
+    async def children(self) -> Mapping[bytes, Node]:
+        kitchen, shown = await self._shown()
+        return {name: self._node(kitchen, name, item) for name, item in shown.items()}
+
+    async def child(self, name: bytes) -> Node:
+        """A folder of thousands of images is not looked through for each of them."""
+        patience = self.context.files.folders.patience
+        key = self.path, "last"
+        memory = await self.context.cache.get(key, _nothing, lambda _: _ENTRY_SIZE)
+        last = memory.last
+        if last is not None and await patience.call(partial(last.serves, name)):
+            return self._node(last.kitchen, name, last.shown[name])
+        mark = None  # of the folder before it is looked at
+        if last is not None:
+            mark = await patience.call(last.kitchen.answers.mark)
+        kitchen, shown = await self._shown()
+        memory.last = _Last(kitchen, shown, mark)
+        if name not in shown:
+            raise MissingError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
+        return self._node(kitchen, name, shown[name])
+
+    def _node(self, kitchen: Kitchen, name: bytes, item: Dish | bytes) -> Node:
+        path = (*self.path, name)
+        if isinstance(item, bytes):
+            return MadeFile(path, kitchen, item)
+        return CorrectedFile(path, self.context, kitchen, item)
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """What was found last in a folder, and the state of the folder just before."""
+
+    kitchen: Kitchen
+    shown: Shown
+    mark: Generation | None
+
+    def serves(self, name: bytes) -> bool:
+        """Is this file what it was then?"""
+        dish = self.shown.get(name)
+        answers = self.kitchen.answers
+        return (
+            self.mark is not None
+            and isinstance(dish, Dish)
+            and answers.mark() == self.mark
+            and answers.same(paths_of(dish.output))
+        )
+
+
+@dataclass(slots=True)
+class _Memory:
+    last: _Last | None = None
+
+
+async def _nothing() -> _Memory:
+    return _Memory()
+
+
+def _shown(recipe: Recipe, kitchen: Kitchen) -> Shown:
+    """Everything in the directory, by file name."""
+    wanted = [*(one.name for one in recipe.outputs), *(one.name for one in recipe.extras)]
+    chosen = file_names.distinct((file_names.escape(name), b".npy") for name in wanted)
+    outputs, extras = chosen[: len(recipe.outputs)], chosen[len(recipe.outputs) :]
+    dishes = map(Dish, recipe.outputs, kitchen.keys, kitchen.statuses)
+    shown: dict[bytes, Dish | bytes] = dict(zip(outputs, dishes, strict=True))
+    for name, extra in zip(extras, recipe.extras, strict=True):
+        shown[name] = _saved(extra.values)
+    stems = [os.fsdecode(name.removesuffix(b".npy")) for name in outputs]
+    shown[_ATTRIBUTES] = to_json(provenance(recipe, stems, metadata.version("esrffs")))
+    return shown
+
+
+def _size(shown: Shown) -> int:
+    contents = sum(len(item) for item in shown.values() if isinstance(item, bytes))
+    return contents + _ENTRY_SIZE * len(shown)
+
+
+def _saved(values: np.ndarray[Any, Any]) -> bytes:
+    return npy.header(values.shape, values.dtype) + values.tobytes()
+
+
+def free_name(taken: Iterable[bytes]) -> bytes:
+    """What `corrected` is called where something else has that name."""
+    return file_names.distinct([(NAME, b"")], taken)[0]

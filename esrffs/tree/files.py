@@ -1,0 +1,224 @@
+"""The files of the mount: what each tells of itself, and how its bytes are put together.
+
+Decided here: how an array, a text and a file of the source become the bytes of a file.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+import numpy as np
+
+from esrffs.arrays.open_array import open_array
+from esrffs.cache import Cache
+from esrffs.encoders import npy, xattrs
+from esrffs.errors import EsrffsError, MissingError, StaleError, TooLargeError
+from esrffs.model import DatasetInfo, FileStatus, Generation, Text
+from esrffs.source.context import DataContext
+from esrffs.source.data_file import Source
+from esrffs.source.open_data_file import Opened
+from esrffs.source.root import Folders
+from esrffs.source.verified_file import FileView
+from esrffs.tree.handles import ArrayHandle, LongTextHandle, PassedHandle, TextHandle
+from esrffs.tree.nodes import Handle, Path, Stat
+
+_OFF_T_MAX = (1 << 63) - 1
+_HELD = 1 << 18  # bytes of a text that an open file may hold on to
+
+
+@dataclass(frozen=True, slots=True)
+class NpyFile:
+    """A dataset as `numpy.save` would write it."""
+
+    path: Path
+    source: Source
+    info: DatasetInfo
+    context: DataContext
+    state: bytes  # of the files on which the values depend
+
+    @property
+    def key(self) -> bytes:
+        return self.source.digest + self.state
+
+    @property
+    def nbytes(self) -> int:
+        return self.info.dtype.itemsize * prod(self.info.shape)
+
+    def _header(self) -> bytes:
+        return npy.header(self.info.shape, self.info.dtype)
+
+    async def stat(self) -> Stat:
+        size = len(self._header()) + self.nbytes
+        return Stat.file(self.source.status, min(size, _OFF_T_MAX))
+
+    async def open(self) -> Handle:
+        try:
+            patience = self.context.files.folders.patience
+            return await patience.call(self._opened, ArrayHandle.close)
+        except EsrffsError as error:
+            if not isinstance(error, StaleError):
+                self.source.errors.setdefault(self.info.address, str(error))
+            raise
+
+    def _opened(self) -> "ArrayHandle":
+        header = self._header()
+        if len(header) + self.nbytes > _OFF_T_MAX:
+            raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
+        if self.context.files.state(self.info.depends) != self.state:
+            raise StaleError(f"{self.source.path}: {self.info.address}: a file of it changed")
+        opened = Opened(self.context.files, self.source, self.state)
+        try:
+            opened.view()  # StaleError where the source is not what was listed
+            array = (
+                open_array(opened, self.info, self.context.cache, self.context.start_task)
+                if self.nbytes
+                else None
+            )
+        except BaseException:
+            opened.close()
+            raise
+        failed = partial(self.source.errors.setdefault, self.info.address)
+        return ArrayHandle(opened, header, array, len(header) + self.nbytes, failed)
+
+    def trouble(self) -> str | None:
+        return self.source.errors.get(self.info.address)
+
+    async def listed_xattrs(self) -> xattrs.Xattrs:
+        named = {xattrs.VALUE: b""} if xattrs.has_value(self.info) else {}
+        return {**await self._described(), **named}  # nothing is read to be named
+
+    async def _value(self) -> xattrs.Xattrs:
+        """None where it cannot be read: the error is an extended attribute, too."""
+        if not xattrs.has_value(self.info):
+            return {}
+        start = len(self._header())
+        try:
+            handle = await self.open()
+            try:
+                element = bytes(await handle.read(start, self.info.dtype.itemsize))
+            finally:
+                handle.close()
+        except EsrffsError:
+            return {}
+        return xattrs.value(np.frombuffer(element, self.info.dtype))
+
+    async def _described(self) -> xattrs.Xattrs:
+        info = self.info
+        told: xattrs.Xattrs = {}
+        if info.attributes is not None:
+            told = await attribute_values(self.context, self.source, info.address, info.attributes)
+        return {**xattrs.dataset(info, self._place(), self.source.path), **told}
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        return {**await self._described(), **await self._value()}
+
+    def _place(self) -> str:
+        """Where the dataset is in its file; a name of the mount where addresses mean nothing."""
+        if self.source.subject.format == "hdf5":
+            return self.info.address
+        above = 0 if self.context.files.folders.single else self.source.path.count("/") + 1
+        return inner_path(self.path[above:]).removesuffix(".npy")
+
+
+def inner_path(path: Path) -> str:
+    """Names from the root of a data file as a path in it."""
+    return "/" + os.fsdecode(b"/".join(path))
+
+
+async def attribute_values(
+    context: DataContext, source: Source, address: str, text: Text | None = None
+) -> xattrs.Xattrs:
+    """The attributes of an object as extended ones, none where they cannot be read.
+
+    `text`: as the listing told them.
+    """
+
+    async def make() -> xattrs.Xattrs:
+        content = None if text is None else text.content
+        if content is None:  # large, perhaps: nothing to be parsed here
+            return await source.xattrs(address)
+        return xattrs.values(content)
+
+    try:
+        return await context.cache.get((source.digest, address, "xattrs"), make, _xattrs_size)
+    except EsrffsError:
+        return {}  # the error is an extended attribute, too
+
+
+def _xattrs_size(told: xattrs.Xattrs) -> int:
+    return 200 + sum(200 + len(name) + len(value) for name, value in told.items())
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFile:
+    """Text that a reader makes; its size was told with the listing."""
+
+    path: Path
+    source: Source
+    address: str
+    text: Text
+    ask: Callable[[str], Awaitable[bytes]]
+    cache: Cache
+
+    @property
+    def key(self) -> bytes:
+        return self.source.digest
+
+    async def stat(self) -> Stat:
+        return Stat.file(self.source.status, self.text.size)
+
+    async def open(self) -> Handle:
+        content = self.text.content
+        if content is None:
+            content = await self._made()
+        if _HELD < len(content) <= self.cache.limit:
+            return LongTextHandle(self._made)
+        return TextHandle(content)
+
+    async def _made(self) -> bytes:
+        key = self.source.digest, self.address, self.ask.__name__
+        content = await self.cache.get(key, lambda: self.ask(self.address), len)
+        if len(content) != self.text.size:
+            raise StaleError(f"{self.source.path}: {self.address or '/'}: changed since listed")
+        return content
+
+    def trouble(self) -> str | None:
+        return self.source.errors.get(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedFile:
+    """A file of the source that is no data file: byte for byte."""
+
+    path: Path
+    folders: Folders
+    source_path: str
+    status: FileStatus
+
+    @property
+    def key(self) -> bytes:
+        return repr(Generation.of(self.status)).encode()
+
+    async def stat(self) -> Stat:
+        """The status of now where the same file grew, so that `tail -f` follows a log."""
+        try:
+            now = await self.folders.status(self.source_path)
+        except MissingError:
+            return Stat.same(self.status)
+        old = Generation.of(self.status)
+        same = (now.st_dev, now.st_ino) == (old.device, old.inode) and now.st_size > old.size
+        return Stat.same(now if same else self.status)
+
+    async def open(self) -> Handle:
+        return await self.folders.patience.call(self._opened, PassedHandle.close)
+
+    def _opened(self) -> "PassedHandle":
+        descriptor = self.folders.open(self.source_path)
+        generation = Generation.of(self.status)
+        view = FileView(descriptor, generation, self.source_path, self.folders.patience)
+        return PassedHandle(view, generation.size)
+
+    def trouble(self) -> str | None:
+        return None

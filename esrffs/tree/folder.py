@@ -1,0 +1,159 @@
+"""What the user sees of the source: folders, passed files, data files, series.
+
+Decided here: what a folder of the source shows.  What is inside a data file is decided in
+`tree/group`.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from esrffs.encoders import file_names
+from esrffs.errors import MissingError, UsageError
+from esrffs.flatfield import service
+from esrffs.flatfield.folder_inspector import Contents
+from esrffs.formats.file_series import series
+from esrffs.model import Generation
+from esrffs.source.listings import DataFile
+from esrffs.source.root import Entry, Folders
+from esrffs.tree import corrected
+from esrffs.tree.context import MountContext
+from esrffs.tree.files import PassedFile
+from esrffs.tree.group import GroupNode
+from esrffs.tree.nodes import Node, Path, Stat, Symlink
+
+
+async def root(mount: MountContext) -> "FolderNode | GroupNode":
+    """The folder, or the data file, that is the source of a mount.
+
+    MissingError, ForbiddenError; UsageError for a file that is no data file.
+    """
+    folders = mount.data.files.folders
+    if folders.single is None:
+        return FolderNode(mount, (), "")
+    entry = await folders.entry("", folders.single)
+    if entry.format is None:
+        raise UsageError(
+            f"{folders.absolute(entry.path)}: is neither a folder nor a data file; mount its folder"
+        )
+    return GroupNode(mount, DataFile(mount.data, entry.path, entry.format), (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class FolderNode:
+    """A folder of the source.  `above` are the folders on the way, to notice circles."""
+
+    mount: MountContext
+    path: Path
+    folder: str
+    above: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def key(self) -> bytes:
+        return b"directory"
+
+    @property
+    def _folders(self) -> Folders:
+        return self.mount.data.files.folders
+
+    def trouble(self) -> str | None:
+        return self.mount.corrections.rejections.get(self.folder)
+
+    async def stat(self) -> Stat:
+        return Stat.same(await self._folders.status(self.folder))
+
+    async def children(self) -> Mapping[bytes, Node]:
+        above = await self._below()
+        found = await self._folders.scan(self.folder)
+        runs = await self._runs(found)
+        nodes = {os.fsencode(entry.name): self._node(entry, above) for entry in found}
+        for name, file in runs.items():
+            path = (*self.path, os.fsencode(name))
+            nodes.setdefault(path[-1], GroupNode(self.mount, file, path, path))
+        if await self._kitchen(found, runs):
+            node = self._corrected(nodes)
+            nodes[node.path[-1]] = node
+        return nodes
+
+    async def child(self, name: bytes) -> Node:
+        try:
+            entry = await self._folders.entry(self.folder, os.fsdecode(name))
+        except MissingError:
+            if b"#" not in name and not name.startswith(corrected.NAME):
+                raise  # only a series and `corrected` have names that no file has
+        else:
+            return self._node(entry, await self._below())
+        try:
+            return (await self.children())[name]
+        except KeyError:
+            raise MissingError(f"{self.folder or '.'}: no {name!r} in it") from None
+
+    async def _runs(self, found: Sequence[Entry]) -> Mapping[str, DataFile]:
+        """The series among these files."""
+        runs = {}
+        for name, members in series(e.name for e in found if e.format == "raster").items():
+            files = tuple(os.path.join(self.folder, member) for member in members)
+            if await self._folders.one_frame(files[0]):
+                path = os.path.join(self.folder, name)
+                runs[name] = DataFile(self.mount.data, path, "raster", files)
+        return runs
+
+    async def _kitchen(
+        self, found: Sequence[Entry], runs: Mapping[str, DataFile]
+    ) -> service.Kitchen | None:
+        if not service.may_be(entry.name for entry in found):
+            return None
+        state = repr([(entry.name, Generation.of(entry.status)) for entry in found]).encode()
+        digest = blake2b(state, digest_size=16).digest()
+        contents = self._contents(found, runs)
+        made = await self.mount.corrections.for_folder(self.folder, contents, self._look, digest)
+        self.mount.corrections.rejections[self.folder] = made.refusal
+        return made if made.recipe is not None else None
+
+    def _contents(self, found: Sequence[Entry], runs: Mapping[str, DataFile]) -> Contents:
+        """What `corrected/` may be made of."""
+        files = {e.name: self._file(e) for e in found if stat.S_ISREG(e.status.st_mode)}
+        folders = [e.name for e in found if e.link is not None or stat.S_ISDIR(e.status.st_mode)]
+        known = {e.path: Generation.of(e.status) for e in found if files.get(e.name) is not None}
+        return Contents({**runs, **files}, frozenset(folders), known)
+
+    async def _look(self, folder: str) -> Contents:
+        """Into another folder of the source."""
+        other = FolderNode(self.mount, (), folder)
+        found = await self._folders.scan(folder)
+        return other._contents(found, await other._runs(found))
+
+    def _file(self, entry: Entry) -> DataFile | None:
+        if entry.format is None:
+            return None
+        return DataFile(self.mount.data, entry.path, entry.format)
+
+    def _corrected(self, taken: Iterable[bytes]) -> corrected.CorrectedNode:
+        async def now() -> service.Kitchen | None:
+            found = await self._folders.scan(self.folder)
+            return await self._kitchen(found, await self._runs(found))
+
+        path = (*self.path, corrected.free_name(taken))
+        return corrected.CorrectedNode(path, self.mount.data, now)
+
+    async def _below(self) -> tuple[tuple[int, int], ...]:
+        status = await self._folders.status(self.folder)
+        return (*self.above, (status.st_dev, status.st_ino))
+
+    def _node(self, entry: Entry, above: tuple[tuple[int, int], ...]) -> Node:
+        path = (*self.path, os.fsencode(entry.name))
+        if entry.link is not None:
+            return Symlink(path, entry.status, os.fsencode(entry.link))
+        if entry.format is not None:
+            return GroupNode(
+                self.mount, DataFile(self.mount.data, entry.path, entry.format), path, path
+            )
+        if not stat.S_ISDIR(entry.status.st_mode):
+            return PassedFile(path, self._folders, entry.path, entry.status)
+        identity = entry.status.st_dev, entry.status.st_ino
+        if identity in above:  # a link to a folder outside came round to where it started
+            back = self.path[: above.index(identity)]
+            return Symlink(path, entry.status, file_names.relative(back, self.path))
+        return FolderNode(self.mount, path, entry.path, above)

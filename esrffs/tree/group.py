@@ -1,0 +1,253 @@
+"""What the user sees inside a data file: groups as directories, and what is in them.
+
+Decided here: what becomes of each member of a group, and where links lead.  Under which names is
+decided in `source/listings`, what an entry tells and gives in `tree/nodes` and `tree/files`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from esrffs.encoders import file_names, xattrs
+from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, StaleError
+from esrffs.flatfield import service
+from esrffs.model import (
+    BrokenInfo,
+    DatasetInfo,
+    GroupInfo,
+    Kind,
+    LinkInfo,
+    Member,
+    TextInfo,
+)
+from esrffs.source.data_file import Source
+from esrffs.source.listings import SUFFIX, Attributes, DataFile, Plan, is_known, plan
+from esrffs.tree import corrected
+from esrffs.tree.context import MountContext
+from esrffs.tree.files import JsonFile, NpyFile, attribute_values, inner_path
+from esrffs.tree.nodes import BrokenFile, Node, Path, Stat, Symlink
+
+_PATIENCE = 5  # tries to list a file that is being written
+_PAUSE = 0.05  # seconds between them, longer each time
+_AT_A_TIME = 500  # entries that are made without a look at other requests
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNode:
+    """A data file (then `path` is `top`), or a group in it.
+
+    `top` is where the group at `top_address` of the file is seen: its root, but for a file that
+    is seen only through an external link.  `above` are the groups on the way, by identity, to
+    notice hard links that go in circles.
+    """
+
+    mount: MountContext
+    file: DataFile
+    path: Path
+    top: Path
+    address: str = ""
+    top_address: str = ""
+    above: Mapping[tuple[bytes, int], Path] = field(default_factory=dict)
+
+    @property
+    def key(self) -> bytes:
+        return b"directory"
+
+    def trouble(self) -> str | None:
+        source = self.file.context.files.known(self.file.path)
+        if source is None:
+            return None
+        if self.path != self.top:
+            return source.errors.get(self.address)
+        return "\n".join(source.errors.values()) or None
+
+    async def stat(self) -> Stat:
+        return Stat.directory((await self.file.source()).status)
+
+    async def listed_xattrs(self) -> xattrs.Xattrs:
+        """As of a file that nobody has looked into: `ls -l` of its folder asks, and opens none."""
+        source = await self.file.source()
+        if self.path == self.top and not is_known(self.file.context, source, self.address):
+            return xattrs.place(self.address, source.path)
+        return await self.xattrs()
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        """The attributes of other formats are silx's: for them no file is opened."""
+        source = await self.file.source()
+        if source.subject.format != "hdf5":
+            return xattrs.place(inner_path(self.path[len(self.top) :]), source.path)
+        told = await attribute_values(self.file.context, source, self.address)
+        return {**xattrs.place(self.address, source.path), **told}
+
+    async def children(self) -> Mapping[bytes, Node]:
+        source, plan_ = await self._planned()
+        above = self._below(source, plan_)
+        nodes: dict[bytes, Node] = {}
+        for name, entry in plan_.entries.items():
+            nodes[name] = await self._node(source, above, name, entry)
+            if len(nodes) % _AT_A_TIME == 0:
+                await trio.lowlevel.checkpoint()  # others are served meanwhile
+        if await self.mount.corrections.for_group(source, self.address):
+            node = self._corrected(plan_)
+            nodes[node.path[-1]] = node
+        return nodes
+
+    def _corrected(self, plan_: Plan) -> corrected.CorrectedNode:
+        async def now() -> service.Kitchen | None:
+            find = self.mount.corrections.for_group
+            return await find(await self.file.source(), self.address)
+
+        path = (*self.path, corrected.free_name(plan_.entries))
+        return corrected.CorrectedNode(path, self.file.context, now)
+
+    async def child(self, name: bytes) -> Node:
+        source, plan_ = await self._planned()
+        entry = plan_.entries.get(name)
+        if entry is None:
+            node = self._corrected(plan_)
+            if name == node.path[-1] and await node.kitchen():
+                return node
+            raise MissingError(f"{self.file.path}: no {name!r} in {self.address or '/'}")
+        return await self._node(source, self._below(source, plan_), name, entry)
+
+    async def _planned(self) -> tuple[Source, Plan]:
+        """What is in the group, as the file is now."""
+        for attempt in range(1, _PATIENCE + 1):
+            source = await self.file.source()
+            try:
+                return source, await plan(self.file.context, source, self.address)
+            except StaleError:
+                if attempt == _PATIENCE:
+                    raise
+            await trio.sleep(_PAUSE * attempt)
+        raise AssertionError("unreachable")
+
+    def _below(self, source: Source, plan_: Plan) -> Mapping[tuple[bytes, int], Path]:
+        if plan_.identity is None:
+            return self.above
+        return {**self.above, (source.digest, plan_.identity): self.path}
+
+    async def _node(
+        self,
+        source: Source,
+        above: Mapping[tuple[bytes, int], Path],
+        name: bytes,
+        entry: Member | Attributes,
+    ) -> Node:
+        path = (*self.path, name)
+        match entry:
+            case LinkInfo():
+                return await self._link(source, above, path, entry)
+            case Attributes(address, text):
+                ask = source.attributes
+                return JsonFile(path, source, address, text, ask, self.file.context.cache)
+            case BrokenInfo():
+                return BrokenFile(path, source, self._broken(source, entry))
+        return await self._object(self.file, source, above, path, entry)
+
+    def _broken(self, source: Source, entry: BrokenInfo) -> EsrffsError:
+        """Told at the file as well, as what is found out when an object is read."""
+        address = f"{self.address}/{entry.name}"
+        reason = entry.reason
+        if not reason.startswith(address):
+            reason = f"{address}: {reason}"
+        error = (ForbiddenError if entry.forbidden else DamagedError)(f"{source.path}: {reason}")
+        error.code = entry.code or error.code
+        source.tell(address, str(error))
+        return error
+
+    async def _object(
+        self,
+        file: DataFile,
+        source: Source,
+        above: Mapping[tuple[bytes, int], Path],
+        path: Path,
+        found: GroupInfo | DatasetInfo | TextInfo,
+    ) -> Node:
+        """A group, dataset or text of this file or, behind an external link, of another."""
+        match found:
+            case DatasetInfo():
+                state = await file.context.files.now(found.depends)
+                return NpyFile(path, source, found, file.context, state)
+            case TextInfo(_, address, content):
+                return JsonFile(path, source, address, content, source.text, file.context.cache)
+            case GroupInfo(_, address, identity):
+                back = None if identity is None else above.get((source.digest, identity))
+                if back is not None:
+                    return Symlink(path, source.status, file_names.relative(back, path[:-1]))
+                if file == self.file:
+                    return GroupNode(
+                        self.mount, file, path, self.top, address, self.top_address, above
+                    )
+                return GroupNode(self.mount, file, path, path, address, address, above)
+
+    async def _link(
+        self,
+        source: Source,
+        above: Mapping[tuple[bytes, int], Path],
+        path: Path,
+        link: LinkInfo,
+    ) -> Node:
+        """A symlink; where it would lead out of the mount, what it leads to."""
+        if link.forbidden:
+            why = self.file.context.files.folders.refusal
+            entry = BrokenInfo(link.name, why, forbidden=True)
+            return BrokenFile(path, source, self._broken(source, entry))
+        target = await self._target(source, link)
+        if isinstance(target, bytes):
+            return Symlink(path, source.status, target)
+        file = self.file if link.file is None else DataFile(self.file.context, link.file, "hdf5")
+        other = await file.source()
+        return await self._object(file, other, above, path, await other.find(link.path))
+
+    async def _target(self, source: Source, link: LinkInfo) -> bytes | None:
+        """The text of the symlink; None where the target is nowhere in the mount."""
+        steps = [step for step in link.path.split("/") if step not in ("", ".")]
+        folders = self.file.context.files.folders
+        if link.file is not None:
+            await folders.patience.toward([link.file])
+            inside = await folders.patience.call(partial(folders.inside, link.file))
+            if inside is None:
+                return None if link.kind else os.fsencode(os.path.join(link.file, *steps))
+            base = () if folders.single else tuple(os.fsencode(inside).split(b"/"))
+            return file_names.relative((*base, *_spelled(steps, link.kind)), self.path)
+        start, address = self.path, self.address
+        if link.path.startswith("/"):
+            start, address = self.top, self.top_address
+            outer = [step for step in self.top_address.split("/") if step]
+            if steps[: len(outer)] != outer:
+                return None if link.kind else b"/".join(_spelled(steps, None)) or b"."
+            steps = steps[len(outer) :]
+        spelled = await self._walked(source, address, steps, link.kind)
+        return file_names.relative((*start, *spelled), self.path)
+
+    async def _walked(
+        self, source: Source, address: str, steps: Sequence[str], kind: Kind | None
+    ) -> Path:
+        """The file names of these steps from a group, as far as there are such."""
+        path: list[bytes] = []
+        for number, step in enumerate(steps):
+            try:
+                plan_ = await plan(self.file.context, source, address)
+                name = plan_.file_names[step]
+            except (EsrffsError, KeyError):
+                break
+            path.append(name)
+            entry = plan_.entries[name]
+            if not isinstance(entry, GroupInfo):
+                return (*path, *_spelled(steps[number + 1 :], kind))
+            address = entry.address
+        return (*path, *_spelled(steps[len(path) :], kind))
+
+
+def _spelled(steps: Sequence[str], kind: Kind | None) -> Path:
+    """The file names that these names get where nothing collides."""
+    if not steps:
+        return ()
+    return (
+        *(file_names.escape(step) for step in steps[:-1]),
+        file_names.fit(file_names.escape(steps[-1]), SUFFIX[kind]),
+    )

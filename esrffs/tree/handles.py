@@ -1,0 +1,83 @@
+"""Open files of the mount: where their bytes come from."""
+
+from collections.abc import Awaitable, Callable
+
+from esrffs.arrays.block_array import Array, Held, joined
+from esrffs.errors import EsrffsError
+from esrffs.model import Buffer
+from esrffs.source.verified_file import FileView
+
+
+class ArrayHandle:
+    """An open `.npy`: the header, then the data.  `failed` is told what went wrong."""
+
+    def __init__(
+        self,
+        held: Held,
+        header: bytes,
+        array: Array | None,
+        size: int,
+        failed: Callable[[str], object],
+    ) -> None:
+        self._held = held
+        self._failed = failed
+        self._header = header
+        self._array = array
+        self._size = size
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        stop = min(offset + count, self._size)
+        start = len(self._header)
+        if self._array is None or stop <= start:
+            return self._header[offset:stop]
+        if offset >= stop:
+            return b""
+        try:
+            data = await self._array.read(max(offset - start, 0), stop - start)
+        except EsrffsError as error:
+            self._failed(str(error))
+            raise
+        return data if offset >= start else joined((self._header[offset:], data))
+
+    def close(self) -> None:
+        self._held.close()
+
+
+class TextHandle:
+    """An open file whose bytes are at hand."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return self._content[offset : offset + count]
+
+    def close(self) -> None:
+        pass
+
+
+class LongTextHandle:
+    """The same of so many bytes that the cache has them, not whoever leaves files open."""
+
+    def __init__(self, made: Callable[[], Awaitable[bytes]]) -> None:
+        self._made = made
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return (await self._made())[offset : offset + count]
+
+    def close(self) -> None:
+        pass
+
+
+class PassedHandle:
+    """An open file of the source."""
+
+    def __init__(self, view: FileView, size: int) -> None:
+        self._view = view
+        view.watch((0, size // 2, size - 64))
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return await self._view.read_upto(offset, count)
+
+    def close(self) -> None:
+        self._view.close()

@@ -1,0 +1,143 @@
+"""One question to a worker process.
+
+Decided here: which error of ours each end of a call becomes, and that who asks goes on at the
+deadline even if the process cannot be killed: one that waits for a disk or a server is not gone
+before that answers.
+"""
+
+import math
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import trio
+import trio_parallel
+
+from esrffs.damage import Block, DamagedBlock
+from esrffs.errors import SILENT, BusyError, DamagedError, DeadlineError, WorkerError, unforeseen
+from esrffs.linux.buffers import buffer
+from esrffs.workers import protocol
+
+_DYING = 0.3  # seconds that a process has to die
+_unlimited = trio.CapacityLimiter(math.inf)
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """`function(*arguments)`; `take` gets the answer before that worker is asked the next thing."""
+
+    function: Callable[..., Any]
+    arguments: tuple[object, ...] = ()
+    take: Callable[[Any], Any] = _as_it_is
+    stuck: bool = False  # nobody waits for it any more, but its process lives on
+    done: trio.Event = field(default_factory=trio.Event)
+    _answer: Any = None
+    _error: Exception | None = None
+    _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    async def make(self, context: trio_parallel.WorkerContext) -> None:
+        """In a task that nobody waits for."""
+        self._error = DeadlineError("")
+        with self._scope:
+            try:
+                answer = await context.run_sync(
+                    self.function, *self.arguments, kill_on_cancel=True, limiter=_unlimited
+                )
+                # No `await` here: who runs next might ask the same worker, which drops a parcel.
+                self._answer, self._error = self.take(answer), None
+            except Exception as error:  # is raised where the answer was asked for
+                # Not with this frame, which would keep both, and the process, for the collector.
+                self._error = error.with_traceback(None)
+        self.done.set()
+
+    async def give_up(self) -> None:
+        """Kill the process, and do not wait for its end for ever."""
+        self._scope.cancel()
+        with trio.move_on_after(_DYING, shield=True):
+            await self.done.wait()
+        self.stuck = not self.done.is_set()
+
+    @property
+    def lost(self) -> bool:
+        """Did it cost a process?"""
+        return isinstance(self._error, DeadlineError | trio_parallel.BrokenWorkerError)
+
+    def result(self, seconds: float) -> Any:
+        """The answer, of a call that was made or given up after so many seconds.
+
+        Raises what the function raised.  WorkerError: the process died.  DeadlineError.
+        BusyError: the process cannot be killed, so it is not the file that holds it up.
+        """
+        if self.stuck:
+            raise BusyError(SILENT.format(seconds))
+        error, self._error = self._error, None  # for the same reason
+        match error:
+            case None:
+                return self._answer
+            case DeadlineError():
+                raise DeadlineError(f"no answer within {seconds:g} s (time_limit)")
+            case trio_parallel.BrokenWorkerError():
+                raise _death(error) from None
+            case OSError() | EOFError():  # the fork server was killed, say
+                unborn = _killed(f"a process does not start: {unforeseen(error)}")
+                unborn.unborn = True
+                raise unborn from error
+            case MemoryError() | RecursionError() | pickle.PickleError():
+                kind = type(error).__name__
+                text = f"an answer that cannot be sent: {kind}: {error}"
+                raise DamagedError(text) from error
+        raise error
+
+
+def opened(parcel: protocol.Parcel) -> tuple[int, protocol.Parcel]:
+    """A descriptor of what was sent, and what was said of it."""
+    try:
+        return parcel.open(), parcel
+    except OSError as error:
+        raise _killed(f"the reader process died ({error.strerror})") from error
+
+
+def content(descriptor: int, nbytes: int, parcel: protocol.Parcel) -> Block:
+    """What was sent: so many bytes, and behind them which elements are missing, if any are."""
+    if not parcel.errors:
+        return _copied(descriptor, nbytes)
+    sent = _copied(descriptor, nbytes + parcel.elements)
+    codes = np.frombuffer(sent[nbytes:], np.uint8)
+    return DamagedBlock(sent[:nbytes], codes, parcel.errors)
+
+
+def _copied(descriptor: int, nbytes: int) -> memoryview:
+    """A mapping would keep a descriptor of its own for as long as it is remembered."""
+    data = buffer(nbytes, "the answer of a reader")
+    have = 0
+    while have < nbytes:
+        got = os.preadv(descriptor, [data[have:]], have)
+        if not got:
+            raise WorkerError("the reader process gave less than it said")
+        have += got
+    return data
+
+
+def _death(error: trio_parallel.BrokenWorkerError) -> WorkerError:
+    code = getattr(error.args[-1], "exitcode", None)
+    if code is None or code >= 0:
+        return _killed("the reader process ended")  # shut out of its source, for one
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    ours = WorkerError(f"the reader process died ({name})")
+    ours.killed = -code in (signal.SIGKILL, signal.SIGTERM)
+    return ours
+
+
+def _killed(text: str) -> WorkerError:
+    """The file is not to blame: it is asked again."""
+    ours = WorkerError(text)
+    ours.killed = True
+    return ours

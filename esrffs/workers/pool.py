@@ -1,0 +1,251 @@
+"""The processes that host readers.
+
+Decided here: how many there are, how they are started, how long they may take, who waits for whom,
+and that none outlives the daemon.  Which rights they have is decided in `linux/sandbox`.
+"""
+
+import contextlib
+import functools
+import logging
+import math
+import multiprocessing
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import trio
+import trio_parallel
+
+from esrffs.damage import Block
+from esrffs.errors import BusyError, DeadlineError, MountError, WorkerError
+from esrffs.limits import Sizes
+from esrffs.linux import sandbox
+from esrffs.model import Box
+from esrffs.workers import protocol, server
+from esrffs.workers.call import Call, content, opened
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_LONG = 0.1  # seconds after which nobody waits for a call any more
+_TRIES = 50  # to have as many processes as there are to be, each _LONG after the other
+_CALM = 10  # of them before one is told to leave: the next one that asks may need it
+_STARTS = 5  # of a process that is killed while it starts
+_FURTHER = 8  # processes that may take the place of those that are long at something
+_SPARE = 1  # process that is there before it is needed: to start one takes as long as 100 answers
+_STUCK = 64  # that cannot be killed, before no more are asked
+_PRELOADED = ["esrffs.workers.server", "esrffs.formats.preload"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the readers may use."""
+
+    count: int = 2  # processes; one is always left for what is not bulk
+    seconds: float = 30.0  # for one call
+    memory: int = 512 << 20  # bytes, for one process
+    sizes: Sizes = field(default_factory=Sizes)  # of what one of them makes
+
+
+class Workers:
+    """Runs functions in worker processes; made by `open_workers`.
+
+    A call that lasts longer than `_LONG` no longer counts against `Limits.count`: another
+    process takes the place of the one that is busy, so that nobody waits behind a file that hangs.
+    """
+
+    def __init__(
+        self, context: trio_parallel.WorkerContext, limits: Limits, nursery: trio.Nursery
+    ) -> None:
+        self._context = context
+        self._limits = limits
+        self._nursery = nursery
+        self._all = trio.CapacityLimiter(limits.count)
+        self._bulk = trio.CapacityLimiter(max(1, limits.count - 1))
+        self._levelling = False
+        self._stuck = 0
+        self.lost = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<Workers: {self._all.borrowed_tokens} of {self._limits.count} busy, {self.lost} lost>"
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Is any of them at work?"""
+        return self._all.borrowed_tokens > 0
+
+    @property
+    def count(self) -> int:
+        return self._limits.count
+
+    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+        """`function(*arguments)` in a worker; what it raises is raised here.
+
+        WorkerError: the process died.  DeadlineError: it took too long, and was killed.
+        BusyError: none became free.
+        """
+        async with self.place(self._all):
+            return cast(T, await self._answer(Call(function, arguments), self._all))
+
+    async def read(
+        self,
+        subject: protocol.Subject,
+        address: str,
+        box: Box,
+        nbytes: int,
+        dtype: np.dtype[np.generic] | None = None,
+    ) -> Block:
+        """The elements of this box, as C-ordered bytes; `dtype`: where a listing told it."""
+        if nbytes == 0:
+            return memoryview(b"")
+        async with self.place(self._bulk), self.place(self._all):
+            call = Call(server.read, (subject, address, box, nbytes, dtype), opened)
+            descriptor, parcel = await self._answer(call, self._bulk, self._all)
+        try:
+            if parcel.weary:
+                self._nursery.start_soon(self._dismiss)
+            return content(descriptor, nbytes, parcel)
+        finally:
+            os.close(descriptor)
+
+    async def _answer(self, call: Call, *limiters: trio.CapacityLimiter) -> Any:
+        """What the call gives, whose places are filled again if it lasts; as `run`."""
+        if self._stuck >= _STUCK:
+            raise BusyError(f"no reader was free: {self._stuck} wait for a disk or file server")
+        self._nursery.start_soon(self._work, call)
+        try:
+            with trio.move_on_after(_LONG):
+                await call.done.wait()
+            if not call.done.is_set():
+                with self._lent(*limiters), trio.move_on_after(self._limits.seconds - _LONG):
+                    await call.done.wait()
+        finally:
+            if not call.done.is_set():
+                await call.give_up()
+                self._stuck += call.stuck
+        if call.lost:
+            self._mourn()
+        return call.result(self._limits.seconds)
+
+    async def _work(self, call: Call) -> None:
+        await call.make(self._context)
+        self._stuck -= call.stuck
+
+    async def begin(self) -> None:
+        """Return when a process has answered; one that is killed meanwhile is no matter."""
+        for attempt in range(1, _STARTS + 1):
+            try:
+                await self.run(server.ready)
+            except WorkerError as error:
+                if attempt == _STARTS or not error.killed:
+                    raise
+            else:
+                return
+
+    def _mourn(self) -> None:
+        self.lost += 1
+        self._nursery.start_soon(self.level)
+
+    async def _dismiss(self) -> None:
+        """End the worker that answered last: it is the first to be asked again."""
+        with contextlib.suppress(BusyError, DeadlineError, WorkerError):
+            await self.run(server.leave)
+
+    async def level(self) -> None:
+        """Have as many processes as there are to be: for the dead, new ones; the surplus leaves."""
+        if self._levelling:
+            return
+        self._levelling = True
+        calm = 0
+        try:
+            for _ in range(_TRIES):
+                await trio.sleep(_LONG)  # those that are told to leave take a moment
+                now = self._context.statistics()
+                there = now.idle_workers + now.running_workers - self._stuck
+                least, most = (n + _SPARE for n in (self._limits.count, self._all.total_tokens))
+                if there < least or (now.idle_workers < _SPARE and there < most):
+                    async with trio.open_nursery() as nursery:
+                        for _ in range(now.idle_workers + 1):  # all that are idle, and one more
+                            nursery.start_soon(self._ready)
+                elif not (there > least and now.idle_workers > _SPARE):
+                    return
+                elif (calm := calm + 1) > _CALM:
+                    await self._dismiss()
+        finally:
+            self._levelling = False
+
+    async def _ready(self) -> None:
+        """None of the calls that `Workers` counts: it may take a process more than there is."""
+        call = Call(server.ready)
+        await call.make(self._context)
+
+    @contextlib.asynccontextmanager
+    async def place(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
+        """One of the limiter's places, waited for no longer than a call may take; BusyError."""
+        token = object()
+        with trio.move_on_after(self._limits.seconds) as waiting:
+            await limiter.acquire_on_behalf_of(token)
+        if waiting.cancelled_caught:
+            raise BusyError(f"no reader was free within {self._limits.seconds:g} s (workers)")
+        try:
+            yield
+        finally:
+            limiter.release_on_behalf_of(token)
+
+    @contextlib.contextmanager
+    def _lent(self, *limiters: trio.CapacityLimiter) -> Iterator[None]:
+        """Meanwhile one more may have a place."""
+        more = [one for one in limiters if one.total_tokens < self._limits.count + _FURTHER]
+        for limiter in more:
+            limiter.total_tokens += 1
+        self._nursery.start_soon(self.level)
+        try:
+            yield
+        finally:
+            for limiter in more:
+                limiter.total_tokens -= 1
+            self._nursery.start_soon(self.level)
+
+
+@contextlib.asynccontextmanager
+async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Workers]:
+    """Start the worker processes and wait until each of them has answered.
+
+    What they read lies beneath the folder `confine`, if there is one.
+    """
+    lacking = sandbox.missing()
+    if lacking is not None:
+        log.info("readers are not fully confined: %s", lacking)
+    multiprocessing.set_forkserver_preload(_PRELOADED)
+    init = functools.partial(server.enter, limits.memory, confine, limits.sizes, limits.seconds)
+    async with _open_context(init) as context, trio.open_nursery() as background:
+        workers = Workers(context, limits, background)
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(limits.count):
+                    nursery.start_soon(workers.begin)
+        except* (WorkerError, DeadlineError) as group:
+            why = group.exceptions[0]
+            raise MountError(f"the reader processes do not start: {why}") from None
+        background.start_soon(workers.level)
+        yield workers
+        background.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _open_context(init: Callable[[], None]) -> AsyncIterator[trio_parallel.WorkerContext]:
+    try:
+        async with trio_parallel.open_worker_context(
+            idle_timeout=math.inf,
+            init=init,
+            retire=server.weary,
+            grace_period=0.5,
+            worker_type=trio_parallel.WorkerType.FORKSERVER,
+        ) as context:
+            yield context
+    except trio_parallel.BrokenWorkerError as error:
+        log.debug("at the end: %s", error)  # a worker that was killed before does not matter now

@@ -1,0 +1,264 @@
+"""Inside a worker process: the readers that are open, and how their answers leave.
+
+Decided here: how many files a worker keeps open, that a file is the same before and after each
+answer, that bulk data leave by shared memory, and when a worker had better be replaced.  All of
+this runs in `workers/pool`' processes, where a crash, an endless loop or a memory bomb costs
+one process.
+"""
+
+import logging
+import math
+import os
+import resource
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from esrffs import limits
+from esrffs.damage import PARTIAL, DamagedArray, copied
+from esrffs.encoders import xattrs
+from esrffs.errors import DamagedError, EsrffsError, TooLargeError
+from esrffs.formats import budget, readers
+from esrffs.linux import sandbox
+from esrffs.model import Box, GroupInfo, Listing, Reader
+from esrffs.workers.protocol import Parcel, Subject
+
+OPEN_READERS = 4  # per worker: a few files are read side by side, rarely more
+
+
+@dataclass(slots=True)
+class _State:
+    """All that a worker remembers but for its readers."""
+
+    folder: str | None = None
+    seconds: float = math.inf
+    parcel: int | None = None
+    weary: bool = False
+
+
+_MOMENT = 0.01  # seconds that are spent on what nobody asked for yet: some ten calls' worth
+_MEMBERS = 2000  # that are sent at once, about
+_HEAVY = 320 << 20  # bytes: one that was so large once does not give it all back
+_state = _State()
+_readers: OrderedDict[Subject, Reader] = OrderedDict()
+
+
+def enter(memory: int, folder: str | None, sizes: limits.Sizes, seconds: float = math.inf) -> None:
+    """Called once in each new worker; `seconds` that a call may take."""
+    from esrffs.formats.warm_up import rehearse  # not in the daemon
+
+    limits.use(sizes)
+    rehearse()
+    sandbox.enter(memory, folder)
+    sandbox.end_with_parent()
+    _state.folder = folder
+    _state.seconds = seconds
+    logging.disable()  # the libraries' remarks: what matters comes back as an error
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):  # silx and libhdf5 print
+        os.dup2(nowhere, descriptor)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as it lives
+
+
+def weary() -> bool:
+    """Asked after each answer: should this worker end, for a new one to take its place?"""
+    return _state.parcel is None and (_state.weary or _heavy())
+
+
+def _heavy() -> bool:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > _HEAVY
+
+
+def ready() -> None:
+    """Does nothing, in a worker that has started."""
+
+
+def leave() -> None:
+    """Let this worker be the last that it does."""
+    _drop_parcel()
+    _state.weary = True
+
+
+def call(subject: Subject, method: str, *arguments: Any) -> Any:
+    """The answer of the subject's reader; only `EsrffsError` is raised."""
+    budget.begin(_state.seconds)
+    return _called(subject, method, *arguments)
+
+
+def _called(subject: Subject, method: str, *arguments: Any) -> Any:
+    _drop_parcel()
+    try:
+        return _answer(subject, method, *arguments)
+    except EsrffsError as error:
+        _end_if_shut_out()
+        # What it was caused by stays here: a chain of tracebacks may be too deep to be sent.
+        bare = copied(error)
+    raise bare
+
+
+def listings(subject: Subject, address: str, following: Sequence[str]) -> dict[str, Listing]:
+    """The listing of a group, and of others that a walk through the file comes to next.
+
+    Those are the groups beneath it and, after them, `following`: as many as take a moment.  One
+    that fails ends it, and tells why when it is asked for itself.
+    """
+    found = {address: call(subject, "listing", address)}
+    waiting = [*reversed(following), *_groups(found[address])]
+    seen = {found[address].identity}
+    until = time.monotonic() + _MOMENT
+    room = _MEMBERS - len(found[address].members)
+    while waiting and room > 0 and time.monotonic() < until:
+        try:
+            budget.begin(_MOMENT, unasked=True)
+            listing: Listing = _called(subject, "listing", waiting[-1])
+        except EsrffsError:
+            break
+        found[waiting.pop()] = listing
+        if listing.identity is None or listing.identity not in seen:  # hard links may go in circles
+            seen.add(listing.identity)
+            waiting += _groups(listing)
+        room -= len(listing.members)
+    return found
+
+
+def extended(subject: Subject, address: str) -> xattrs.Xattrs:
+    """The attributes of an object as extended ones; as JSON they may be large, these are not."""
+    try:
+        return xattrs.values(call(subject, "attributes", address))
+    except MemoryError as error:
+        raise TooLargeError("needs more memory than a reader may use (memory_limit)") from error
+
+
+def _groups(listing: Listing) -> list[str]:
+    """The addresses of the groups in it, the last first."""
+    members = reversed(listing.members)
+    return [member.address for member in members if isinstance(member, GroupInfo)]
+
+
+def _answer(subject: Subject, method: str, *arguments: Any) -> Any:
+    subject.check()
+    try:
+        answer = getattr(_reader(subject), method)(*arguments)
+        _check_size(str(arguments[0]) or "/", answer)
+    except EsrffsError:
+        subject.check()  # a file caught in change is not damaged
+        raise
+    except MemoryError as error:
+        raise TooLargeError("needs more memory than a reader may use (memory_limit)") from error
+    except (Exception, RecursionError) as error:
+        subject.check()
+        where = str(arguments[0]) or "/"
+        kind = type(error).__name__
+        raise DamagedError(
+            f"{where}: a reader met what it was not made for ({kind}: {error}); look whether the"
+            " file is damaged, and if it is not, report this"
+        ) from error
+    subject.check()
+    return answer
+
+
+def _check_size(address: str, answer: object) -> None:
+    """TooLargeError where the answer is more than the daemon is to be sent."""
+    match answer:
+        case bytes():
+            limits.check_json(address, len(answer))
+        case Listing():
+            limits.check_children(address, len(answer.members))
+
+
+def _end_if_shut_out() -> None:
+    """The sandbox knows the source by its inode: one that was mounted anew is another one."""
+    if _state.folder is None:
+        return
+    try:
+        os.close(os.open(_state.folder, os.O_RDONLY | os.O_DIRECTORY))
+    except PermissionError:
+        os._exit(1)  # the question is asked again, in a new worker
+    except OSError:
+        return
+
+
+def read(
+    subject: Subject,
+    address: str,
+    box: Box,
+    nbytes: int,
+    dtype: np.dtype[np.generic] | None = None,
+) -> Parcel:
+    """The elements of this box, exactly `nbytes`; those that can be had, where some cannot.
+
+    `dtype`: where a listing told it.
+    """
+    if dtype is not None:  # of an HDF5 file
+        call(subject, "learn", address, dtype)
+    try:
+        answer = call(subject, "read", address, box)
+    except PARTIAL:
+        if not hasattr(_readers.get(subject), "sound"):
+            raise
+        answer = call(subject, "sound", address, box)
+    array, told = (answer.array, answer) if isinstance(answer, DamagedArray) else (answer, None)
+    if array.nbytes != nbytes:
+        raise DamagedError(f"gave {array.nbytes} bytes instead of {nbytes}")
+    descriptor = os.memfd_create("esrffs", os.MFD_CLOEXEC)
+    _state.parcel = descriptor
+    _write(descriptor, raw_bytes(array), 0)
+    if told is not None:
+        _write(descriptor, told.codes.reshape(-1).data, nbytes)
+    return Parcel(
+        os.getpid(),
+        descriptor,
+        os.fstat(descriptor).st_ino,
+        _heavy(),
+        told.errors if told else (),
+        told.codes.size if told else 0,
+    )
+
+
+def raw_bytes(array: np.ndarray[Any, np.dtype[Any]]) -> memoryview:
+    """In C order, the padding of its elements too: a copy of records may leave that as it was."""
+    raw = array.view(np.dtype((np.void, array.dtype.itemsize)))
+    return np.ascontiguousarray(raw).reshape(-1).view(np.uint8).data
+
+
+def _write(descriptor: int, view: memoryview, offset: int) -> None:
+    written = 0
+    while written < len(view):
+        written += os.pwrite(descriptor, view[written:], offset + written)
+
+
+def _drop_parcel() -> None:
+    if _state.parcel is not None:
+        os.close(_state.parcel)
+        _state.parcel = None
+
+
+def _reader(subject: Subject) -> Reader:
+    reader = _readers.get(subject)
+    if reader is None:
+        # HDF5 shares what it knows of a file between handles of one inode, and refuses to open in
+        # another way what is open (the source of a virtual dataset, say): one HDF5 file at a time.
+        for old in [other for other in _readers if _meet(other, subject)]:
+            _readers.pop(old).close()
+        while len(_readers) >= OPEN_READERS:
+            _readers.popitem(last=False)[1].close()
+        reader = _open(subject)
+        _readers[subject] = reader
+    _readers.move_to_end(subject)
+    return reader
+
+
+def _meet(one: Subject, other: Subject) -> bool:
+    both_hdf5 = one.format == other.format == "hdf5"
+    return both_hdf5 or bool(set(one.paths) & set(other.paths))
+
+
+def _open(subject: Subject) -> Reader:
+    if subject.series:
+        return readers.open_series(subject.paths)
+    return readers.open_reader(subject.format, subject.paths[0], subject.confine)

@@ -1,0 +1,1 @@
+"""What makes the manual pages, completions and option tables of the repository."""
