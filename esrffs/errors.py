@@ -84,6 +84,10 @@ class TooLargeError(EsrffsError):
     code = errno.EFBIG
 
 
+class MemoryLimitError(TooLargeError):
+    """A worker process has not the memory for it: what needs as much again is not tried."""
+
+
 class LoopError(EsrffsError):
     """Links lead round in a circle."""
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import threading
 from itertools import product
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from esrffs.errors import ForbiddenError, OwnMountError
 from esrffs.linux import path_walk
-from esrffs.linux.mountinfo import OWN
+from esrffs.linux.mountinfo import OWN, OwnMounts
 from tests.conftest import FUSE, Mounted, MountFactory, esrffs, run, wait_for
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can bind a folder elsewhere")
@@ -241,3 +242,23 @@ def test_neither_source_nor_mount_point_in_a_mount(mount: MountFactory, source: 
         assert (done.returncode, "lies in a mount of esrffs" in done.stderr) == (2, True)
     done = esrffs(source, mounted / "sub")
     assert (done.returncode, "lies in a mount of esrffs" in done.stderr) == (1, True)
+
+
+def test_threads_may_ask_at_once_what_is_mounted() -> None:
+    """poll(2) objects of Python refuse a second thread."""
+    own, failures = OwnMounts(), []
+
+    def ask() -> None:
+        for _ in range(300):
+            try:
+                own.cover("/nowhere")
+            except RuntimeError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own.forget()
+    assert failures == []

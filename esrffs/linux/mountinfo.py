@@ -7,6 +7,7 @@ has to be answered by its daemon, which may be the process that asks.
 
 import os
 import select
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -84,6 +85,7 @@ class OwnMounts:
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # the daemon asks from several threads
         self._table: int | None = None
         self._changes = select.poll()
         self._ids: frozenset[int] = frozenset()
@@ -114,17 +116,18 @@ class OwnMounts:
         return any((path + "/").startswith(target.rstrip("/") + "/") for target in self._targets)
 
     def _look(self) -> None:
-        if self._table is None:
-            self._table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
-            self._changes.register(self._table, select.POLLPRI)
-        elif not self._changes.poll(0):
-            return
-        while True:  # a table that changes while it is read is read again
-            own = [mount for mount in mounts() if mount.type == TYPE]
-            self._ids = frozenset(mount.id for mount in own)
-            self._targets = tuple(mount.target for mount in own)
-            if not self._changes.poll(0):
+        with self._lock:
+            if self._table is None:
+                self._table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
+                self._changes.register(self._table, select.POLLPRI)
+            elif not self._changes.poll(0):
                 return
+            while True:  # a table that changes while it is read is read again
+                own = [mount for mount in mounts() if mount.type == TYPE]
+                self._ids = frozenset(mount.id for mount in own)
+                self._targets = tuple(mount.target for mount in own)
+                if not self._changes.poll(0):
+                    return
 
     def forget(self) -> None:
         """In a new process: of a file in common, only one of two is told of changes."""

@@ -22,7 +22,7 @@ import numpy as np
 from esrffs import limits
 from esrffs.damage import PARTIAL, DamagedArray, copied
 from esrffs.encoders import xattrs
-from esrffs.errors import DamagedError, EsrffsError, TooLargeError
+from esrffs.errors import DamagedError, EsrffsError, MemoryLimitError, TooLargeError
 from esrffs.formats import budget, readers
 from esrffs.linux import sandbox
 from esrffs.model import Box, GroupInfo, Listing, Reader
@@ -149,7 +149,7 @@ def _answer(subject: Subject, method: str, *arguments: Any) -> Any:
         subject.check()  # a file caught in change is not damaged
         raise
     except MemoryError as error:
-        raise TooLargeError("needs more memory than a reader may use (memory_limit)") from error
+        raise MemoryLimitError("needs more memory than a reader may use (memory_limit)") from error
     except (Exception, RecursionError) as error:
         subject.check()
         where = str(arguments[0]) or "/"
@@ -198,8 +198,9 @@ def read(
         call(subject, "learn", address, dtype)
     try:
         answer = call(subject, "read", address, box)
-    except PARTIAL:
-        if not hasattr(_readers.get(subject), "sound"):
+    except PARTIAL as error:
+        alone = isinstance(error, MemoryLimitError) or not hasattr(_readers.get(subject), "sound")
+        if alone:
             raise
         answer = call(subject, "sound", address, box)
     array, told = (answer.array, answer) if isinstance(answer, DamagedArray) else (answer, None)

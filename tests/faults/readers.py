@@ -21,12 +21,15 @@ from esrffs.model import Reader
 
 _SCRIPT = """\
 #!{python}
+import os
 import sys
 sys.path.insert(0, {root!r})
+os.environ["PYTHONPATH"] = {root!r}  # for the fork server, which does not start in this folder
 if __name__ == "__main__":
-    from esrffs import cli, workers
-    workers._PRELOADED.append("tests.faults.installed")
-    sys.exit(cli.main())
+    from esrffs.cli.main import main
+    from esrffs.workers import pool
+    pool._PRELOADED.append("tests.faults.installed")
+    sys.exit(main())
 """
 
 
@@ -75,7 +78,7 @@ class _Faulty:
         self._fault = fault
 
     def __getattr__(self, name: str) -> Any:
-        if name == self._method:
+        if name == self._method or (name == "sound" and self._method == "read"):
             FAULTS[self._fault]()
         return getattr(self._reader, name)
 
