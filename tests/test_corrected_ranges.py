@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from esrffs.cache import Cache
 from esrffs.flatfield import corrected_array as corrected_module
-from esrffs.flatfield.conventions.detect import Correction, Flat, Output, Part, Reduced, Stretch
 from esrffs.flatfield.corrected_array import Corrected, Supplies, corrected_array
+from esrffs.flatfield.plan import Correction, Flat, Output, Part, Reduced, Stretch
 from tests.test_corrected_scans import f32
 from tests.test_flatfield import DTYPES, same, whole
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from esrffs.flatfield.conventions.detect import Options, Recipe, Refusal
+from esrffs.flatfield.plan import Options, Recipe, Refusal
 from tests.test_roles_kitchen import all_cooked, folder_recipe, told_of
 
 SHAPE = (3, 4)

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.flatfield.conventions.detect import Options, Recipe, Refusal
+from esrffs.flatfield.plan import Options, Recipe, Refusal
 from tests.test_roles_kitchen import all_cooked, file_recipe, loading, told_of
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

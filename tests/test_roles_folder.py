@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esrffs.flatfield.conventions.detect import Describe, Options, Part, ReadFile, Recipe
+from esrffs.flatfield.conventions.queries import Describe, ReadFile
+from esrffs.flatfield.plan import Options, Part, Recipe
 from tests.test_roles_kitchen import all_cooked, folder_recipe
 
 SHAPE = (3, 4)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from esrffs.flatfield.conventions.detect import Recipe
 from esrffs.flatfield.conventions.info_file import counts
-from esrffs.flatfield.plan import RefusalError
+from esrffs.flatfield.plan import Recipe, RefusalError
 from tests.test_roles_kitchen import folder_recipe
 
 

@@ -6,22 +6,18 @@ from collections.abc import Callable, Mapping
 import h5py
 import numpy as np
 
-from esrffs.flatfield.conventions.detect import (
+from esrffs.flatfield.conventions.detect import in_file, in_folder
+from esrffs.flatfield.conventions.queries import (
     Describe,
     Entry,
     List,
-    Options,
-    Output,
     Question,
     Read,
     ReadFile,
-    Recipe,
-    Reduced,
     answered,
-    in_file,
-    in_folder,
 )
 from esrffs.flatfield.formula import Mean, correct_run, current_ratio, divided, median
+from esrffs.flatfield.plan import Options, Output, Recipe, Reduced
 from esrffs.flatfield.provenance import provenance
 
 Load = Callable[[str], np.ndarray]

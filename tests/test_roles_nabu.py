@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.flatfield.conventions.detect import Options
+from esrffs.flatfield.plan import Options
 from tests.test_corrected_scans import formula, mean, median
 from tests.test_roles_kitchen import all_cooked, file_recipe, folder_recipe, loading
 

@@ -4,18 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esrffs.flatfield.conventions.detect import (
-    Describe,
-    Entry,
-    List,
-    Options,
-    Read,
-    Recipe,
-    Refusal,
-    answered,
-    in_file,
-    in_folder,
-)
+from esrffs.flatfield.conventions.detect import in_file, in_folder
+from esrffs.flatfield.conventions.queries import Describe, Entry, List, Read, answered
+from esrffs.flatfield.plan import Options, Recipe, Refusal
 from tests.test_roles_kitchen import told_of
 
 NAMES = st.sampled_from(

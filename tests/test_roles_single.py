@@ -4,15 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.flatfield.conventions.detect import (
-    Describe,
-    Entry,
-    List,
-    Options,
-    Refusal,
-    answered,
-    in_folder,
-)
+from esrffs.flatfield.conventions.detect import in_folder
+from esrffs.flatfield.conventions.queries import Describe, Entry, List, answered
+from esrffs.flatfield.plan import Options, Refusal
 from tests.test_roles_kitchen import all_cooked, file_recipe, loading, told_of
 
 SHAPE = (3, 4)

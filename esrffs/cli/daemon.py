@@ -25,8 +25,8 @@ from esrffs.cli.mountpoint import set_read_ahead
 from esrffs.cli.options import Options
 from esrffs.cli.unmounting import mark, take_away_rest
 from esrffs.errors import EsrffsError, MountError
-from esrffs.flatfield.conventions import detect
 from esrffs.flatfield.formula import Method
+from esrffs.flatfield.plan import Options as CorrectionOptions
 from esrffs.flatfield.service import CorrectionService
 from esrffs.fuse import pyfuse3_polling
 from esrffs.fuse.attributes import Shown
@@ -104,9 +104,11 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
             log.info("unmounted %s", mountpoint)
 
 
-def _roles(options: Options) -> detect.Options:
+def _roles(options: Options) -> CorrectionOptions:
     method = cast(Method, options.flat)  # the table of options knows no other words
-    return detect.Options(method, options.nan, options.norm is not None, options.dark is not None)
+    return CorrectionOptions(
+        method, options.nan, options.norm is not None, options.dark is not None
+    )
 
 
 def _shown(options: Options) -> Shown:

@@ -21,7 +21,6 @@ from esrffs.arrays.block_grid import cut
 from esrffs.arrays.chunked import threads
 from esrffs.arrays.open_array import open_array
 from esrffs.errors import StaleError
-from esrffs.flatfield.conventions.detect import Output, Part, Reduced
 from esrffs.flatfield.formula import (
     Mean,
     Mix,
@@ -33,6 +32,7 @@ from esrffs.flatfield.formula import (
     divided,
     median,
 )
+from esrffs.flatfield.plan import Output, Part, Reduced
 from esrffs.linux.buffers import buffer
 from esrffs.source.array_location import Locate, Located
 from esrffs.source.context import DataContext

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from esrffs.errors import ForbiddenError, MissingError
-from esrffs.flatfield.conventions.detect import (
+from esrffs.flatfield.conventions.queries import (
     READ_LIMIT,
     Describe,
     Entry,

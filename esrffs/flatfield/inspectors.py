@@ -18,7 +18,7 @@ from esrffs.errors import (
     EsrffsError,
     StaleError,
 )
-from esrffs.flatfield.conventions.detect import READ_LIMIT, Describe, Entry, List, Question, Read
+from esrffs.flatfield.conventions.queries import READ_LIMIT, Describe, Entry, List, Question, Read
 from esrffs.model import Box, DatasetInfo, Generation, GroupInfo, LinkInfo, Member
 from esrffs.source.array_location import Located
 from esrffs.source.context import DataContext

@@ -14,20 +14,12 @@ import trio
 
 from esrffs.errors import StaleError
 from esrffs.flatfield.conventions.config_file import FILE
-from esrffs.flatfield.conventions.detect import (
-    Found,
-    Part,
-    Recipe,
-    Refusal,
-    Steps,
-    in_file,
-    in_folder,
-    may_hold_roles,
-)
+from esrffs.flatfield.conventions.detect import in_file, in_folder, may_hold_roles
 from esrffs.flatfield.conventions.name_words import is_dark, is_flat
+from esrffs.flatfield.conventions.queries import Steps
 from esrffs.flatfield.folder_inspector import Contents, InFolder, Look
 from esrffs.flatfield.inspectors import Answers, InFile
-from esrffs.flatfield.plan import Options
+from esrffs.flatfield.plan import Found, Options, Part, Recipe, Refusal
 from esrffs.linux.permissions import narrowest
 from esrffs.model import FileStatus
 from esrffs.source.context import DataContext

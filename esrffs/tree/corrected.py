@@ -19,8 +19,8 @@ import numpy as np
 from esrffs.encoders import file_names, npy, xattrs
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import EsrffsError, MissingError
-from esrffs.flatfield.conventions.detect import Output, Recipe
 from esrffs.flatfield.corrected_array import Supplies, corrected_array, paths_of, pixels_of
+from esrffs.flatfield.plan import Output, Recipe
 from esrffs.flatfield.provenance import provenance
 from esrffs.flatfield.service import Kitchen
 from esrffs.model import FileStatus, Generation

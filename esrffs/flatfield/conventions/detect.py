@@ -23,60 +23,16 @@ from esrffs.flatfield.conventions.name_words import is_flat
 from esrffs.flatfield.conventions.named_groups import WANTED, data_exchange, named, siblings, unused
 from esrffs.flatfield.conventions.nxtomo import nxtomo
 from esrffs.flatfield.conventions.queries import (
-    READ_LIMIT,
-    Describe,
-    Entry,
-    List,
-    Question,
-    Read,
-    ReadFile,
     Steps,
-    answered,
 )
 from esrffs.flatfield.conventions.scan_folders import scan_folders
 from esrffs.flatfield.plan import (
-    Correction,
-    Extra,
-    Flat,
     Found,
     Options,
-    Output,
-    Part,
     Recipe,
-    Reduced,
     Refusal,
     RefusalError,
-    Stretch,
 )
-from esrffs.flatfield.provenance import FORMULA, provenance
-
-__all__ = [
-    "FORMULA",
-    "READ_LIMIT",
-    "Correction",
-    "Describe",
-    "Entry",
-    "Extra",
-    "Flat",
-    "Found",
-    "List",
-    "Options",
-    "Output",
-    "Part",
-    "Question",
-    "Read",
-    "ReadFile",
-    "Recipe",
-    "Reduced",
-    "Refusal",
-    "Steps",
-    "Stretch",
-    "answered",
-    "in_file",
-    "in_folder",
-    "may_hold_roles",
-    "provenance",
-]
 
 _WANTED = WANTED | {"instrument", "definition"}  # those of NXtomo and BLISS
 
