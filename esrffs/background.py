@@ -8,10 +8,10 @@ import trio
 log = logging.getLogger(__name__)
 
 
-Ahead = Callable[..., None]  # starts a task: an async function and its arguments
+StartTask = Callable[..., None]  # starts a task: an async function and its arguments
 
 
-def unasked(nursery: trio.Nursery) -> Ahead:
+def task_starter(nursery: trio.Nursery) -> StartTask:
     """Starts tasks that nobody waits for: one that fails is logged, and ends nothing else."""
 
     async def run(task: Callable[..., Awaitable[None]], *arguments: object) -> None:

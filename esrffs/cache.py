@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Counts:
+class CacheStatistics:
     """How the cache did since the mount began."""
 
     hits: int = 0
@@ -24,13 +24,13 @@ class Counts:
     dropped: int = 0
 
 
-class Cache:
+class ByteCache:
     """Values by key, the least recently used dropped first; `limit` in bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0
-        self.counts = Counts()
+        self.counts = CacheStatistics()
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._making: dict[Hashable, trio.Event] = {}
 

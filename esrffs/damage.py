@@ -15,17 +15,24 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.errors import (
+    AccessDeniedError,
     DamagedError,
     EsrffsError,
-    ForbiddenError,
-    LoopError,
-    MissingError,
+    LinkLoopError,
+    NotFoundError,
     TooLargeError,
     UnsupportedError,
 )
 
 # The failures that may be those of a part: the others are those of the file, or of the moment.
-PARTIAL = (DamagedError, ForbiddenError, LoopError, MissingError, TooLargeError, UnsupportedError)
+PARTIAL = (
+    DamagedError,
+    AccessDeniedError,
+    LinkLoopError,
+    NotFoundError,
+    TooLargeError,
+    UnsupportedError,
+)
 _MOST = 255  # errors that are told apart in one block
 
 Codes = npt.NDArray[np.uint8]

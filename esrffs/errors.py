@@ -30,7 +30,7 @@ class UnsupportedError(EsrffsError):
     """The object is sound, but nothing here can read it (an unknown filter, say)."""
 
 
-class WorkerError(EsrffsError):
+class ReaderDiedError(EsrffsError):
     """A reader process died while it read this file; `killed`: perhaps not by its fault.
 
     `unborn`: it did not even start, so that it was certainly not.
@@ -40,31 +40,31 @@ class WorkerError(EsrffsError):
     unborn = False
 
 
-class DeadlineError(EsrffsError):
+class ReaderTimeoutError(EsrffsError):
     """A reader process did not answer in time."""
 
     code = errno.ETIMEDOUT
 
 
-class BusyError(EsrffsError):
+class UnavailableError(EsrffsError):
     """No reader became free in time, or the disk gave no answer; the file may well be sound."""
 
     code = errno.ETIMEDOUT
 
 
-class MissingError(EsrffsError):
+class NotFoundError(EsrffsError):
     """There is no such object (any more)."""
 
     code = errno.ENOENT
 
 
-class ForbiddenError(EsrffsError):
+class AccessDeniedError(EsrffsError):
     """The object lies where this mount may not read."""
 
     code = errno.EACCES
 
 
-class OwnMountError(ForbiddenError):
+class OwnMountError(AccessDeniedError):
     """The path leads into a mount of esrffs; who looks there may have to answer himself."""
 
     def __init__(self, path: str = "") -> None:
@@ -88,7 +88,7 @@ class MemoryLimitError(TooLargeError):
     """A worker process has not the memory for it: what needs as much again is not tried."""
 
 
-class LoopError(EsrffsError):
+class LinkLoopError(EsrffsError):
     """Links lead round in a circle."""
 
     code = errno.ELOOP
@@ -110,11 +110,11 @@ def at_path(path: str, error: OSError) -> EsrffsError:
     """Ours, of what went wrong with this path of the source."""
     text = f"{path or '.'}: {error.strerror}"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return MissingError(text)
+        return NotFoundError(text)
     if (
         isinstance(error, PermissionError) or error.errno == errno.EXDEV
     ):  # what openat2 says of "out"
-        return ForbiddenError(text)
+        return AccessDeniedError(text)
     return _with_code(text, error)
 
 

@@ -13,7 +13,7 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class Limits:
     """The largest of each kind that is made."""
 
     chunk: int = 256 * _MIB  # bytes, stored or decoded, of a chunk, or of one element
@@ -21,10 +21,10 @@ class Sizes:
     children: int = 1_000_000  # entries of a directory
 
 
-_sizes = Sizes()
+_sizes = Limits()
 
 
-def use(sizes: Sizes) -> None:
+def configure(sizes: Limits) -> None:
     """From now on, in this process."""
     global _sizes  # what a process may is one thing for all of it
     _sizes = sizes

@@ -22,7 +22,7 @@ import numpy.typing as npt
 R = TypeVar("R")
 
 
-def _sent_by_thousands(record: type[R]) -> type[R]:
+def _pickle_compactly(record: type[R]) -> type[R]:
     """Pickle these as a call with their fields: dataclasses go through theirs twice, in Python."""
     names = [each.name for each in fields(record)]  # type: ignore[arg-type]  # a dataclass
     values: Callable[[R], Any] = attrgetter(*names)
@@ -103,9 +103,9 @@ class Generation:
         )
 
 
-@_sent_by_thousands
+@_pickle_compactly
 @dataclass(frozen=True, slots=True)
-class Text:
+class JsonText:
     """JSON (UTF-8 bytes) of known size; long ones are not carried along but asked for again."""
 
     size: int
@@ -114,20 +114,20 @@ class Text:
     KEEP = 1024  # bytes: what is worth remembering with a listing
 
     @classmethod
-    def of(cls, content: bytes) -> "Text":
+    def of(cls, content: bytes) -> "JsonText":
         return cls(len(content), content if len(content) <= cls.KEEP else None)
 
 
-@_sent_by_thousands
+@_pickle_compactly
 @dataclass(frozen=True, slots=True)
-class Extent:
+class ContiguousLayout:
     """The array lies verbatim (C order, its own dtype) in one run of the source file."""
 
     offset: int  # bytes from the start of the file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frames:
+class FramesLayout:
     """Each index of the first axis is one verbatim run of the source file.
 
     `offsets[i]` is where frame i starts (bytes, int64).  With `swapped` the file holds the
@@ -141,7 +141,7 @@ class Frames:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunked:
+class ChunkedLayout:
     """Chunks of this shape, decoded by the reader or, where the filters are known, by `codecs`.
 
     `filters` are HDF5 filter numbers with their client data, in the order in which they were
@@ -169,7 +169,7 @@ class ChunkIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OpaqueLayout:
     """Only the reader knows how to get at the values.
 
     It makes pieces of the shape `grain`, each as a whole; (): as many or few as it is asked for.
@@ -179,7 +179,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class VirtualMapping:
     """Indices [start, stop) of the first axis are those from `first` of another dataset.
 
     `file` is an absolute path, `path` that of the dataset in it.  The other dataset has the same
@@ -195,20 +195,20 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Virtual:
+class VirtualLayout:
     """A virtual dataset that maps whole frames, in order; what no part covers is `fill`."""
 
-    parts: tuple[Mapped, ...]
+    parts: tuple[VirtualMapping, ...]
     fill: bytes  # one element
 
 
-Layout = Extent | Frames | Chunked | Virtual | Asked
+Layout = ContiguousLayout | FramesLayout | ChunkedLayout | VirtualLayout | OpaqueLayout
 
 
-Kind = Literal["group", "dataset", "text"]
+MemberKind = Literal["group", "dataset", "text"]
 
 
-@_sent_by_thousands
+@_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
     """A group.  Two names of one group (hard links) have one `identity`; None: no hard links."""
@@ -218,7 +218,7 @@ class GroupInfo:
     identity: int | None = None
 
 
-@_sent_by_thousands
+@_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
     """A dataset that numpy can hold: becomes `name.npy`.
@@ -230,22 +230,22 @@ class DatasetInfo:
     address: str
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
-    layout: Layout = field(default_factory=Asked)
-    attributes: Text | None = None
+    layout: Layout = field(default_factory=OpaqueLayout)
+    attributes: JsonText | None = None
     depends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class TextInfo:
+class JsonInfo:
     """A dataset that numpy could hold only by pickling: becomes `name.json`."""
 
     name: str
     address: str
-    content: Text
-    attributes: Text | None = None
+    content: JsonText
+    attributes: JsonText | None = None
 
 
-@_sent_by_thousands
+@_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
     """A soft link (`file` is None) or an external one.
@@ -258,7 +258,7 @@ class LinkInfo:
     name: str
     path: str
     file: str | None = None
-    kind: Kind | None = None
+    kind: MemberKind | None = None
     forbidden: bool = False
 
 
@@ -270,15 +270,15 @@ class BrokenInfo:
     reason: str
     forbidden: bool = False  # it, or what it is made of, lies where this mount may not read
     code: int = 0  # the errno of what went wrong; 0: none of its own
-    kind: Kind | None = None  # what it would be
+    kind: MemberKind | None = None  # what it would be
 
 
-Member = GroupInfo | DatasetInfo | TextInfo | LinkInfo | BrokenInfo
+Member = GroupInfo | DatasetInfo | JsonInfo | LinkInfo | BrokenInfo
 
 
-@_sent_by_thousands
+@_pickle_compactly
 @dataclass(frozen=True, slots=True)
-class Listing:
+class GroupListing:
     """What is in one group: its own attributes, and its members in file order.
 
     `identity` is that of the group itself, as in `GroupInfo`.  `below` are groups beneath it, by
@@ -287,9 +287,9 @@ class Listing:
     """
 
     members: tuple[Member, ...]
-    attributes: Text | None = None
+    attributes: JsonText | None = None
     identity: int | None = None
-    below: Mapping[str, "Listing"] = field(default_factory=dict)
+    below: Mapping[str, "GroupListing"] = field(default_factory=dict)
     end: str = ""
 
 
@@ -301,10 +301,10 @@ class Reader(Protocol):
     open file and what was parsed from it.
     """
 
-    def listing(self, address: str) -> Listing:
+    def listing(self, address: str) -> GroupListing:
         """The group at this address.  Reads no array values except where a size depends on them."""
 
-    def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+    def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
         """The object at this path of names joined by "/", links followed."""
 
     def read(self, address: str, box: Box) -> npt.NDArray[np.generic]:
@@ -314,10 +314,10 @@ class Reader(Protocol):
         """All attributes of the object as JSON."""
 
     def text(self, address: str) -> bytes:
-        """The whole of a `TextInfo` dataset as JSON."""
+        """The whole of a `JsonInfo` dataset as JSON."""
 
     def chunk_index(self, address: str) -> ChunkIndex:
-        """Where the chunks of a `Chunked` dataset with `indexed` lie."""
+        """Where the chunks of a `ChunkedLayout` dataset with `indexed` lie."""
 
     def close(self) -> None:
         """Let go of the file, whatever state it is in."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from esrffs.formats import budget
 from tests.stopwatch import Stopwatch
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -30,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What fails should fail soon: files of tests without a mount first, `tests/faults` last."""
     mounting = {item.path for item in items if {"mount", "data"} & set(item.fixturenames)}
     items.sort(key=lambda item: ("faults" in item.path.parts, item.path in mounting))
+
+
+@pytest.fixture(autouse=True)
+def no_time_limit() -> None:
+    """What one test called of a reader's time leaves no limit for the next."""
+    budget.begin(math.inf)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:

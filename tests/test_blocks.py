@@ -6,27 +6,27 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esrffs.arrays.block_grid import LIMIT, TARGET, Blocks, cut
+from esrffs.arrays.block_grid import MAX_NBYTES, TARGET_NBYTES, BlockGrid, block_grid
 
 shapes = st.lists(st.integers(1, 6), max_size=4).map(tuple)
 
 
 @st.composite
-def cuts(draw: st.DrawFn) -> Blocks:
+def cuts(draw: st.DrawFn) -> BlockGrid:
     shape = draw(shapes)
     grain = tuple(draw(st.integers(1, n + 2)) for n in shape)
     target = draw(st.integers(1, 400))
     limit = draw(st.integers(target, 1600))
-    return cut(shape, draw(st.sampled_from([1, 2, 8])), grain, target, limit)
+    return block_grid(shape, draw(st.sampled_from([1, 2, 8])), grain, target, limit)
 
 
-def count(blocks: Blocks) -> int:
+def count(blocks: BlockGrid) -> int:
     return blocks.number(blocks.nbytes - 1) + 1
 
 
 @settings(max_examples=500)
 @given(cuts())
-def test_each_block_is_its_box_and_its_run_of_bytes(blocks: Blocks) -> None:
+def test_each_block_is_its_box_and_its_run_of_bytes(blocks: BlockGrid) -> None:
     dtype = np.dtype(f"V{blocks.itemsize}")
     data = np.random.default_rng(0).bytes(blocks.nbytes)
     array = np.frombuffer(data, dtype).reshape(blocks.shape)
@@ -48,7 +48,7 @@ def test_no_block_exceeds_the_limit_and_grains_are_touched_once_below_it(
     grain = tuple(data.draw(st.integers(1, n)) for n in shape)
     target = data.draw(st.integers(8, 400))
     limit = data.draw(st.integers(target, 1600))
-    blocks = cut(shape, 8, grain, target, limit)
+    blocks = block_grid(shape, 8, grain, target, limit)
     sizes = [stop - start for start, stop in map(blocks.extent, range(count(blocks)))]
     assert max(sizes) <= limit
     layers = [
@@ -70,21 +70,21 @@ def test_no_block_exceeds_the_limit_and_grains_are_touched_once_below_it(
 
 def test_usual_stacks() -> None:
     frame = 2048 * 2048 * 2
-    by_rows = cut((1000, 2048, 2048), 2, (1, 64, 2048))
+    by_rows = block_grid((1000, 2048, 2048), 2, (1, 64, 2048))
     assert by_rows.axis == 1
     assert by_rows.count % 64 == 0
-    whole_chunks = cut((1000, 2048, 2048), 2, (1, 2048, 2048))
+    whole_chunks = block_grid((1000, 2048, 2048), 2, (1, 2048, 2048))
     assert whole_chunks.extent(3) == (3 * frame, 4 * frame)
-    cubes = cut((640, 256, 256), 2, (64, 64, 64))
+    cubes = block_grid((640, 256, 256), 2, (64, 64, 64))
     assert (cubes.axis, cubes.count) == (0, 64)
-    huge_cubes = cut((640, 2048, 2048), 2, (64, 64, 64))
-    assert huge_cubes.count * frame <= LIMIT
-    small = cut((100000, 16, 16), 2, (1, 16, 16))
-    assert TARGET // 2 < small.extent(0)[1] <= TARGET
+    huge_cubes = block_grid((640, 2048, 2048), 2, (64, 64, 64))
+    assert huge_cubes.count * frame <= MAX_NBYTES
+    small = block_grid((100000, 16, 16), 2, (1, 16, 16))
+    assert TARGET_NBYTES // 2 < small.extent(0)[1] <= TARGET_NBYTES
 
 
 def test_no_elements_and_no_axes() -> None:
-    assert cut((), 8).box(0).shape == ()
-    assert cut((), 8).extent(0) == (0, 8)
-    assert cut((3, 0, 5), 8).nbytes == 0
-    assert cut((1 << 60,), 1, (1 << 40,)).extent(0)[1] <= LIMIT
+    assert block_grid((), 8).box(0).shape == ()
+    assert block_grid((), 8).extent(0) == (0, 8)
+    assert block_grid((3, 0, 5), 8).nbytes == 0
+    assert block_grid((1 << 60,), 1, (1 << 40,)).extent(0)[1] <= MAX_NBYTES

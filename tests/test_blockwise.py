@@ -9,10 +9,10 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.arrays.block_array import AHEAD, BlockArray
-from esrffs.arrays.block_grid import Blocks, cut
-from esrffs.background import unasked
-from esrffs.cache import Cache
+from esrffs.arrays.block_array import READ_AHEAD_BLOCKS, BlockArray
+from esrffs.arrays.block_grid import BlockGrid, block_grid
+from esrffs.background import task_starter
+from esrffs.cache import ByteCache
 from esrffs.errors import DamagedError
 
 BLOCK = 1000  # bytes, in these tests
@@ -28,8 +28,8 @@ class Bench:
         limit: int = 1 << 20,
         broken: int | None = None,
     ) -> None:
-        self.blocks: Blocks = cut((count, BLOCK), 1, target=BLOCK)
-        self.cache = Cache(limit)
+        self.blocks: BlockGrid = block_grid((count, BLOCK), 1, target=BLOCK)
+        self.cache = ByteCache(limit)
         self.made: list[int] = []
         self.held = 0
         self.most = 0  # at a time
@@ -82,7 +82,7 @@ def test_who_reads_on_finds_the_next_blocks_made() -> None:
 
     made = run(work).made
     assert len(made) == len(set(made))  # nothing twice
-    assert max(made) == 9 + AHEAD
+    assert max(made) == 9 + READ_AHEAD_BLOCKS
 
 
 def test_who_takes_single_blocks_pays_for_no_other() -> None:
@@ -160,7 +160,7 @@ def test_a_task_that_nobody_waits_for_ends_nothing_but_itself(
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            ahead = unasked(nursery)
+            ahead = task_starter(nursery)
             for number in (2, 0, 5):
                 ahead(task, number)
 

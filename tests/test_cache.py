@@ -4,12 +4,12 @@ import pytest
 import trio
 import trio.lowlevel
 
-from esrffs.cache import Cache
+from esrffs.cache import ByteCache
 
 
 def test_what_was_used_longest_ago_goes_first() -> None:
     async def main() -> None:
-        cache = Cache(100)
+        cache = ByteCache(100)
 
         async def put(key: str) -> None:
             async def make() -> str:
@@ -30,7 +30,7 @@ def test_what_was_used_longest_ago_goes_first() -> None:
 
 def test_what_is_larger_than_the_limit_is_given_but_not_kept() -> None:
     async def main() -> None:
-        cache = Cache(10)
+        cache = ByteCache(10)
 
         async def make() -> str:
             return "large"
@@ -44,7 +44,7 @@ def test_what_is_larger_than_the_limit_is_given_but_not_kept() -> None:
 
 def test_room_is_made_for_what_is_needed_for_a_moment() -> None:
     async def main() -> None:
-        cache = Cache(100)
+        cache = ByteCache(100)
         for key in "abcd":
 
             async def make() -> str:
@@ -62,7 +62,7 @@ def test_room_is_made_for_what_is_needed_for_a_moment() -> None:
 
 def test_a_second_asker_waits_for_the_first() -> None:
     async def main() -> None:
-        cache = Cache(100)
+        cache = ByteCache(100)
         made = []
 
         async def make() -> str:
@@ -83,7 +83,7 @@ def test_a_second_asker_waits_for_the_first() -> None:
 
 def test_a_failure_is_not_remembered_and_the_next_asker_tries_again() -> None:
     async def main() -> None:
-        cache = Cache(100)
+        cache = ByteCache(100)
         answers = iter([OSError("first"), "second"])
 
         async def make() -> str:
@@ -110,7 +110,7 @@ def test_a_failure_is_not_remembered_and_the_next_asker_tries_again() -> None:
 
 def test_who_gives_up_does_not_strand_the_others() -> None:
     async def main() -> None:
-        cache = Cache(100)
+        cache = ByteCache(100)
 
         async def slow() -> str:
             await trio.sleep(30)

@@ -6,20 +6,20 @@ import os
 
 import trio
 
-from esrffs.errors import WorkerError
-from esrffs.workers.pool import Limits, open_workers
+from esrffs.errors import ReaderDiedError
+from esrffs.workers.pool import PoolConfig, open_pool
 
 
 def test_a_dead_process_leaves_no_descriptors() -> None:
     """Without waiting for the garbage collector, which may have nothing to do for minutes."""
 
     async def die() -> int:
-        async with open_workers(Limits(), None) as workers:
+        async with open_pool(PoolConfig(), None) as workers:
             await workers.level()
             gc.collect()
             before = len(os.listdir("/proc/self/fd"))
             for _ in range(8):
-                with contextlib.suppress(WorkerError):
+                with contextlib.suppress(ReaderDiedError):
                     await workers.run(os.abort)
             await trio.sleep(0.2)
             await workers.level()

@@ -11,10 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from esrffs.cache import Cache
+from esrffs.cache import ByteCache
 from esrffs.flatfield import corrected_array as corrected_module
-from esrffs.flatfield.corrected_array import Corrected, Supplies, corrected_array
-from esrffs.flatfield.plan import Correction, Flat, Output, Part, Reduced, Stretch
+from esrffs.flatfield.corrected_array import CorrectedBlocks, InputArrays, open_corrected_array
+from esrffs.flatfield.plan import (
+    CorrectedDataset,
+    Correction,
+    Flat,
+    FrameRange,
+    RawRun,
+    ReducedFrame,
+)
 from tests.test_corrected_scans import f32
 from tests.test_flatfield import DTYPES, same, whole
 
@@ -34,14 +41,14 @@ class ArrayFrames:
         return self.array.reshape(-1)[first:last]
 
 
-class FakeSupplies(Supplies):
+class FakeSupplies(InputArrays):
     """Arrays in memory by path."""
 
     def __init__(self, arrays: dict[str, np.ndarray], pixels: int, cache: int = 1 << 20) -> None:
         async def locate(path: str) -> object:
             return SimpleNamespace(key=path.encode())
 
-        context = SimpleNamespace(cache=Cache(cache), start_task=lambda *_: None)
+        context = SimpleNamespace(cache=ByteCache(cache), start_task=lambda *_: None)
         super().__init__(context, locate, pixels)  # type: ignore[arg-type]  # all that it uses
         self.reads: list[int] = []
         self._fake = {path: ArrayFrames(array, self.reads) for path, array in arrays.items()}
@@ -56,7 +63,7 @@ class FakeSupplies(Supplies):
         pass
 
 
-def reduce(frames: Reduced, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def reduce(frames: ReducedFrame, arrays: dict[str, np.ndarray]) -> np.ndarray:
     runs = [f32(arrays[part.path][part.first : part.last]) for part in frames.parts]
     run = np.concatenate(runs)
     reduction = np.mean if frames.reduction == "mean" else np.median
@@ -69,17 +76,17 @@ def outputs(draw):
     shape = draw(st.tuples(st.integers(1, 4), st.integers(2, 5)))
     arrays: dict[str, np.ndarray] = {}
 
-    def part(most: int) -> Part:
+    def part(most: int) -> FrameRange:
         path = f"array {len(arrays)}"
         dtype = draw(st.sampled_from(DTYPES))
         arrays[path] = draw(hnp.arrays(dtype, (draw(st.integers(1, most)), *shape)))
         first = draw(st.integers(0, len(arrays[path]) - 1))
-        return Part(path, first, draw(st.integers(first + 1, len(arrays[path]))))
+        return FrameRange(path, first, draw(st.integers(first + 1, len(arrays[path]))))
 
-    def reduced() -> Reduced:
+    def reduced() -> ReducedFrame:
         parts = tuple(part(4) for _ in range(draw(st.integers(1, 2))))
         reduction = draw(st.sampled_from(["mean", "median"]))
-        return Reduced(parts, reduction, draw(st.sampled_from([1, 1, 20])))
+        return ReducedFrame(parts, reduction, draw(st.sampled_from([1, 1, 20])))
 
     numbers = st.integers(-(10**15), 10**15) | st.integers(-3, 12) | st.floats(-3, 12)
     at = draw(st.lists(numbers.map(float), min_size=1, max_size=4, unique=True).map(sorted))
@@ -87,14 +94,12 @@ def outputs(draw):
     nan = draw(st.none() | st.just(1.0))
     flats = tuple(Flat(abscissa, reduced()) for abscissa in at)
     correction = Correction(reduced(), flats, method, nan)
-    raw = [
-        Stretch(part(3), float(draw(st.integers(-2, 9)))) for _ in range(draw(st.integers(1, 3)))
-    ]
+    raw = [RawRun(part(3), float(draw(st.integers(-2, 9)))) for _ in range(draw(st.integers(1, 3)))]
     frames = sum(stretch.part.last - stretch.part.first for stretch in raw)
-    return Output("x", (frames, *shape), tuple(raw), correction), arrays
+    return CorrectedDataset("x", (frames, *shape), tuple(raw), correction), arrays
 
 
-def expected(output: Output, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def expected(output: CorrectedDataset, arrays: dict[str, np.ndarray]) -> np.ndarray:
     flats = [reduce(flat.frames, arrays) for flat in output.correction.flats]
     dark = reduce(output.correction.dark, arrays)
     at = [flat.abscissa for flat in output.correction.flats]
@@ -119,35 +124,39 @@ def test_any_bytes_of_any_output(drawn, data) -> None:
     supplies = FakeSupplies(arrays, array[0].size)
 
     async def read() -> tuple[bytes, bytes, bytes]:
-        run = bytes(await Corrected(output, supplies).run(first, last)) if first < last else b""
-        made = corrected_array(output, supplies, b"key")
+        run = (
+            bytes(await CorrectedBlocks(output, supplies).run(first, last)) if first < last else b""
+        )
+        made = open_corrected_array(output, supplies, b"key")
         part = bytes(await made.read(start, stop)) if start < stop else b""
         return run, part, bytes(await made.read(0, array.nbytes))
 
-    at_once = corrected_module._AT_ONCE
-    corrected_module._AT_ONCE = data.draw(st.sampled_from([1, 50, at_once]))  # bands of the median
+    at_once = corrected_module.MEDIAN_NBYTES
+    corrected_module.MEDIAN_NBYTES = data.draw(
+        st.sampled_from([1, 50, at_once])
+    )  # bands of the median
     try:
         run, part, everything = trio.run(read)
     finally:
-        corrected_module._AT_ONCE = at_once
+        corrected_module.MEDIAN_NBYTES = at_once
     assert same(np.frombuffer(run, "f4"), array.reshape(-1)[first:last])
     assert same(np.frombuffer(everything, "f4"), array.reshape(-1))
     assert part == everything[start:stop]
 
 
-def scan(frames: int, pixels: int) -> tuple[Output, dict[str, np.ndarray]]:
+def scan(frames: int, pixels: int) -> tuple[CorrectedDataset, dict[str, np.ndarray]]:
     rng = np.random.default_rng(0)
     arrays = {
         name: rng.integers(0, 999, (count, 1, pixels)).astype("u2")
         for name, count in (("raw", frames), ("dark", 5), ("one", 6), ("two", 7))
     }
     flats = tuple(
-        Flat(at, Reduced((Part(name, 0, len(arrays[name])),), "median"))
+        Flat(at, ReducedFrame((FrameRange(name, 0, len(arrays[name])),), "median"))
         for at, name in ((0.0, "one"), (frames - 1.0, "two"))
     )
-    correction = Correction(Reduced((Part("dark", 0, 5),), "mean"), flats)
-    raw = (Stretch(Part("raw", 0, frames), 0.0),)
-    return Output("x", (frames, 1, pixels), raw, correction), arrays
+    correction = Correction(ReducedFrame((FrameRange("dark", 0, 5),), "mean"), flats)
+    raw = (RawRun(FrameRange("raw", 0, frames), 0.0),)
+    return CorrectedDataset("x", (frames, 1, pixels), raw, correction), arrays
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -156,7 +165,7 @@ def test_a_read_costs_what_is_under_it_and_flats_once() -> None:
     supplies = FakeSupplies(arrays, 1 << 20, cache=64 << 20)
 
     async def read() -> None:
-        array = corrected_array(output, supplies, b"key")
+        array = open_corrected_array(output, supplies, b"key")
         await array.read(21 << 22, (21 << 22) + 100)
         assert sum(supplies.reads) == (1 + 5 + 6 + 7) << 20
         supplies.reads.clear()
@@ -182,7 +191,7 @@ def test_readers_at_once_share_the_work() -> None:
             content[start : start + part] = await made.read(start, start + part)
 
     async def main() -> None:
-        made = corrected_array(output, supplies, b"key")
+        made = open_corrected_array(output, supplies, b"key")
         async with trio.open_nursery() as nursery:
             for k in range(8):
                 nursery.start_soon(read, made, range(k * part, array.nbytes, 8 * part))
@@ -202,7 +211,7 @@ def test_who_gives_up_spoils_nothing(moment: int) -> None:
     pauses = accumulate(iter(lambda: 1, 0))
 
     async def main() -> bytes:
-        made = corrected_array(output, supplies, b"key")
+        made = open_corrected_array(output, supplies, b"key")
         with trio.CancelScope() as scope:
             frames = supplies._fake["one"], supplies._fake["dark"], supplies._fake["raw"]
             for one in frames:

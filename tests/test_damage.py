@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from esrffs.damage import Damage, DamagedBlock
-from esrffs.errors import DamagedError, ForbiddenError, TooLargeError
+from esrffs.errors import AccessDeniedError, DamagedError, TooLargeError
 from tests.conftest import MountFactory
 
 PAGE = 4096
@@ -20,14 +20,14 @@ PAGE = 4096
 def test_a_block_gives_what_it_has() -> None:
     damage = Damage((4, 3))
     damage.add((slice(1, 2), slice(0, 2)), DamagedError("one"))
-    damage.add((slice(3, 4), slice(2, 3)), ForbiddenError("other"))
+    damage.add((slice(3, 4), slice(2, 3)), AccessDeniedError("other"))
     block = DamagedBlock(memoryview(bytes(range(24))), damage.codes, damage.errors)
     assert bytes(block.part(0, 6)) == bytes(range(6))
     assert bytes(block.part(10, 22)) == bytes(range(10, 22))
     for start, stop in ((5, 7), (6, 8), (9, 10), (0, 24)):  # parts of elements, too
         with pytest.raises(DamagedError, match=r"^one$"):
             block.part(start, stop)
-    with pytest.raises(ForbiddenError, match=r"^a: other$"):
+    with pytest.raises(AccessDeniedError, match=r"^a: other$"):
         block.named("a").part(22, 23)
     assert len(block) == 36
 

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from esrffs.flatfield.formula import (
-    LANES,
-    SLICE,
-    Flats,
-    Mean,
-    Mix,
+    PIXELS_PER_MEDIAN,
+    PIXELS_PER_SLICE,
+    FlatInterpolation,
+    FlatWeights,
+    RunningMean,
     as_float32,
-    bands,
     correct_run,
     current_ratio,
-    divided,
+    frame_slices,
     median,
-    pieces,
+    per_exposure,
+    pixel_bands,
 )
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -90,7 +90,7 @@ def scans(draw):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the oracle
 def test_any_run_is_that_part_of_the_whole(scan, method, nan, normalised, data):
     raw, at, dark, flats, abscissae = scan
-    axis = Flats(tuple(abscissae), method)
+    axis = FlatInterpolation(tuple(abscissae), method)
     mixes = [axis.mix(i) for i in at]
     ratios = [0.5 + k / 7 for k in range(len(at))] if normalised else None
     with np.errstate(all="ignore"):
@@ -112,12 +112,12 @@ def test_any_run_is_that_part_of_the_whole(scan, method, nan, normalised, data):
 
 
 def test_runs_longer_than_a_slice():
-    pixels = SLICE + 4097
+    pixels = PIXELS_PER_SLICE + 4097
     rng = np.random.default_rng(3)
     raw = rng.integers(0, 65536, (2, 1, pixels)).astype(">u2")
     flats, dark = rng.random((2, 1, pixels)) * 6e4, rng.random((1, pixels)) * 100
     expected = whole(raw, [100, 433], dark, flats, [0.0, 500.0]).reshape(-1)
-    axis = Flats((0.0, 500.0))
+    axis = FlatInterpolation((0.0, 500.0))
     out = np.empty(raw.size - 5, np.float32)
     prepared = {k: as_float32(flat) for k, flat in enumerate(flats)}
     correct_run(
@@ -127,27 +127,27 @@ def test_runs_longer_than_a_slice():
 
 
 def test_mix():
-    axis = Flats((0.0, 100.0, 400.0))
-    assert axis.mix(-1) == Mix(0, 0, 0.0)
-    assert axis.mix(100) == Mix(1, 1, 0.0)
-    assert axis.mix(175) == Mix(1, 2, 0.25)
-    assert axis.mix(1e9) == Mix(2, 2, 0.0)
-    nearest = Flats((0.0, 500.0), "nearest")
+    axis = FlatInterpolation((0.0, 100.0, 400.0))
+    assert axis.mix(-1) == FlatWeights(0, 0, 0.0)
+    assert axis.mix(100) == FlatWeights(1, 1, 0.0)
+    assert axis.mix(175) == FlatWeights(1, 2, 0.25)
+    assert axis.mix(1e9) == FlatWeights(2, 2, 0.0)
+    nearest = FlatInterpolation((0.0, 500.0), "nearest")
     assert [nearest.mix(i).first for i in (249, 250, 251)] == [0, 1, 1]
-    assert Flats((0.0, 500.0), "first").mix(500) == Mix(0, 0, 0.0)
+    assert FlatInterpolation((0.0, 500.0), "first").mix(500) == FlatWeights(0, 0, 0.0)
 
 
 @pytest.mark.parametrize("abscissae", [(), (1.0, 1.0), (2.0, 1.0), (0.0, float("nan"))])
 def test_abscissae_that_make_no_sense(abscissae):
     with pytest.raises(ValueError, match="abscissae"):
-        Flats(abscissae)
+        FlatInterpolation(abscissae)
 
 
 @given(st.integers(1, 9), st.integers(0, 60), st.integers(0, 60))
 def test_pieces_cover_the_run_once(pixels, first, count):
     covered = [
         p.frame * pixels + i
-        for p in pieces(first, first + count, pixels)
+        for p in frame_slices(first, first + count, pixels)
         for i in range(p.start, p.stop)
     ]
     assert covered == list(range(first, first + count))
@@ -157,7 +157,7 @@ def test_pieces_cover_the_run_once(pixels, first, count):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_reductions_are_numpys_of_float32_frames(frames):
     run = frames.reshape(len(frames), -1)
-    mean = Mean(run.shape[1])
+    mean = RunningMean(run.shape[1])
     mean.add(run[:1])
     mean.add(run[1:])
     with np.errstate(all="ignore"):
@@ -166,35 +166,36 @@ def test_reductions_are_numpys_of_float32_frames(frames):
 
 
 def test_median_of_more_pixels_than_lanes():
-    run = np.random.default_rng(5).integers(0, 65536, (6, LANES + 11)).astype(np.uint16)
+    run = np.random.default_rng(5).integers(0, 65536, (6, PIXELS_PER_MEDIAN + 11)).astype(np.uint16)
     assert same(median(run), np.median(f32(run), axis=0))
 
 
 def test_accumulated_dark():
-    mean = Mean(2)
+    mean = RunningMean(2)
     mean.add(np.array([[20000, 3]], np.uint16))
     assert same(
-        divided(mean.result(), 20), np.array([1000, np.float32(3) / np.float32(20)], np.float32)
+        per_exposure(mean.result(), 20),
+        np.array([1000, np.float32(3) / np.float32(20)], np.float32),
     )
 
 
 def test_reductions_of_nothing():
     with pytest.raises(ValueError, match="no frames"):
-        Mean(3).result()
+        RunningMean(3).result()
     with pytest.raises(ValueError, match="no frames"):
         median(np.empty((0, 3)))
 
 
 @given(st.integers(1, 50), st.integers(1, 500), st.sampled_from([1, 2, 4]), st.integers(1, 4000))
 def test_bands(frames, pixels, itemsize, limit):
-    cut = list(bands(frames, pixels, itemsize, limit))
+    cut = list(pixel_bands(frames, pixels, itemsize, limit))
     assert [p for start, stop in cut for p in range(start, stop)] == list(range(pixels))
     assert all((b - a) * frames * itemsize <= limit or b - a == 1 for a, b in cut)
 
 
 def test_current_ratio():
-    assert current_ratio([200.0, 100.0], Mix(0, 1, 0.25), 50.0) == 3.5
-    assert current_ratio([200.0], Mix(0, 0, 0.0), 0.0) == np.inf
+    assert current_ratio([200.0, 100.0], FlatWeights(0, 1, 0.25), 50.0) == 3.5
+    assert current_ratio([200.0], FlatWeights(0, 0, 0.0), 0.0) == np.inf
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the training's data are not here")
@@ -204,7 +205,7 @@ def test_the_trainings_solution():
         one = file["flatfield/0000"][()].astype(np.float32)
         two = file["flatfield/0500"][()].astype(np.float32)
         raws = {name: file["data"][name][()] for name in file["data"]}
-    axis = Flats((0.0, 500.0))
+    axis = FlatInterpolation((0.0, 500.0))
     for name, raw in raws.items():
         coef = np.clip(int(name) / 500, 0, 1)
         flat = (one * (1.0 - coef) + two * coef).astype(np.float32)
@@ -222,7 +223,7 @@ def test_a_dark_of_its_own_for_the_flats(data, scale):
     raw, flats, darks = (data.draw(images(count, (2, 5))) for count in (3, 2, 2))
     dark, flat_dark = (as_float32(one) for one in darks)
     pixels = {k: as_float32(flat) for k, flat in enumerate(flats)}
-    mixes = [Flats((0.0, 4.0)).mix(float(k)) for k in range(3)]
+    mixes = [FlatInterpolation((0.0, 4.0)).mix(float(k)) for k in range(3)]
     first, last = sorted(data.draw(st.tuples(st.integers(0, 30), st.integers(0, 30))))
     out = np.empty(last - first, np.float32)
     scales = [scale] * 3

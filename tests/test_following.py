@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.errors import ForbiddenError, OwnMountError
+from esrffs.errors import AccessDeniedError, OwnMountError
 from esrffs.linux import path_walk
 from esrffs.linux.mountinfo import OWN, OwnMounts
 from tests.conftest import FUSE, Mounted, MountFactory, esrffs, run, wait_for
@@ -203,11 +203,11 @@ def test_which_mounts_are_ours_is_known_at_once(mount: MountFactory, source: Pat
         for name in ("", "/sub", "/nothing", "/../mnt0/sub"):
             with pytest.raises(OwnMountError, match="never follows"):
                 look(path + name)
-    found = path_walk.find(path)
+    found = path_walk.find_esrffs_mount(path)
     assert found is not None
     assert (found.folder, found.user) == (str(source), os.geteuid())
-    assert path_walk.find(path + "/sub") is None
-    assert issubclass(OwnMountError, ForbiddenError)
+    assert path_walk.find_esrffs_mount(path + "/sub") is None
+    assert issubclass(OwnMountError, AccessDeniedError)
     run("umount", "-l", mounted.path)
     wait_for(lambda: mounted.process.poll() is not None)
     assert not OWN.cover(path)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.fuse.inodes import ROOT, Inodes
+from esrffs.fuse.inodes import ROOT, InodeTable
 
 
 class Place(NamedTuple):
@@ -19,7 +19,7 @@ places = st.builds(Place, st.lists(names, max_size=3).map(tuple), names)
 
 @given(st.lists(places, max_size=20))
 def test_numbers_tell_nodes_apart_and_stay(nodes: list[Place]) -> None:
-    inodes = Inodes(Place(()))
+    inodes = InodeTable(Place(()))
     numbers = {}
     for node in nodes:
         number = inodes.number(node)
@@ -30,11 +30,11 @@ def test_numbers_tell_nodes_apart_and_stay(nodes: list[Place]) -> None:
         else:
             assert number == ROOT
     assert len(set(numbers.values())) == len(numbers)
-    assert Inodes(Place(())).number(Place((b"a",))) == inodes.number(Place((b"a",)))
+    assert InodeTable(Place(())).number(Place((b"a",))) == inodes.number(Place((b"a",)))
 
 
 def test_nodes_go_when_the_last_reference_does() -> None:
-    inodes = Inodes(Place(()))
+    inodes = InodeTable(Place(()))
     node = Place((b"a",), b"1")
     number = inodes.number(node)
     inodes.refer(number, node)
@@ -50,7 +50,7 @@ def test_nodes_go_when_the_last_reference_does() -> None:
 
 
 def test_two_nodes_of_one_hash_get_two_numbers() -> None:
-    inodes = Inodes(Place(()))
+    inodes = InodeTable(Place(()))
     one, other = Place((b"a",), b"1"), Place((b"a",), b"2")
     number = inodes.number(one)
     inodes.refer(number, other)  # as if the other had that hash
@@ -59,7 +59,7 @@ def test_two_nodes_of_one_hash_get_two_numbers() -> None:
 
 
 def test_a_name_is_no_part_of_a_key() -> None:
-    inodes = Inodes(Place(()))
+    inodes = InodeTable(Place(()))
     numbers = [
         inodes.number(place)
         for place in (Place((b"a", b"b")), Place((b"a",), b"b"), Place((b"ab",)), Place((b"a b",)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from esrffs.fuse.open_directories import Listings
+from esrffs.fuse.open_directories import OpenDirectories
 from tests.conftest import MountFactory
 
 
@@ -31,7 +31,7 @@ class Folder:
 
 def test_what_was_read_last_stays_in_place() -> None:
     async def read() -> None:
-        listings = Listings(held=5)
+        listings = OpenDirectories(held=5)
         folders = [Folder(b"a", b"b") for _ in range(4)]
         numbers = [listings.open(folder) for folder in folders]  # type: ignore[arg-type]  # a double
         for number in numbers:
@@ -51,7 +51,7 @@ def test_what_was_read_last_stays_in_place() -> None:
 
 def test_what_is_closed_is_let_go_and_read_again_counts_once() -> None:
     async def read() -> None:
-        listings = Listings(held=5)
+        listings = OpenDirectories(held=5)
         folder = Folder(b"a", b"b")
         one, two = (listings.open(folder) for _ in range(2))  # type: ignore[arg-type]  # a double
         for _ in range(3):
@@ -72,7 +72,7 @@ def test_what_is_closed_is_let_go_and_read_again_counts_once() -> None:
 
 def test_one_that_is_too_long_is_held_all_the_same() -> None:
     async def read() -> None:
-        listings = Listings(held=1)
+        listings = OpenDirectories(held=1)
         folder = Folder(b"a", b"b", b"c")
         number = listings.open(folder)  # type: ignore[arg-type]  # a double
         first = (await listings.read(number, anew=True))[1]

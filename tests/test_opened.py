@@ -9,8 +9,8 @@ import trio
 
 from esrffs.errors import DamagedError, StaleError
 from esrffs.model import Generation
-from esrffs.source.executor import Patience
-from esrffs.source.verified_file import FileView
+from esrffs.source.executor import SourceExecutor
+from esrffs.source.verified_file import VerifiedFile
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def view(path: Path, *watched: int) -> FileView:
-    opened = FileView(os.open(path, os.O_RDONLY), Generation.of(os.stat(path)), "file")
+def view(path: Path, *watched: int) -> VerifiedFile:
+    opened = VerifiedFile(os.open(path, os.O_RDONLY), Generation.of(os.stat(path)), "file")
     opened.watch(watched)
     return opened
 
 
-def read(opened: FileView, offset: int, count: int) -> bytes:
+def read(opened: VerifiedFile, offset: int, count: int) -> bytes:
     return bytes(trio.run(opened.read, offset, count))
 
 
@@ -52,17 +52,17 @@ def test_a_thread_is_needed_for_what_is_not_cached_alone(
 ) -> None:
     """The end of a file is none: each small file that is passed through would take one."""
     threads: list[object] = []
-    in_thread = Patience.in_thread
+    in_thread = SourceExecutor.in_thread
 
-    async def counted(self: Patience, work: Callable[[], int]) -> int:
+    async def counted(self: SourceExecutor, work: Callable[[], int]) -> int:
         threads.append(work)
         return await in_thread(self, work)
 
-    def of_the_cache(self: FileView, buffer: memoryview, offset: int) -> int:
+    def of_the_cache(self: VerifiedFile, buffer: memoryview, offset: int) -> int:
         return os.preadv(opened._descriptor, [buffer], offset) if cached else 0
 
-    monkeypatch.setattr(Patience, "in_thread", counted)
-    monkeypatch.setattr(FileView, "_read_cached", of_the_cache)
+    monkeypatch.setattr(SourceExecutor, "run_in_thread", counted)
+    monkeypatch.setattr(VerifiedFile, "_read_cached", of_the_cache)
     opened = view(file)
     content = file.read_bytes()
     assert bytes(trio.run(opened.read_upto, 90_000, 20_000)) == content[90_000:]
@@ -133,7 +133,7 @@ def test_changed_between_listing_and_open(file: Path) -> None:
     generation = Generation.of(os.stat(file))
     grow(file)
     with pytest.raises(StaleError, match="changed since it was listed"):
-        FileView(os.open(file, os.O_RDONLY), generation, "file")
+        VerifiedFile(os.open(file, os.O_RDONLY), generation, "file")
 
 
 def test_a_descriptor_is_not_closed_under_its_reader(

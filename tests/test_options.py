@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.cli.options import Options, split, with_options
+from esrffs.cli.options import MountOptions, apply_option_strings, split_option_string
 from esrffs.errors import UsageError
-from esrffs.fuse.attributes import Shown
+from esrffs.fuse.attributes import AttributeOptions
 from esrffs.tree.nodes import Stat
 from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, run, wait_for
 from tests.stopwatch import Stopwatch
@@ -57,12 +57,14 @@ def mountpoint(source: Path) -> Path:
 
 
 def test_the_values_of_every_option() -> None:
-    assert with_options(Options(), []) == Options()
-    changed = with_options(Options(), ["uid=0,gid=12,umask=027", "noexec,nan=1.5", "cache_size=9"])
+    assert apply_option_strings(MountOptions(), []) == MountOptions()
+    changed = apply_option_strings(
+        MountOptions(), ["uid=0,gid=12,umask=027", "noexec,nan=1.5", "cache_size=9"]
+    )
     assert (changed.uid, changed.gid, changed.umask, changed.noexec) == (0, 12, 0o27, True)
     assert (changed.nan, changed.cache_size) == (1.5, 9)
-    assert with_options(Options(), ["uid=root"]).uid == 0
-    assert with_options(Options(), ["gid=" + grp.getgrgid(0).gr_name]).gid == 0
+    assert apply_option_strings(MountOptions(), ["uid=root"]).uid == 0
+    assert apply_option_strings(MountOptions(), ["gid=" + grp.getgrgid(0).gr_name]).gid == 0
 
 
 @pytest.mark.parametrize(
@@ -70,19 +72,19 @@ def test_the_values_of_every_option() -> None:
 )
 def test_values_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match=text.split("=")[0]):
-        with_options(Options(), [text])
+        apply_option_strings(MountOptions(), [text])
 
 
 def test_the_last_one_counts() -> None:
-    assert with_options(Options(), ["workers=3,workers=4", "workers=5"]).workers == 5
+    assert apply_option_strings(MountOptions(), ["workers=3,workers=4", "workers=5"]).workers == 5
 
 
 def test_commas_in_values() -> None:
-    assert split(r"a,log_file=x\,y,,b\\") == ["a", "log_file=x,y", "b\\"]
+    assert split_option_string(r"a,log_file=x\,y,,b\\") == ["a", "log_file=x,y", "b\\"]
 
 
 def test_every_option_says_what_it_is() -> None:
-    for entry in fields(Options):
+    for entry in fields(MountOptions):
         assert entry.metadata["help"]
         assert (entry.metadata["convert"] is None) == (entry.metadata["kind"] == "")
 
@@ -92,7 +94,7 @@ def test_every_option_says_what_it_is() -> None:
 
 def shown(mode: int, **options: int) -> str:
     status = Stat(mode, 1, 2, 3, 4, 5, 6)
-    return stat.filemode(Shown(**options).status(status).mode)
+    return stat.filemode(AttributeOptions(**options).status(status).mode)
 
 
 def test_masks() -> None:
@@ -297,8 +299,8 @@ def test_status(mount: MountFactory, source: Path) -> None:
 def test_nothing_heavy_is_imported_where_nothing_is_mounted(words: list[str], status: int) -> None:
     code = f"""if True:
         import sys
-        from esrffs import cli
-        assert cli.main({words!r}) == {status}
+        from esrffs.cli.main import main
+        assert main({words!r}) == {status}
         heavy = set("numpy h5py trio trio_parallel pyfuse3 silx fabio imagecodecs".split())
         assert not heavy & set(sys.modules), heavy & set(sys.modules)
     """
@@ -451,4 +453,4 @@ def test_a_rehearsal_mounts_nothing(source: Path, mountpoint: Path) -> None:
 
 def test_the_user_is_found_by_name() -> None:
     nobody = pwd.getpwnam("nobody")
-    assert with_options(Options(), ["uid=nobody"]).uid == nobody.pw_uid
+    assert apply_option_strings(MountOptions(), ["uid=nobody"]).uid == nobody.pw_uid

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.cli.options import SWITCHES, Options
+from esrffs.cli.options import SWITCHES, MountOptions
 from esrffs.linux import systemd
 from tests.conftest import ESRFFS, FUSE, is_mounted, run
 from tests.stopwatch import Stopwatch
@@ -118,11 +118,11 @@ def test_a_service_is_ready_alive_and_stopped(
 
 def test_a_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
-    assert systemd.period() == 0.5
+    assert systemd.watchdog_period() == 0.5
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    assert systemd.period() == 0.5
+    assert systemd.watchdog_period() == 0.5
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert systemd.period() == float("inf")
+    assert systemd.watchdog_period() == float("inf")
 
 
 def test_a_socket_in_the_abstract_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_manual_pages_tell_of_every_option(page: str) -> None:
         pytest.skip("there is no man")
     done = run("man", "--warnings", "-l", ROOT / "man" / page, env={"MANWIDTH": "200"})
     assert (done.returncode, done.stderr) == (0, "")
-    for entry in fields(Options):
+    for entry in fields(MountOptions):
         name = entry.name if page.endswith("8") else "--" + entry.name.replace("_", "-")
         assert re.search(rf"^ +{name}\b", done.stdout, re.MULTILINE), name
 
@@ -210,7 +210,7 @@ def test_other_shells_can_read_theirs(shell: str, file: str) -> None:
 
 def test_every_option_of_esrffs_that_the_comparison_names_exists() -> None:
     text = (ROOT / pages.OPTIONS_PAGE).read_text().split("## Coming from")[1]
-    ours = {"--" + entry.name.replace("_", "-") for entry in fields(Options)}
+    ours = {"--" + entry.name.replace("_", "-") for entry in fields(MountOptions)}
     ours |= {f"--{switch.name}" for switch in SWITCHES}
     for row in re.findall(r"^\| (.*?) \| (.*) \|$", text, re.MULTILINE):
         left, right = row

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from esrffs.formats.detect import recognise
-from esrffs.formats.images.signatures import codec, is_single_frame
+from esrffs.formats.detect import detect_format
+from esrffs.formats.images.signatures import codec_of_header, is_single_frame
 from esrffs.model import Format
 from tests.formats.test_raster_files import WRITERS, edf, edf_text, image
 
@@ -31,7 +31,7 @@ def taken(content: bytes, name: str, preads: list[int] | None = None) -> Format 
             preads.append(count)
         return content[offset : offset + count]
 
-    return recognise(pread, len(content), name)
+    return detect_format(pread, len(content), name)
 
 
 def taken_file(path: Path, name: str = "") -> Format | None:
@@ -234,11 +234,11 @@ def test_headers_cut_anywhere(data: st.DataObject) -> None:
 
 def test_codecs_are_told_apart() -> None:
     tiff = b"II*\0\x08\0\0\0" + bytes(99)
-    assert codec(tiff, None, "a.tif") == "tif"
-    assert codec(tiff, None, "a.mccd") == "tif"
-    assert codec(b"II*\0\x82\0\0\0" + bytes(999), None, "a.tif") == "pilatus"
-    assert codec(HANDMADE["r.edf"], None, "a.edf") == "edf"
-    assert codec(HANDMADE["p.img"], None, "a.img") == "dtrek"
+    assert codec_of_header(tiff, None, "a.tif") == "tif"
+    assert codec_of_header(tiff, None, "a.mccd") == "tif"
+    assert codec_of_header(b"II*\0\x82\0\0\0" + bytes(999), None, "a.tif") == "pilatus"
+    assert codec_of_header(HANDMADE["r.edf"], None, "a.edf") == "edf"
+    assert codec_of_header(HANDMADE["p.img"], None, "a.img") == "dtrek"
 
 
 def test_single_frames(tmp_path: Path) -> None:
@@ -255,9 +255,9 @@ def test_single_frames(tmp_path: Path) -> None:
 def test_no_format_library_is_loaded() -> None:
     program = """
 import sys
-from esrffs.formats import recognise
+from esrffs.formats.detect import detect_format
 for head in (b"{\\nByteOrder = LowByteFirst ;\\n}\\n", b"\\x89HDF\\r\\n\\x1a\\n", b"any text"):
-    recognise(lambda offset, count: head[offset : offset + count], len(head), "a.edf")
+    detect_format(lambda offset, count: head[offset : offset + count], len(head), "a.edf")
 print([name for name in ("h5py", "silx", "fabio") if name in sys.modules])
 """
     done = subprocess.run(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from esrffs.flatfield.plan import Options, Recipe, Refusal
+from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
 from tests.test_roles_kitchen import all_cooked, folder_recipe, told_of
 
 SHAPE = (3, 4)
@@ -25,13 +25,13 @@ GOOD = {"raw": '"a.edf"', "flat": '"b.edf"', "dark": '"c.edf"'}
 
 def made(known, options=None, **keys):
     found = folder_recipe(known, table(**keys), options=options)
-    assert isinstance(found, Recipe), found
+    assert isinstance(found, CorrectionPlan), found
     return found
 
 
 def refused(known, **keys):
     found = folder_recipe(known, table(**keys))
-    assert isinstance(found, Refusal), found
+    assert isinstance(found, Rejected), found
     return found.reason
 
 
@@ -134,9 +134,9 @@ def test_a_constant_dark(dark):
 def test_no_dark_where_the_mount_says_so():
     known = images("a.edf", "b.edf", "c.edf")
     keys = {key: value for key, value in GOOD.items() if key != "dark"}
-    recipe = made(known, Options(no_dark=True), **keys)
+    recipe = made(known, CorrectionOptions(no_dark=True), **keys)
     assert recipe.outputs[0].correction.dark.parts == ()
-    assert made(known, Options(no_dark=True), **GOOD).outputs[0].correction.dark.parts
+    assert made(known, CorrectionOptions(no_dark=True), **GOOD).outputs[0].correction.dark.parts
 
 
 @pytest.mark.parametrize(("flat_dark", "values"), [('"d.edf"', None), ("50", 50.0)])

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.flatfield.plan import Options, Recipe, Refusal
+from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
 from tests.test_roles_kitchen import all_cooked, file_recipe, loading, told_of
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -111,7 +111,7 @@ def test_links_are_followed(file, rng):
     training(file.create_group("elsewhere"), rng)
     for name in ("data", "flatfield", "dark"):
         file[name] = h5py.SoftLink(f"/elsewhere/{name}")
-    assert isinstance(file_recipe(file), Recipe)
+    assert isinstance(file_recipe(file), CorrectionPlan)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +184,14 @@ def test_data_exchange(file, rng):
 
 def test_options_reach_the_correction(file, rng):
     training(file, rng)
-    correction = file_recipe(file, "", Options("nearest", 1.0)).outputs[0].correction
+    correction = file_recipe(file, "", CorrectionOptions("nearest", 1.0)).outputs[0].correction
     assert (correction.method, correction.nan) == ("nearest", 1.0)
-    assert "norm=current" in file_recipe(file, "", Options(norm_current=True)).reason
+    assert "norm=current" in file_recipe(file, "", CorrectionOptions(norm_current=True)).reason
 
 
 def test_provenance(file, rng):
     training(file, rng)
-    told = told_of(file_recipe(file, "", Options(nan=1.0)), "1.2.3")
+    told = told_of(file_recipe(file, "", CorrectionOptions(nan=1.0)), "1.2.3")
     assert told["formula"] == "(raw - dark) / (flat - dark)"
     assert [flat["abscissa"] for flat in told["flats"]] == [0, 500]
     assert told["flats"][1]["frames"] == ["flatfield/0500"]
@@ -265,13 +265,13 @@ def test_nxtomo(file, rng, control):
 
 def test_nxtomo_norm_current(file, rng):
     data = tomo(file, rng)
-    recipe = file_recipe(file, "entry", Options(norm_current=True))
+    recipe = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
     made = all_cooked(recipe, loading(file))
     expected = expected_tomo(data, CONTROL, file["entry/control/data"][()])
     assert np.array_equal(made["data"], expected)
     assert told_of(recipe)["norm"] == "current"
     del file["entry/control/data"]
-    refusal = file_recipe(file, "entry", Options(norm_current=True))
+    refusal = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
     assert "entry/control/data" in refusal.reason
 
 
@@ -301,13 +301,13 @@ def test_nxtomo_angles_of_another_length_are_left_out(file, rng):
 def test_nxtomo_detector_of_another_name(file, rng):
     tomo(file, rng)
     file.move("entry/instrument/detector", "entry/instrument/pco")
-    assert isinstance(file_recipe(file, "entry"), Recipe)
+    assert isinstance(file_recipe(file, "entry"), CorrectionPlan)
     for number in range(9):  # an instrument of many parts is looked into where it says NXtomo
         file[f"entry/instrument/part{number}/name"] = "x"
     assert file_recipe(file, "entry") is None
     assert file_recipe(file, "entry") is None
     file["entry/definition"] = "NXtomo"
-    assert isinstance(file_recipe(file, "entry"), Recipe)
+    assert isinstance(file_recipe(file, "entry"), CorrectionPlan)
 
 
 # --- BLISS
@@ -395,5 +395,5 @@ def test_bliss_flats_of_another_shape(file, rng):
     del file["3.1/instrument/pco/data"]
     file["3.1/instrument/pco/data"] = np.zeros((3, 4, 4))
     refusal = file_recipe(file, "4.1")
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Rejected)
     assert "3.1/instrument/pco/data" in refusal.reason

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esrffs.flatfield.conventions.queries import Describe, ReadFile
-from esrffs.flatfield.plan import Options, Part, Recipe
+from esrffs.flatfield.conventions.queries import DescribeArray, ReadTextFile
+from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, FrameRange
 from tests.test_roles_kitchen import all_cooked, folder_recipe
 
 SHAPE = (3, 4)
@@ -71,7 +71,7 @@ def test_series_are_not_opened_file_by_file(rng):
     images["flat_0008.edf"] = counts(rng)
     asked = []
     recipe = folder_recipe(images, series={"wood_####.edf": numbers}, asked=asked)
-    described = {question.path for question in asked if isinstance(question, Describe)}
+    described = {question.path for question in asked if isinstance(question, DescribeArray)}
     assert described == {"dark.edf", "flat_0000.edf", "flat_0008.edf", "wood_####.edf"}
     made = all_cooked(recipe, images.__getitem__)
     assert list(made) == ["wood_####", "wood_0000", "wood_0001", "wood_0004", "wood_0007"]
@@ -178,7 +178,7 @@ def test_id19_accumulated_dark_without_info(rng):
 def test_id19_dark_edf_is_not_divided(rng):
     images = id19(rng) | {"dark.edf": counts(rng)}
     dark = folder_recipe(images, {"bone_.info": INFO}).outputs[0].correction.dark
-    assert (dark.parts, dark.divisor) == ((Part("dark.edf", 0, 1),), 1)
+    assert (dark.parts, dark.divisor) == ((FrameRange("dark.edf", 0, 1),), 1)
 
 
 def test_id19_missing(rng):
@@ -350,16 +350,18 @@ def test_toml_twice_the_same_name():
 
 def test_toml_unreadable_and_in_force_alone(rng):
     images = plain(rng)
-    assert isinstance(folder_recipe(images), Recipe)
+    assert isinstance(folder_recipe(images), CorrectionPlan)
     refusal = toml("[[corrected]]\nraw='x'", images)
     assert refusal.reason.startswith(".esrffs.toml")
-    assert "norm=current" in toml("[[corrected]]", images, Options(norm_current=True)).reason
+    assert (
+        "norm=current" in toml("[[corrected]]", images, CorrectionOptions(norm_current=True)).reason
+    )
 
 
 def test_toml_is_read_as_a_file(rng):
     asked = []
     folder_recipe(plain(rng), {".esrffs.toml": ""}, asked=asked)
-    assert asked[1:] == [ReadFile(".esrffs.toml")]
+    assert asked[1:] == [ReadTextFile(".esrffs.toml")]
 
 
 def test_the_examples_of_the_documentation(rng):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from esrffs.flatfield.conventions.info_file import counts
-from esrffs.flatfield.plan import Recipe, RefusalError
+from esrffs.flatfield.plan import ConventionError, CorrectionPlan
 from tests.test_roles_kitchen import folder_recipe
 
 
@@ -43,7 +43,7 @@ def test_encodings(encoding):
 )
 @pytest.mark.parametrize("key", ["DARK_N", "TOMO_N", "ref_on"])
 def test_no_numbers(key, value):
-    with pytest.raises(RefusalError) as refused:
+    with pytest.raises(ConventionError) as refused:
         counts("x.info", f"A= 1\n{key} = {value} # why\nB= 2".encode())
     quoted = value.encode().decode("latin-1")
     assert f"x.info: {key} is {quoted!r}, which is no number" in str(refused.value)
@@ -51,17 +51,17 @@ def test_no_numbers(key, value):
 
 @pytest.mark.parametrize("value", ["0", "-5", "5.5", "0.1"])
 def test_exposures_are_counted(value):
-    with pytest.raises(RefusalError, match=f"DARK_N is '{value}', not a whole number from 1 on"):
+    with pytest.raises(ConventionError, match=f"DARK_N is '{value}', not a whole number from 1 on"):
         counts("x.info", f"DARK_N={value}".encode())
 
 
 def test_a_key_without_equals_sign_is_not_absent():
-    with pytest.raises(RefusalError, match="DARK_N is 'none', which is no number"):
+    with pytest.raises(ConventionError, match="DARK_N is 'none', which is no number"):
         counts("x.info", b"DARK_N none")
 
 
 def test_two_values():
-    with pytest.raises(RefusalError, match="DARK_N is 5, and '7' further on"):
+    with pytest.raises(ConventionError, match="DARK_N is 5, and '7' further on"):
         counts("x.info", b"DARK_N=5\nDARK_N=7")
 
 
@@ -79,7 +79,7 @@ def test_refusal_and_division(flat):
     refused = folder_recipe(images, {"ab_.info": "DARK_N= about 5"})
     assert "ab_.info: DARK_N is 'about 5', which is no number" in refused.reason
     recipe = folder_recipe(images, {"ab_.info": "DARK_N= 5.0"})
-    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe, CorrectionPlan)
     assert {output.correction.dark.divisor for output in recipe.outputs} == {5}
     assert recipe.notes == ()
     recipe = folder_recipe(images, {"ab_.info": "TOMO_N= 2"})

@@ -6,47 +6,47 @@ from collections.abc import Callable, Mapping
 import h5py
 import numpy as np
 
-from esrffs.flatfield.conventions.detect import in_file, in_folder
+from esrffs.flatfield.conventions.detect import detect_in_folder, detect_in_group
 from esrffs.flatfield.conventions.queries import (
-    Describe,
-    Entry,
-    List,
-    Question,
-    Read,
-    ReadFile,
-    answered,
+    DescribeArray,
+    ListMembers,
+    MemberSummary,
+    Query,
+    ReadTextFile,
+    ReadValues,
+    answer_all,
 )
-from esrffs.flatfield.formula import Mean, correct_run, current_ratio, divided, median
-from esrffs.flatfield.plan import Options, Output, Recipe, Reduced
+from esrffs.flatfield.formula import RunningMean, correct_run, current_ratio, median, per_exposure
+from esrffs.flatfield.plan import CorrectedDataset, CorrectionOptions, CorrectionPlan, ReducedFrame
 from esrffs.flatfield.provenance import provenance
 
 Load = Callable[[str], np.ndarray]
 
 
-def of_file(file: h5py.File) -> Callable[[Question], object]:
-    def entry(node: object, link: object = None) -> Entry | None:
+def of_file(file: h5py.File) -> Callable[[Query], object]:
+    def entry(node: object, link: object = None) -> MemberSummary | None:
         if isinstance(link, h5py.SoftLink):
-            return Entry("link")
+            return MemberSummary("link")
         if isinstance(node, h5py.Group):
-            return Entry("group")
+            return MemberSummary("group")
         return dataset(node) if node is not None else None
 
-    def dataset(node: h5py.Dataset) -> Entry:
+    def dataset(node: h5py.Dataset) -> MemberSummary:
         told = [node.attrs.get(name) for name in ("interpretation", "IMAGE_SUBCLASS")]
         known = {one.decode() if isinstance(one, bytes) else one for one in told}
         colour = not known.isdisjoint(("rgb-image", "rgba-image", "IMAGE_TRUECOLOR"))
-        return Entry("dataset", node.shape, node.dtype, colour=colour)
+        return MemberSummary("dataset", node.shape, node.dtype, colour=colour)
 
-    def answer(question: Question) -> object:
-        if isinstance(question, List):
+    def answer(question: Query) -> object:
+        if isinstance(question, ListMembers):
             group = file.get(question.path or "/")
             if not isinstance(group, h5py.Group):
                 return None
             return {name: entry(group.get(name), group.get(name, getlink=True)) for name in group}
         node = file.get(question.path)
-        if isinstance(question, Describe):
+        if isinstance(question, DescribeArray):
             return entry(node)
-        assert isinstance(question, Read)
+        assert isinstance(question, ReadValues)
         if not isinstance(node, h5py.Dataset):
             return None
         return np.asarray(node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()])
@@ -58,60 +58,72 @@ def of_folder(
     images: Mapping[str, np.ndarray],
     texts: Mapping[str, str] | None = None,
     series: Mapping[str, tuple[int, ...]] | None = None,
-    asked: list[Question] | None = None,
-) -> Callable[[Question], object]:
+    asked: list[Query] | None = None,
+) -> Callable[[Query], object]:
     texts, series = texts or {}, series or {}
 
-    def describe(name: str) -> Entry | None:
+    def describe(name: str) -> MemberSummary | None:
         if name in series:
             one = images[name.replace("####", f"{series[name][0]:04d}")]
-            return Entry("series", (len(series[name]), *one.shape), one.dtype, series[name])
-        return Entry("raster", images[name].shape, images[name].dtype) if name in images else None
+            return MemberSummary("series", (len(series[name]), *one.shape), one.dtype, series[name])
+        return (
+            MemberSummary("raster", images[name].shape, images[name].dtype)
+            if name in images
+            else None
+        )
 
-    def below(path: str) -> dict[str, Entry] | None:
+    def below(path: str) -> dict[str, MemberSummary] | None:
         """Of a folder, or of a group `file::path`."""
         start = path if path.endswith("::") else path + "/"
         rest = [name.removeprefix(start) for name in images if name.startswith(start)]
         runs = {name.removeprefix(start): numbers for name, numbers in series.items()
                 if name.startswith(start)}  # fmt: skip
         deeper = "group" if "::" in path else "folder"
-        found = {one.partition("/")[0]: Entry(deeper if "/" in one else "raster") for one in rest}
-        found |= {name: Entry("series", numbers=numbers) for name, numbers in runs.items()}
+        found = {
+            one.partition("/")[0]: MemberSummary(deeper if "/" in one else "raster") for one in rest
+        }
+        found |= {name: MemberSummary("series", numbers=numbers) for name, numbers in runs.items()}
         return found or None
 
-    def answer(question: Question) -> object:
+    def answer(question: Query) -> object:
         if asked is not None:
             asked.append(question)
-        if isinstance(question, List) and question.path:
+        if isinstance(question, ListMembers) and question.path:
             return below(question.path)
-        if isinstance(question, List):
+        if isinstance(question, ListMembers):
             folders = {name.partition("/")[0] for name in images if "/" in name.partition("::")[0]}
-            rasters = {name: Entry("raster") for name in images if not re.search("::|/", name)}
-            rasters |= {name.partition("::")[0]: Entry("data") for name in images if "::" in name}
+            rasters = {
+                name: MemberSummary("raster") for name in images if not re.search("::|/", name)
+            }
+            rasters |= {
+                name.partition("::")[0]: MemberSummary("data") for name in images if "::" in name
+            }
             rasters = {name: one for name, one in rasters.items() if "/" not in name}
-            rasters |= {name: Entry("folder") for name in folders if name != ".."}
-            runs = {name: Entry("series", numbers=numbers) for name, numbers in series.items()}
-            return rasters | runs | {name: Entry("other") for name in texts}
-        if isinstance(question, Describe):
+            rasters |= {name: MemberSummary("folder") for name in folders if name != ".."}
+            runs = {
+                name: MemberSummary("series", numbers=numbers) for name, numbers in series.items()
+            }
+            return rasters | runs | {name: MemberSummary("other") for name in texts}
+        if isinstance(question, DescribeArray):
             return describe(question.path)
-        if isinstance(question, Read):
+        if isinstance(question, ReadValues):
             return images.get(question.path)
-        assert isinstance(question, ReadFile)
+        assert isinstance(question, ReadTextFile)
         return texts[question.name].encode() if question.name in texts else None
 
     return answer
 
 
-def file_recipe(file: h5py.File, path: str = "", options: Options | None = None):
-    return answered(in_file(path, options or Options()), of_file(file))
+def file_recipe(file: h5py.File, path: str = "", options: CorrectionOptions | None = None):
+    return answer_all(detect_in_group(path, options or CorrectionOptions()), of_file(file))
 
 
 def folder_recipe(images, texts=None, series=None, options=None, asked=None):
     answer = of_folder(images, texts, series, asked)
-    return answered(in_folder(options or Options()), answer)
+    return answer_all(detect_in_folder(options or CorrectionOptions()), answer)
 
 
-def _reduced(frames: Reduced, load: Load, pixels: int) -> np.ndarray:
+def _reduced(frames: ReducedFrame, load: Load, pixels: int) -> np.ndarray:
     if not frames.parts:
         return np.full(pixels, frames.constant, np.float32)
     stacks = []
@@ -120,13 +132,13 @@ def _reduced(frames: Reduced, load: Load, pixels: int) -> np.ndarray:
         stacks.append((array[None] if array.ndim == 2 else array)[part.first : part.last])
     run = np.concatenate([stack.reshape(len(stack), -1) for stack in stacks])
     if frames.reduction == "median":
-        return divided(median(run), frames.divisor)
-    mean = Mean(run.shape[1])
+        return per_exposure(median(run), frames.divisor)
+    mean = RunningMean(run.shape[1])
     mean.add(run)
-    return divided(mean.result(), frames.divisor)
+    return per_exposure(mean.result(), frames.divisor)
 
 
-def cooked(output: Output, load: Load) -> np.ndarray:
+def cooked(output: CorrectedDataset, load: Load) -> np.ndarray:
     """The array of `corrected/<name>.npy`, as the array layer will make it."""
     correction = output.correction
     pixels = output.shape[-1] * output.shape[-2]
@@ -153,8 +165,8 @@ def cooked(output: Output, load: Load) -> np.ndarray:
     return out
 
 
-def all_cooked(recipe: Recipe, load: Load) -> dict[str, np.ndarray]:
-    assert isinstance(recipe, Recipe), recipe
+def all_cooked(recipe: CorrectionPlan, load: Load) -> dict[str, np.ndarray]:
+    assert isinstance(recipe, CorrectionPlan), recipe
     return {output.name: cooked(output, load) for output in recipe.outputs}
 
 
@@ -162,5 +174,5 @@ def loading(file: h5py.File) -> Load:
     return lambda path: file[path][()]
 
 
-def told_of(recipe: Recipe, version: str = "") -> Mapping[str, object]:
+def told_of(recipe: CorrectionPlan, version: str = "") -> Mapping[str, object]:
     return provenance(recipe, [output.name for output in recipe.outputs], version)

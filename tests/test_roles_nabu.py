@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.flatfield.plan import Options
+from esrffs.flatfield.plan import CorrectionOptions
 from tests.test_corrected_scans import formula, mean, median
 from tests.test_roles_kitchen import all_cooked, file_recipe, folder_recipe, loading
 
@@ -69,7 +69,9 @@ def nabus(path, data, **options):
 def test_nabu(scan, method):
     path, data = scan
     with h5py.File(path) as file:
-        made = all_cooked(file_recipe(file, "entry", Options(method)), loading(file))["data"]
+        made = all_cooked(file_recipe(file, "entry", CorrectionOptions(method)), loading(file))[
+            "data"
+        ]
     np.testing.assert_array_max_ulp(made, nabus(path, data, interpolation=method), 2)
 
 
@@ -97,7 +99,7 @@ def test_nabu_with_machine_current(scan):
     flats = [np.median(currents[a:b]) for a, b in ((3, 7), (11, 14), (17, 19))]
     expected = nabus(path, data, radios_srcurrent=currents[keys == 0], flats_srcurrent=flats)
     with h5py.File(path) as file:
-        recipe = file_recipe(file, "entry", Options(norm_current=True))
+        recipe = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
         made = all_cooked(recipe, loading(file))["data"]
     np.testing.assert_array_max_ulp(made, expected, 3)
 

@@ -4,9 +4,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esrffs.flatfield.conventions.detect import in_file, in_folder
-from esrffs.flatfield.conventions.queries import Describe, Entry, List, Read, answered
-from esrffs.flatfield.plan import Options, Recipe, Refusal
+from esrffs.flatfield.conventions.detect import detect_in_folder, detect_in_group
+from esrffs.flatfield.conventions.queries import (
+    DescribeArray,
+    ListMembers,
+    MemberSummary,
+    ReadValues,
+    answer_all,
+)
+from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
 from tests.test_roles_kitchen import told_of
 
 NAMES = st.sampled_from(
@@ -23,7 +29,7 @@ FILES = st.sampled_from(
 SHAPES = st.sampled_from([(2, 3), (5, 2, 3), (0, 2, 3), (5, 3, 2), (2, 0), (5,), (), (1, 2, 2, 3)])
 DTYPES = st.sampled_from(["u2", ">i4", "f4", "c8", "U3", "?", "V4"])
 ENTRIES = st.builds(
-    Entry,
+    MemberSummary,
     st.sampled_from(["group", "dataset", "link", "raster", "series", "data", "folder", "other"]),
     st.none() | SHAPES,
     st.none() | DTYPES.map(np.dtype),
@@ -59,12 +65,12 @@ def answers(data, names):
 
     def answer(question):
         if question not in known:
-            if isinstance(question, List):
+            if isinstance(question, ListMembers):
                 drawn = st.none() | st.dictionaries(names, ENTRIES, max_size=8)
-            elif isinstance(question, Describe):
+            elif isinstance(question, DescribeArray):
                 drawn = st.none() | ENTRIES
             else:
-                drawn = VALUES if isinstance(question, Read) else TEXTS
+                drawn = VALUES if isinstance(question, ReadValues) else TEXTS
             known[question] = data.draw(drawn)
         return known[question]
 
@@ -72,8 +78,8 @@ def answers(data, names):
 
 
 def check(found):
-    if not isinstance(found, Recipe):
-        assert found is None or (isinstance(found, Refusal) and found.reason)
+    if not isinstance(found, CorrectionPlan):
+        assert found is None or (isinstance(found, Rejected) and found.reason)
         return
     assert told_of(found)["results"]
     for output in found.outputs:
@@ -86,10 +92,15 @@ def check(found):
 @settings(max_examples=150)
 @given(st.data(), st.sampled_from(["", "a", "2.1", "a/2.1"]), st.booleans())
 def test_files(data, path, norm):
-    check(answered(in_file(path, Options(norm_current=norm, no_dark=norm)), answers(data, NAMES)))
+    check(
+        answer_all(
+            detect_in_group(path, CorrectionOptions(norm_current=norm, no_dark=norm)),
+            answers(data, NAMES),
+        )
+    )
 
 
 @settings(max_examples=150)
 @given(st.data(), st.booleans())
 def test_folders(data, norm):
-    check(answered(in_folder(Options(no_dark=norm)), answers(data, FILES)))
+    check(answer_all(detect_in_folder(CorrectionOptions(no_dark=norm)), answers(data, FILES)))

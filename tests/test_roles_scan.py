@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from esrffs.flatfield.plan import Options, Recipe, Refusal
+from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
 from tests.test_roles_kitchen import all_cooked, folder_recipe
 
 SHAPE = (3, 4)
@@ -47,7 +47,7 @@ def test_conventional_names(raw, flats, dark, series):
     known = scan(raw, flats, dark)
     runs = {f"{raw}/w_####.tif": (0, 5, 10)} if series else {}
     recipe = folder_recipe(known, series=runs)
-    assert isinstance(recipe, Recipe), recipe
+    assert isinstance(recipe, CorrectionPlan), recipe
     assert recipe.convention == "folders of a scan"
     made = all_cooked(recipe, known.__getitem__)
     assert set(made) == {"w_0000", "w_0005", "w_0010"} | ({"w_####"} if series else set())
@@ -69,7 +69,7 @@ def test_a_stack_for_the_projections():
 def test_without_darks():
     known = scan(dark=None)
     assert "no dark image" in folder_recipe(known).reason
-    recipe = folder_recipe(known, options=Options(no_dark=True))
+    recipe = folder_recipe(known, options=CorrectionOptions(no_dark=True))
     made = all_cooked(recipe, known.__getitem__)["w_0005"]
     one = expected(known, "Tomo/w_0005.tif", None, "Flat_Before", "Flat_After", 0.5)
     assert np.array_equal(made, one)
@@ -102,7 +102,7 @@ def test_a_likely_name_decides():
 )
 def test_refusals(known, told):
     refused = folder_recipe(known)
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, Rejected)
     assert told in refused.reason
 
 

@@ -4,9 +4,14 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.flatfield.conventions.detect import in_folder
-from esrffs.flatfield.conventions.queries import Describe, Entry, List, answered
-from esrffs.flatfield.plan import Options, Refusal
+from esrffs.flatfield.conventions.detect import detect_in_folder
+from esrffs.flatfield.conventions.queries import (
+    DescribeArray,
+    ListMembers,
+    MemberSummary,
+    answer_all,
+)
+from esrffs.flatfield.plan import CorrectionOptions, Rejected
 from tests.test_roles_kitchen import all_cooked, file_recipe, loading, told_of
 
 SHAPE = (3, 4)
@@ -112,7 +117,7 @@ def test_colour_is_refused(file, role, attribute, shape):
         if name == role:
             coloured(file, name, attribute)
     refused = file_recipe(file)
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, Rejected)
     assert f"{role} is a colour image, {shape}" in refused.reason
 
 
@@ -132,16 +137,16 @@ def test_colour_in_other_conventions(file, rng):
 
 def folder(entries, options=None):
     def answer(question):
-        if isinstance(question, List):
-            return {name: Entry("raster") for name in entries}
-        assert isinstance(question, Describe)
+        if isinstance(question, ListMembers):
+            return {name: MemberSummary("raster") for name in entries}
+        assert isinstance(question, DescribeArray)
         return entries[question.path]
 
-    return answered(in_folder(options or Options()), answer)
+    return answer_all(detect_in_folder(options or CorrectionOptions()), answer)
 
 
-GRAY = Entry("raster", SHAPE, np.dtype("u1"))
-COLOUR = Entry("raster", (*SHAPE, 3), np.dtype("u1"), colour=True)
+GRAY = MemberSummary("raster", SHAPE, np.dtype("u1"))
+COLOUR = MemberSummary("raster", (*SHAPE, 3), np.dtype("u1"), colour=True)
 
 
 def test_a_colour_image_among_others_is_left_out():
@@ -183,7 +188,7 @@ def test_without_a_dark(file, rng, convention):
     refused = file_recipe(file, path)
     if convention is not siblings:  # flat_0 alone may be anything
         assert "no dark" in refused.reason
-    made = file_recipe(file, path, Options(no_dark=True))
+    made = file_recipe(file, path, CorrectionOptions(no_dark=True))
     zero = f32(np.zeros(SHAPE))
     assert np.array_equal(all_cooked(made, loading(file))["data"], expected(raw, zero, flat))
     (told,) = [told_of(made)]
@@ -193,13 +198,13 @@ def test_without_a_dark(file, rng, convention):
 @pytest.mark.parametrize("convention", [bliss, exchange, siblings, named, nxtomo])
 def test_a_dark_that_is_there_is_used(file, rng, convention):
     dark, flat, raw = image(rng, 90), image(rng, 900), image(rng, 400, 4)
-    made = file_recipe(file, convention(file, dark, flat, raw), Options(no_dark=True))
+    made = file_recipe(file, convention(file, dark, flat, raw), CorrectionOptions(no_dark=True))
     assert np.array_equal(all_cooked(made, loading(file))["data"], expected(raw, dark, flat))
 
 
 def test_folders_without_a_dark():
     entries = {"flat.tif": GRAY, "a.tif": GRAY}
-    recipe = folder(entries, Options(no_dark=True))
+    recipe = folder(entries, CorrectionOptions(no_dark=True))
     assert [output.name for output in recipe.outputs] == ["a"]
     assert recipe.outputs[0].correction.dark.parts == ()
     assert "-o dark=none" in folder(entries).reason

@@ -1,7 +1,7 @@
 """Attacks on a mount: each is refused with the right errno, and shows nothing of the secret.
 
 `shared_mount` is the mount that a root daemon makes for everybody.  A test that swaps things while
-they are read shows the guard that has no race; one that calls `sandbox` or `Folders` directly
+they are read shows the guard that has no race; one that calls `sandbox` or `SourceRoot` directly
 shows one guard alone, so that it fails when that one is taken out, whatever stands behind it.
 """
 
@@ -24,10 +24,10 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.errors import EsrffsError, ForbiddenError
+from esrffs.errors import AccessDeniedError, EsrffsError
 from esrffs.linux import permissions, sandbox
 from esrffs.model import FileStatus
-from esrffs.source.root import Folders
+from esrffs.source.root import SourceRoot
 from tests.conftest import Mounted, MountFactory, esrffs
 from tests.test_daemon import as_nobody
 
@@ -301,7 +301,7 @@ def test_who_may_read_one_may_read_the_other(
 
 def test_the_narrowest_mode() -> None:
     def mode(*statuses: FileStatus) -> str:
-        return oct(stat.S_IMODE(permissions.narrowest(statuses).st_mode))
+        return oct(stat.S_IMODE(permissions.intersect(statuses).st_mode))
 
     assert mode(status(0o644)) == "0o644"
     assert mode(status(0o644), status(0o640)) == "0o640"
@@ -441,7 +441,7 @@ def swapping(path: Path, one: str, other: str, end: threading.Event) -> threadin
 def test_a_link_swapped_while_a_file_is_opened(source: Path, place: Path) -> None:
     (source / "open.raw").write_bytes(b"open")
     (source / "swapped").symlink_to("open.raw")
-    folders = Folders(str(source), confined=True)
+    folders = SourceRoot(str(source), confined=True)
     end = threading.Event()
     thread = swapping(source / "swapped", "open.raw", "../secret.raw", end)
     seen = {b"open": 0, b"refused": 0}
@@ -449,7 +449,7 @@ def test_a_link_swapped_while_a_file_is_opened(source: Path, place: Path) -> Non
         for _ in range(2000):
             try:
                 descriptor = folders.open("swapped")
-            except ForbiddenError:
+            except AccessDeniedError:
                 seen[b"refused"] += 1
             else:
                 seen[os.pread(descriptor, 100, 0)] += 1
@@ -466,7 +466,7 @@ def test_a_folder_swapped_for_a_link_while_it_is_listed(source: Path, place: Pat
     (place / "outside").mkdir()
     (place / "outside/foreign").touch()
     (source / "swapped").symlink_to("plain")
-    folders = Folders(str(source), confined=True)
+    folders = SourceRoot(str(source), confined=True)
     end = threading.Event()
     thread = swapping(source / "swapped", "plain", "../outside", end)
     found = {"own": 0}
@@ -535,7 +535,7 @@ def confined(body: str, folder: Path | None) -> str:
     program = textwrap.dedent(
         f"""
         import os, socket
-        from esrffs import sandbox
+        from esrffs.linux import sandbox
         sandbox.enter(512 << 20, {str(folder) if folder else None!r})
         def tried(function, *arguments):
             try:
@@ -764,7 +764,7 @@ def test_nothing_of_the_environment_reaches_libhdf5() -> None:
     told = {f"HDF5_{name}": "x" for name in (*names.split(), "USE_FILE_LOCKING")}
     program = """if True:
         import ctypes
-        import esrffs.formats.hdf5_library
+        import esrffs.formats.hdf5.library
         ctypes.CDLL(None).system(b"env | grep ^HDF5_ | sort")
     """
     done = subprocess.run(
@@ -800,7 +800,7 @@ def test_no_plugin_is_loaded_from_anywhere(
     Each is kept out by itself: the folder is not known, and were it known, nothing is loaded.
     """
     monkeypatch.delenv("HDF5_PLUGIN_PRELOAD", raising=False)  # that of another test's import
-    program = _READ.format(ours="import esrffs.formats.hdf5_library" if ours else "")
+    program = _READ.format(ours="import esrffs.formats.hdf5.library" if ours else "")
     command = [sys.executable, "-c", program, filtered, place / "plugins"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"{not ours}\nrefused\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trio
 
-from esrffs.source.root import Folders
+from esrffs.source.root import SourceRoot
 from tests.conftest import MountFactory
 from tests.formats.test_raster_files import edf, image
 
@@ -32,7 +32,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("confined", [False, True])
 def test_what_links_are_taken_for(source: Path, confined: bool) -> None:
-    folders = Folders(str(source), confined=confined)
+    folders = SourceRoot(str(source), confined=confined)
     found = {e.name: (e.format, e.link) for e in trio.run(folders.scan, "sorted")}
     assert found["in_0001.edf"] == ("raster", "../raw/k03.edf")
     absolute = None if confined else "raster"  # which is opened by no confined mount

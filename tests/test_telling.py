@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from esrffs import errors
-from esrffs.fuse.attributes import Shown
+from esrffs.fuse.attributes import AttributeOptions
 from esrffs.fuse.pyfuse3_adapter import Operations
 from esrffs.tree.nodes import Path
 
@@ -46,7 +46,7 @@ async def nothing() -> Any:
 
 @pytest.fixture
 def operations() -> Operations:
-    made = Operations(Faulty((), (b"elsewhere",)), Shown(), nothing, nothing)
+    made = Operations(Faulty((), (b"elsewhere",)), AttributeOptions(), nothing, nothing)
     for number, path in ((2, (b"a.h5",)), (3, (b"a.h5", b"x"))):
         made.inodes.refer(number, Faulty(path, (b"a.h5",)))
     return made

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from esrffs.fuse import pyfuse3_polling
-from esrffs.fuse.pyfuse3_polling import Readable, Turn
+from esrffs.fuse.pyfuse3_polling import BusyPoller, UnfairLock
 from tests.conftest import FUSE
 
 Pipe = tuple[int, int]
@@ -48,8 +48,8 @@ def test_what_is_there_is_taken_at_once_but_not_for_ever(
     os.write(pipe[1], b"x")
 
     async def work() -> None:
-        readable = Readable(lambda: True)
-        for _ in range(rows * (pyfuse3_polling._IN_A_ROW + 1) - 1):
+        readable = BusyPoller(lambda: True)
+        for _ in range(rows * (pyfuse3_polling.MAX_CONSECUTIVE_REQUESTS + 1) - 1):
             await readable.wait(pipe[0])
 
     trio.run(work)
@@ -68,11 +68,11 @@ def test_the_next_request_is_awaited_for_a_moment_if_a_processor_has_nothing_els
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(processors)})
-    monkeypatch.setattr(pyfuse3_polling, "_MOMENT", 60.0)
+    monkeypatch.setattr(pyfuse3_polling, "POLL_SECONDS", 60.0)
 
     async def work() -> None:
         later = threading.Timer(0.1, os.write, (pipe[1], b"x"))
-        readable = Readable(lambda: busy)
+        readable = BusyPoller(lambda: busy)
         later.start()
         await readable.wait(pipe[0])
         later.join()
@@ -89,7 +89,7 @@ def test_an_idle_mount_sleeps(
 
     async def work() -> None:
         with trio.move_on_after(0.05) as scope:
-            await Readable(lambda: False).wait(pipe[0])
+            await BusyPoller(lambda: False).wait(pipe[0])
         assert scope.cancelled_caught
 
     trio.run(work)
@@ -99,7 +99,7 @@ def test_an_idle_mount_sleeps(
 def test_the_owner_goes_on_until_he_waits_and_only_one_has_the_turn() -> None:
     told: list[str] = []
 
-    async def task(name: str, turn: Turn) -> None:
+    async def task(name: str, turn: UnfairLock) -> None:
         for pause in (False, False, True, False):
             async with turn:
                 told.append(f"+{name}")
@@ -108,7 +108,7 @@ def test_the_owner_goes_on_until_he_waits_and_only_one_has_the_turn() -> None:
                 told.append(f"-{name}")
 
     async def main() -> None:
-        turn = Turn()
+        turn = UnfairLock()
         async with trio.open_nursery() as nursery:
             for name in "abc":
                 nursery.start_soon(task, name, turn)
@@ -123,7 +123,7 @@ def test_the_owner_goes_on_until_he_waits_and_only_one_has_the_turn() -> None:
 
 def test_who_waits_for_his_turn_can_be_cancelled() -> None:
     async def main() -> None:
-        turn = Turn()
+        turn = UnfairLock()
         async with turn, trio.open_nursery() as nursery:
             nursery.start_soon(turn.__aenter__)
             await trio.testing.wait_all_tasks_blocked()
@@ -140,18 +140,18 @@ from esrffs.fuse import pyfuse3_polling
 
 used = set()
 
-class Readable(pyfuse3_polling.Readable):
+class Poller(pyfuse3_polling.BusyPoller):
     async def wait(self, descriptor):
         used.add("wait")
         await super().wait(descriptor)
 
-class Turn(pyfuse3_polling.Turn):
+class Lock(pyfuse3_polling.UnfairLock):
     async def __aenter__(self):
         used.add("turn")
         await super().__aenter__()
 
-pyfuse3_polling.Readable, waiting.Turn = Readable, Turn
-pyfuse3_polling.install(lambda: False)
+pyfuse3_polling.BusyPoller, pyfuse3_polling.UnfairLock = Poller, Lock
+pyfuse3_polling.install_in_pyfuse3(lambda: False)
 
 async def main():
     async with trio.open_nursery() as nursery:

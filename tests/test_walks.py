@@ -13,19 +13,19 @@ import trio
 from fabio.edfimage import EdfImage
 
 from esrffs import model
-from esrffs.cache import Cache
-from esrffs.errors import WorkerError
-from esrffs.flatfield.plan import Options
+from esrffs.cache import ByteCache
+from esrffs.errors import ReaderDiedError
+from esrffs.flatfield.plan import CorrectionOptions
 from esrffs.flatfield.service import CorrectionService
-from esrffs.model import Generation, GroupInfo, Listing
+from esrffs.model import Generation, GroupInfo, GroupListing
 from esrffs.source import listings
-from esrffs.source.data_file import Source, Sources
+from esrffs.source.data_file import DataFile, DataFiles
 from esrffs.source.listings import Plan
-from esrffs.source.root import Folders
+from esrffs.source.root import SourceRoot
 from esrffs.workers import protocol, server
-from esrffs.workers.pool import Limits, Workers, open_workers
+from esrffs.workers.pool import PoolConfig, WorkerPool, open_pool
 
-Work = Callable[[Workers, Any, Source], Awaitable[None]]
+Work = Callable[[WorkerPool, Any, DataFile], Awaitable[None]]
 
 
 @pytest.fixture
@@ -44,21 +44,21 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def subject(path: Path) -> protocol.Subject:
+def subject(path: Path) -> protocol.ReaderSpec:
     generation = Generation.of(os.stat(path))
-    return protocol.Subject((str(path),), (generation,), "hdf5", series=False, confine=None)
+    return protocol.ReaderSpec((str(path),), (generation,), "hdf5", series=False, confine=None)
 
 
 def in_workers(
     folder: Path, work: Work, name: str = "many.h5", format_: model.Format = "hdf5"
 ) -> None:
     async def run() -> None:
-        folders = Folders(str(folder), confined=False, hidden="/nowhere")
-        async with open_workers(Limits(2), folders.confine) as workers:
-            sources = Sources(folders, workers)
+        folders = SourceRoot(str(folder), confined=False, hidden="/nowhere")
+        async with open_pool(PoolConfig(2), folders.confine) as workers:
+            sources = DataFiles(folders, workers)
             begun: list[tuple[Callable[..., Awaitable[None]], *tuple[object, ...]]] = []
             context = SimpleNamespace(
-                cache=Cache(1 << 24),
+                cache=ByteCache(1 << 24),
                 files=sources,
                 start_task=lambda *task: begun.append(task),
                 begun=begun,
@@ -75,7 +75,7 @@ async def meanwhile(context: Any) -> None:
         await task(*arguments)
 
 
-async def walk(context: Any, source: Source, address: str = "") -> dict[str, Plan]:
+async def walk(context: Any, source: DataFile, address: str = "") -> dict[str, Plan]:
     plan = await listings.plan(context, source, address)
     found = {address: plan}
     for entry in plan.entries.values():
@@ -85,7 +85,7 @@ async def walk(context: Any, source: Source, address: str = "") -> dict[str, Pla
 
 
 def test_a_walk_asks_once_for_many_groups(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(workers: Workers, context: Any, source: Source) -> None:
+    async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
         calls: list[object] = []
         run = workers.run
 
@@ -98,17 +98,17 @@ def test_a_walk_asks_once_for_many_groups(source: Path, monkeypatch: pytest.Monk
         assert len(together) == 121
         assert len(calls) < 80  # without: 121
         monkeypatch.setattr(listings, "_following", lambda *_: ())
-        context.cache = Cache(1 << 24)
+        context.cache = ByteCache(1 << 24)
         assert await walk(context, source) == together
 
     in_workers(source, work)
 
 
 def test_the_next_groups_are_listed_while_the_last_ones_are_looked_at(source: Path) -> None:
-    async def work(workers: Workers, context: Any, source: Source) -> None:
+    async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
         asked: list[str] = []
 
-        async def of_three(address: str, following: Sequence[str]) -> dict[str, Listing]:
+        async def of_three(address: str, following: Sequence[str]) -> dict[str, GroupListing]:
             asked.append(address)
             return {one: await source.listing(one) for one in (address, *following[:3])}
 
@@ -134,24 +134,24 @@ def test_the_next_groups_are_listed_while_the_last_ones_are_looked_at(source: Pa
 
 
 def test_a_failure_ahead_is_told_to_who_comes_there(source: Path) -> None:
-    async def work(workers: Workers, context: Any, source: Source) -> None:
-        async def dying(address: str, following: Sequence[str]) -> dict[str, Listing]:
+    async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
+        async def dying(address: str, following: Sequence[str]) -> dict[str, GroupListing]:
             if address != "/01":
-                raise WorkerError("the reader process died (SIGSEGV)")
+                raise ReaderDiedError("the reader process died (SIGSEGV)")
             return {"/01": await source.listing("/01")}
 
         source.listings = dying
         for address in ("", "/00", "/01"):
             await listings.plan(context, source, address)
         await meanwhile(context)
-        with pytest.raises(WorkerError):
+        with pytest.raises(ReaderDiedError):
             await listings.plan(context, source, "/02")
 
     in_workers(source, work)
 
 
 def test_looking_at_one_group_asks_for_that_alone(source: Path) -> None:
-    async def work(workers: Workers, context: Any, source: Source) -> None:
+    async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
         await listings.plan(context, source, "")
         await listings.plan(context, source, "/40")
         assert not any(
@@ -167,7 +167,7 @@ def test_what_is_at_hand_comes_with_the_root(tmp_path: Path) -> None:
     image.write(str(tmp_path / "some.edf"))
     detector = "/scan_0/instrument/detector_0"
 
-    async def work(workers: Workers, context: Any, source: Source) -> None:
+    async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
         await listings.plan(context, source, "")
         assert listings.is_known(context, source, detector)
         assert not listings.is_known(context, source, detector + "/others")  # needs all headers
@@ -187,8 +187,8 @@ def test_a_group_without_any_word_for_flat_or_dark_is_not_asked_about(
 
     monkeypatch.setattr(CorrectionService, "_for_group", asked)
 
-    async def work(workers: Workers, context: Any, source: Source) -> None:
-        corrections = CorrectionService(context, Options())
+    async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
+        corrections = CorrectionService(context, CorrectionOptions())
         assert await corrections.for_group(source, "/00") is None
         assert await corrections.for_group(source, "/00/below") is None
 
@@ -198,12 +198,12 @@ def test_a_group_without_any_word_for_flat_or_dark_is_not_asked_about(
 def test_what_nobody_asked_for_is_no_reason_to_fail(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def work(workers: Workers, context: Any, source: Source) -> None:
+    async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
         run = workers.run
 
         async def dying(function, *arguments):
-            if function is server.listings:
-                raise WorkerError("the reader process died (SIGSEGV)")
+            if function is server.list_groups:
+                raise ReaderDiedError("the reader process died (SIGSEGV)")
             return await run(function, *arguments)
 
         monkeypatch.setattr(workers, "run", dying)
@@ -216,20 +216,20 @@ def test_what_nobody_asked_for_is_no_reason_to_fail(
 def test_what_comes_next_is_read_in_order_and_without_end(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_MOMENT", 10.0)
+    monkeypatch.setattr(server, "PREFETCH_SECONDS", 10.0)
     path = subject(source / "many.h5")
     following = [f"/{k:02}" for k in range(30, 60)]
-    found = list(server.listings(path, "/29", following))
+    found = list(server.list_groups(path, "/29", following))
     assert found[:3] == ["/29", "/29/below", "/30"]
     assert found[-1] == "/59/below"
     assert len(found) == 31 * 2 + 1  # the circle once
-    monkeypatch.setattr(server, "_MEMBERS", 5)
-    assert len(server.listings(path, "/29", following)) < 5
+    monkeypatch.setattr(server, "PREFETCH_MEMBERS", 5)
+    assert len(server.list_groups(path, "/29", following)) < 5
 
 
 def test_one_that_fails_ends_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_MOMENT", 10.0)
+    monkeypatch.setattr(server, "PREFETCH_SECONDS", 10.0)
     path = subject(source / "many.h5")
-    assert list(server.listings(path, "/29", ["/30", "/none", "/31"])) == [
+    assert list(server.list_groups(path, "/29", ["/30", "/none", "/31"])) == [
         *("/29", "/29/below", "/30", "/30/below", "/30/below/circle")
     ]

@@ -320,7 +320,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 @given(st.dictionaries(st.text(max_size=300), scalars | st.lists(st.integers(), max_size=2)))
 def test_whatever_attributes_there_are(attributes: dict[str, object]) -> None:
     encoded = to_json(attributes)
-    found = xattrs.values(encoded)
+    found = xattrs.from_json(encoded)
     for name, value in json.loads(encoded).items():
         full = b"user." + name.encode()
         text = value if isinstance(value, str) else json.dumps(value)
@@ -335,7 +335,7 @@ def test_whatever_attributes_there_are(attributes: dict[str, object]) -> None:
 
 @given(st.lists(st.binary(min_size=1, max_size=255), max_size=600))
 def test_a_list_is_as_long_as_the_kernel_takes(names: list[bytes]) -> None:
-    chosen = xattrs.listed(names)
+    chosen = xattrs.truncate_names(names)
     assert chosen == names[: len(chosen)]
     size = sum(len(name) + 1 for name in chosen)
     assert size <= 65_536

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from esrffs.cli.main import default_text
-from esrffs.cli.options import SWITCHES, Options
+from esrffs.cli.options import SWITCHES, MountOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OptionEntry:
     """One mount option, as each page needs it."""
 
     name: str
@@ -23,10 +23,10 @@ class Entry:
         return "--" + self.name.replace("_", "-")
 
 
-def entries() -> Iterator[Entry]:
-    for entry in fields(Options):
+def entries() -> Iterator[OptionEntry]:
+    for entry in fields(MountOptions):
         text = entry.metadata["help"] + default_text(entry.default)
-        yield Entry(entry.name, entry.metadata["kind"], text)
+        yield OptionEntry(entry.name, entry.metadata["kind"], text)
 
 
 def _words() -> str:

@@ -8,29 +8,29 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from esrffs.arrays.block_grid import Blocks
-from esrffs.background import Ahead
-from esrffs.cache import Cache
+from esrffs.arrays.block_grid import BlockGrid
+from esrffs.background import StartTask
+from esrffs.cache import ByteCache
 from esrffs.damage import PARTIAL, Block, DamagedBlock
 from esrffs.errors import EsrffsError
 from esrffs.model import Buffer
 
 log = logging.getLogger(__name__)
 
-AHEAD = 4  # blocks, and …
-AHEAD_BYTES = 32 << 20  # … bytes that are made before they are asked for, at the most
-COUNTED = 16  # blocks whose bytes are counted for a handle
+READ_AHEAD_BLOCKS = 4  # blocks, and …
+READ_AHEAD_NBYTES = 32 << 20  # … bytes that are made before they are asked for, at the most
+TRACKED_BLOCKS = 16  # blocks whose bytes are counted for a handle
 FAILED = 1024  # blocks that a handle remembers not to have got whole
 
 
-class Array(Protocol):
+class ArrayBytes(Protocol):
     """The data of an array in C order."""
 
     async def read(self, start: int, stop: int) -> Buffer:
         """Bytes `start` up to `stop` of the data, 0 ≤ start < stop ≤ nbytes."""
 
 
-class Held(Protocol):
+class RefCounted(Protocol):
     """What blocks are made from: kept open until it was closed once more than it was held."""
 
     def hold(self) -> None: ...
@@ -47,12 +47,12 @@ class BlockArray:
 
     def __init__(
         self,
-        held: Held,
+        held: RefCounted,
         key: tuple[object, ...],
-        blocks: Blocks,
+        blocks: BlockGrid,
         make: Callable[[int], Awaitable[Block]],
-        cache: Cache,
-        ahead: Ahead,
+        cache: ByteCache,
+        ahead: StartTask,
         piece: Callable[[int, int], Awaitable[memoryview]] | None = None,
     ) -> None:
         self._held = held
@@ -85,9 +85,9 @@ class BlockArray:
                 self._cache.forget((*self._key, number))
             start = end
         for counts in (self._asked, self._given):
-            while len(counts) > COUNTED:
+            while len(counts) > TRACKED_BLOCKS:
                 del counts[next(iter(counts))]
-        return joined(parts)
+        return join_buffers(parts)
 
     async def _part(self, number: int, first: int, start: int, stop: int) -> memoryview:
         """Bytes of the data, of this block, which begins at byte `first`."""
@@ -128,10 +128,13 @@ class BlockArray:
         else:
             read_on = number == self._last + 1 and self._asked.get(self._last, 0) > size // 2
             self._last, self._begun = number, read_on or number == 0
-            self._depth = min(self._depth + 1, AHEAD) if self._depth and read_on else 0
+            self._depth = min(self._depth + 1, READ_AHEAD_BLOCKS) if self._depth and read_on else 0
         for following in range(number + 1, number + 1 + self._depth):
             first, last = self._blocks.extent(following)
-            if first >= self._blocks.nbytes or (following - number) * (last - first) > AHEAD_BYTES:
+            if (
+                first >= self._blocks.nbytes
+                or (following - number) * (last - first) > READ_AHEAD_NBYTES
+            ):
                 break
             self._start(following)
 
@@ -155,6 +158,6 @@ class BlockArray:
             self._held.close()
 
 
-def joined(parts: Sequence[Buffer]) -> Buffer:
+def join_buffers(parts: Sequence[Buffer]) -> Buffer:
     """One buffer, without a copy where there is only one part."""
     return parts[0] if len(parts) == 1 else b"".join(parts)

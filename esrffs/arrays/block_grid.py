@@ -10,12 +10,12 @@ from math import prod
 
 from esrffs.model import Box
 
-TARGET = 4 << 20  # bytes: large enough that a hop to a worker is lost in the noise
-LIMIT = 64 << 20  # bytes: no block is larger, whatever the chunks are, unless one element is
+TARGET_NBYTES = 4 << 20  # bytes: large enough that a hop to a worker is lost in the noise
+MAX_NBYTES = 64 << 20  # bytes: no block is larger, whatever the chunks are, unless one element is
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class BlockGrid:
     """The data of one array, cut on `axis` into blocks of `count` steps."""
 
     shape: tuple[int, ...]
@@ -71,13 +71,13 @@ class Blocks:
         )
 
 
-def cut(
+def block_grid(
     shape: tuple[int, ...],
     itemsize: int,
     grain: tuple[int, ...] = (),
-    target: int = TARGET,
-    limit: int = LIMIT,
-) -> Blocks:
+    target: int = TARGET_NBYTES,
+    limit: int = MAX_NBYTES,
+) -> BlockGrid:
     """The blocks for an array whose bytes come in grains (chunks) of this shape.
 
     The cut is on the outermost axis where one layer of grains makes no more than the target, or
@@ -85,7 +85,7 @@ def cut(
     grain once.  Only where such a block would exceed the limit are grains touched again.
     """
     if not shape or 0 in shape:
-        return Blocks(shape, itemsize, 0, 1)
+        return BlockGrid(shape, itemsize, 0, 1)
     steps = [itemsize * prod(shape[k + 1 :]) for k in range(len(shape))]
     layer = [min(g, n) for g, n in zip(grain or (1,) * len(shape), shape, strict=True)]
     axis = 0
@@ -95,4 +95,4 @@ def cut(
         axis += 1
     least = min(layer[axis], max(1, limit // steps[axis]))
     count = least * max(1, target // (least * steps[axis]))
-    return Blocks(shape, itemsize, axis, min(count, shape[axis]))
+    return BlockGrid(shape, itemsize, axis, min(count, shape[axis]))

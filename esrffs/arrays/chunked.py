@@ -18,7 +18,7 @@ import trio
 
 from esrffs import limits
 from esrffs.arrays import chunk_parts
-from esrffs.cache import Cache
+from esrffs.cache import ByteCache
 from esrffs.damage import PARTIAL, Block, Damage, DamagedBlock
 from esrffs.errors import (
     DamagedError,
@@ -28,15 +28,17 @@ from esrffs.errors import (
     UnsupportedError,
 )
 from esrffs.formats.filters import codecs
-from esrffs.linux.buffers import buffer, keep_freed_memory
-from esrffs.model import Box, Chunked, ChunkIndex, DatasetInfo
-from esrffs.source.open_data_file import Opened
-from esrffs.source.verified_file import FileView
+from esrffs.linux.buffers import allocate, configure_malloc
+from esrffs.model import Box, ChunkedLayout, ChunkIndex, DatasetInfo
+from esrffs.source.open_data_file import OpenDataFile
+from esrffs.source.verified_file import VerifiedFile
 
-_LARGE = 64 << 20  # bytes: larger chunks are decoded one at a time, for the memory that it takes
+LARGE_CHUNK_NBYTES = (
+    64 << 20
+)  # bytes: larger chunks are decoded one at a time, for the memory that it takes
 _WIDE = 16 << 20  # bytes: of larger chunks only what is needed is kept, where that goes
 _THREADS = os.cpu_count() or 1
-_SAMPLED = 8  # chunks that tell whether a file only grew
+SAMPLED_CHUNKS = 8  # chunks that tell whether a file only grew
 
 
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding")
@@ -48,7 +50,7 @@ def threads() -> trio.CapacityLimiter:
     try:
         return _limiter.get()
     except LookupError:
-        keep_freed_memory()
+        configure_malloc()
         _limiter.set(trio.CapacityLimiter(_THREADS))
         return _limiter.get()
 
@@ -61,7 +63,7 @@ def _one_at_a_time() -> trio.CapacityLimiter:
         return _one.get()
 
 
-class _Place(NamedTuple):
+class _ChunkPart(NamedTuple):
     """A chunk, and the part of it that is in a block."""
 
     number: int  # of the chunk, in the grid
@@ -69,10 +71,12 @@ class _Place(NamedTuple):
     target: tuple[slice, ...]  # of the block
 
 
-class Chunks:
+class ChunkedBlocks:
     """The chunks of one dataset as one handle sees them."""
 
-    def __init__(self, opened: Opened, info: DatasetInfo, layout: Chunked, cache: Cache) -> None:
+    def __init__(
+        self, opened: OpenDataFile, info: DatasetInfo, layout: ChunkedLayout, cache: ByteCache
+    ) -> None:
         self._opened = opened
         self._info = info
         self._layout = layout
@@ -93,7 +97,7 @@ class Chunks:
         return f"{self._opened.source.path}: {self._info.address}"
 
     @staticmethod
-    def known(info: DatasetInfo, layout: Chunked) -> bool:
+    def known(info: DatasetInfo, layout: ChunkedLayout) -> bool:
         """Can the chunks of this dataset be read without the HDF5 library?"""
         itemsize = info.dtype.itemsize
         return layout.indexed and codecs.supported(layout.filters, itemsize)
@@ -101,7 +105,7 @@ class Chunks:
     async def read(self, box: Box) -> Block:
         """The elements of this box as C-ordered bytes, less those of chunks that are damaged."""
         index = await self._indexed()
-        if self._nbytes > _LARGE:
+        if self._nbytes > LARGE_CHUNK_NBYTES:
             self._cache.make_room(min(self._nbytes, self._needed))
         places = list(_places(box, self._layout.shape, self._grid))
         try:
@@ -113,7 +117,7 @@ class Chunks:
             raise
 
     def _threads(self) -> trio.CapacityLimiter:
-        return _one_at_a_time() if self._nbytes > _LARGE else threads()
+        return _one_at_a_time() if self._nbytes > LARGE_CHUNK_NBYTES else threads()
 
     def _bytes(self, box: Box) -> int:
         return self._info.dtype.itemsize * prod(box.shape)
@@ -126,7 +130,7 @@ class Chunks:
             )
             whole = np.flatnonzero(self._index.offsets >= 0)
             whole = whole[~self._at_the_edge(whole)]
-            picked = whole[:: max(1, len(whole) // _SAMPLED)]
+            picked = whole[:: max(1, len(whole) // SAMPLED_CHUNKS)]
             watch = partial(self._opened.view().watch, self._index.offsets[picked].tolist())
             await self._patience.call(watch)
         return self._index
@@ -139,7 +143,9 @@ class Chunks:
             edge |= (at + 1) * k > n
         return edge
 
-    async def _put_together(self, index: ChunkIndex, box: Box, places: Sequence[_Place]) -> Block:
+    async def _put_together(
+        self, index: ChunkIndex, box: Box, places: Sequence[_ChunkPart]
+    ) -> Block:
         view = await self._opened.viewed()
         only = places[0]
         block: Block | None = None
@@ -148,7 +154,7 @@ class Chunks:
             with contextlib.suppress(DamagedError, TooLargeError):  # which are remembered below
                 block = await self._patience.in_thread(decode, turn=self._threads())
         if block is None:
-            data = buffer(self._bytes(box), self._name)
+            data = allocate(self._bytes(box), self._name)
             array = np.frombuffer(data, self._raw).reshape(box.shape)
             damage = Damage(box.shape)
             await self._filled(partial(self._fill, view, index, array, damage), places)
@@ -161,12 +167,12 @@ class Chunks:
         return block
 
     async def _filled(
-        self, fill: Callable[[Sequence[_Place]], None], places: Sequence[_Place]
+        self, fill: Callable[[Sequence[_ChunkPart]], None], places: Sequence[_ChunkPart]
     ) -> None:
         """These chunks into their places, on all threads."""
         failures: list[EsrffsError] = []
 
-        async def some(part: Sequence[_Place]) -> None:
+        async def some(part: Sequence[_ChunkPart]) -> None:
             try:
                 await self._patience.in_thread(partial(fill, part), turn=self._threads())
             except EsrffsError as error:
@@ -180,11 +186,11 @@ class Chunks:
 
     def _fill(
         self,
-        view: FileView,
+        view: VerifiedFile,
         index: ChunkIndex,
         array: npt.NDArray[Any],
         damage: Damage,
-        places: Sequence[_Place],
+        places: Sequence[_ChunkPart],
     ) -> None:
         """In a thread: these chunks into their places; what a reader has to read ends it."""
         for place in places:
@@ -196,7 +202,7 @@ class Chunks:
                 damage.add(place.target, error)
 
     def _place(
-        self, view: FileView, index: ChunkIndex, array: npt.NDArray[Any], place: _Place
+        self, view: VerifiedFile, index: ChunkIndex, array: npt.NDArray[Any], place: _ChunkPart
     ) -> None:
         number, layout = place.number, self._layout
         if index.offsets[number] < 0:
@@ -217,7 +223,7 @@ class Chunks:
         array[place.target] = chunk[place.inside]
 
     def _passing_over(
-        self, view: FileView, index: ChunkIndex, array: npt.NDArray[Any], place: _Place
+        self, view: VerifiedFile, index: ChunkIndex, array: npt.NDArray[Any], place: _ChunkPart
     ) -> None:
         """A chunk of which most lies past the shape."""
         number, size = place.number, int(index.sizes[place.number])
@@ -231,7 +237,7 @@ class Chunks:
         with self._naming(number):
             chunk_parts.fill(read, size, layout.filters, mask, layout.shape, place.inside, target)
 
-    def _decoded(self, view: FileView, index: ChunkIndex, number: int) -> memoryview:
+    def _decoded(self, view: VerifiedFile, index: ChunkIndex, number: int) -> memoryview:
         """In a thread: the bytes of one chunk."""
         size, mask = int(index.sizes[number]), int(index.masks[number])
         filters = self._layout.filters
@@ -252,7 +258,7 @@ class Chunks:
             raise type(error)(f"{self._name}: chunk {number}: {error}") from error
 
 
-def _places(box: Box, chunk: Sequence[int], grid: Sequence[int]) -> Iterator[_Place]:
+def _places(box: Box, chunk: Sequence[int], grid: Sequence[int]) -> Iterator[_ChunkPart]:
     axes = []
     for start, stop, k in zip(box.start, box.stop, chunk, strict=True):
         axes.append(
@@ -268,7 +274,7 @@ def _places(box: Box, chunk: Sequence[int], grid: Sequence[int]) -> Iterator[_Pl
     steps = [prod(grid[axis + 1 :]) for axis in range(len(grid))]
     for parts in product(*axes):
         number = sum(part[0] * step for part, step in zip(parts, steps, strict=True))
-        yield _Place(number, tuple(p[1] for p in parts), tuple(p[2] for p in parts))
+        yield _ChunkPart(number, tuple(p[1] for p in parts), tuple(p[2] for p in parts))
 
 
 def _size(index: ChunkIndex) -> int:

@@ -12,26 +12,36 @@ from math import prod
 import numpy as np
 
 from esrffs import limits
-from esrffs.arrays.block_array import Array, BlockArray, joined
-from esrffs.arrays.block_grid import cut
-from esrffs.arrays.chunked import Chunks
-from esrffs.background import Ahead
-from esrffs.cache import Cache
+from esrffs.arrays.block_array import ArrayBytes, BlockArray, join_buffers
+from esrffs.arrays.block_grid import block_grid
+from esrffs.arrays.chunked import ChunkedBlocks
+from esrffs.background import StartTask
+from esrffs.cache import ByteCache
 from esrffs.damage import Block
 from esrffs.errors import EsrffsError
 from esrffs.linux.permissions import covers
-from esrffs.model import Asked, Box, Buffer, Chunked, DatasetInfo, Extent, Frames, Mapped, Virtual
-from esrffs.source.open_data_file import OPEN_PARTS, Opened
-from esrffs.source.verified_file import SAMPLE, spread
+from esrffs.model import (
+    Box,
+    Buffer,
+    ChunkedLayout,
+    ContiguousLayout,
+    DatasetInfo,
+    FramesLayout,
+    OpaqueLayout,
+    VirtualLayout,
+    VirtualMapping,
+)
+from esrffs.source.open_data_file import MAX_OPEN_FILES, OpenDataFile
+from esrffs.source.verified_file import SAMPLE_NBYTES, sample_offsets
 
 
 class ExtentArray:
     """Data that lie verbatim in one run of a file."""
 
-    def __init__(self, opened: Opened, extent: Extent, nbytes: int) -> None:
+    def __init__(self, opened: OpenDataFile, extent: ContiguousLayout, nbytes: int) -> None:
         self._opened = opened
         self._offset = extent.offset
-        opened.view().watch(spread(extent.offset, nbytes))
+        opened.view().watch(sample_offsets(extent.offset, nbytes))
 
     async def read(self, start: int, stop: int) -> Buffer:
         return await (await self._opened.viewed()).read(self._offset + start, stop - start)
@@ -40,14 +50,16 @@ class ExtentArray:
 class FramesArray:
     """Data whose frames each lie verbatim in one run of a file, or of a file each."""
 
-    def __init__(self, opened: Opened, frames: Frames, info: DatasetInfo, frame: int) -> None:
+    def __init__(
+        self, opened: OpenDataFile, frames: FramesLayout, info: DatasetInfo, frame: int
+    ) -> None:
         self._opened = opened
         self._frames = frames
         self._itemsize = info.dtype.itemsize
         self._frame = frame  # bytes
         if not frames.files:
             opened.view().watch(
-                offset for i in (0, -1) for offset in spread(int(frames.offsets[i]), frame)
+                offset for i in (0, -1) for offset in sample_offsets(int(frames.offsets[i]), frame)
             )
 
     async def read(self, start: int, stop: int) -> Buffer:
@@ -57,7 +69,7 @@ class FramesArray:
             parts.append(
                 await self._part(number, max(start - first, 0), min(stop - first, self._frame))
             )
-        return joined(parts)
+        return join_buffers(parts)
 
     async def _part(self, number: int, start: int, stop: int) -> Buffer:
         view = await self._opened.viewed(number if self._frames.files else 0)
@@ -71,7 +83,7 @@ class FramesArray:
         return memoryview(items[:, ::-1].tobytes())[start - first : stop - first]
 
 
-OpenPart = Callable[[Opened, DatasetInfo, Mapped], Awaitable[Array | None]]
+OpenPart = Callable[[OpenDataFile, DatasetInfo, VirtualMapping], Awaitable[ArrayBytes | None]]
 
 
 class VirtualArray:
@@ -81,7 +93,12 @@ class VirtualArray:
     """
 
     def __init__(
-        self, opened: Opened, info: DatasetInfo, layout: Virtual, whole: Array, part: OpenPart
+        self,
+        opened: OpenDataFile,
+        info: DatasetInfo,
+        layout: VirtualLayout,
+        whole: ArrayBytes,
+        part: OpenPart,
     ) -> None:
         self._opened = opened
         self._info = info
@@ -91,7 +108,7 @@ class VirtualArray:
         self._whole = whole
         self._open = part
         self._frame = info.dtype.itemsize * prod(info.shape[1:])  # bytes
-        self._arrays: dict[int, Array | None] = {}
+        self._arrays: dict[int, ArrayBytes | None] = {}
 
     async def read(self, start: int, stop: int) -> Buffer:
         parts = []
@@ -106,12 +123,12 @@ class VirtualArray:
                 end = min([stop, *(first * self._frame for first in following)])
                 parts.append(self._filled(start, end))
             start = end
-        return joined(parts)
+        return join_buffers(parts)
 
     async def _mapped(self, number: int, start: int, stop: int) -> Buffer:
         mapped = self._parts[number]
         if number not in self._arrays:
-            if len(self._arrays) >= OPEN_PARTS:
+            if len(self._arrays) >= MAX_OPEN_FILES:
                 self._arrays.clear()
                 self._opened.close_parts()
             self._arrays[number] = await self._open(self._opened, self._info, mapped)
@@ -128,8 +145,13 @@ class VirtualArray:
 
 
 async def _open_mapped(
-    cache: Cache, ahead: Ahead, depth: int, opened: Opened, info: DatasetInfo, mapped: Mapped
-) -> Array | None:
+    cache: ByteCache,
+    ahead: StartTask,
+    depth: int,
+    opened: OpenDataFile,
+    info: DatasetInfo,
+    mapped: VirtualMapping,
+) -> ArrayBytes | None:
     """The dataset that a part is mapped to; None where it is not as the mapping says."""
     try:
         source = await opened.sources.current(mapped.file, "hdf5")
@@ -144,7 +166,7 @@ async def _open_mapped(
         if shape[1:] != info.shape[1:] or not fits:
             return None
         patience = opened.sources.folders.patience
-        part = Opened(opened.sources, source, await opened.sources.now(found.depends))
+        part = OpenDataFile(opened.sources, source, await opened.sources.now(found.depends))
         opened.add_part(part)
         await part.viewed()
         return await patience.call(partial(open_array, part, found, cache, ahead, depth - 1))
@@ -153,40 +175,40 @@ async def _open_mapped(
 
 
 def open_array(
-    opened: Opened, info: DatasetInfo, cache: Cache, ahead: Ahead, depth: int = 4
-) -> Array:
+    opened: OpenDataFile, info: DatasetInfo, cache: ByteCache, ahead: StartTask, depth: int = 4
+) -> ArrayBytes:
     """The data of this dataset, which must have at least one byte.
 
     `depth`: virtual datasets of virtual datasets are followed so far.
     """
     nbytes = info.dtype.itemsize * prod(info.shape)
     layout = info.layout
-    if isinstance(layout, Extent):
+    if isinstance(layout, ContiguousLayout):
         return ExtentArray(opened, layout, nbytes)
-    if isinstance(layout, Frames):
+    if isinstance(layout, FramesLayout):
         return FramesArray(opened, layout, info, nbytes // len(layout.offsets))
-    grain = layout.shape if isinstance(layout, Chunked) else ()
-    if isinstance(layout, Asked):
+    grain = layout.shape if isinstance(layout, ChunkedLayout) else ()
+    if isinstance(layout, OpaqueLayout):
         grain = layout.grain
     # What of a chunk lies past the shape is never needed, however much is declared.
     size = info.dtype.itemsize * prod(map(min, grain, info.shape))
     limits.check_chunk(f"{opened.source.path}: {info.address}", size)
-    blocks = cut(info.shape, info.dtype.itemsize, grain)
+    blocks = block_grid(info.shape, info.dtype.itemsize, grain)
     read: Callable[[Box], Awaitable[Block]] = _asking(opened, info)
-    if isinstance(layout, Chunked) and Chunks.known(info, layout):
-        read = Chunks(opened, info, layout, cache).read
+    if isinstance(layout, ChunkedLayout) and ChunkedBlocks.known(info, layout):
+        read = ChunkedBlocks(opened, info, layout, cache).read
     key = opened.source.digest, opened.state, info.address
     array = BlockArray(opened, key, blocks, lambda number: read(blocks.box(number)), cache, ahead)
-    if isinstance(layout, Virtual):
+    if isinstance(layout, VirtualLayout):
         part = partial(_open_mapped, cache, ahead, depth)
         return VirtualArray(opened, info, layout, array, part)
     return array
 
 
-def _asking(opened: Opened, info: DatasetInfo) -> Callable[[Box], Awaitable[Block]]:
+def _asking(opened: OpenDataFile, info: DatasetInfo) -> Callable[[Box], Awaitable[Block]]:
     """Makes blocks of what only a reader can give."""
     subject = opened.source.subject
     if subject.format != "hdf5" and not subject.series:
         size = opened.source.status.st_size  # these formats are only ever appended to
-        opened.view().watch((*spread(0, size), size - SAMPLE))
+        opened.view().watch((*sample_offsets(0, size), size - SAMPLE_NBYTES))
     return lambda box: opened.ask(info.address, box, info.dtype.itemsize * prod(box.shape))

@@ -17,7 +17,7 @@ from esrffs import errors
 from esrffs.cli import deadline
 from esrffs.cli.unmounting import state, take_away
 from esrffs.errors import EsrffsError, MountError
-from esrffs.linux.path_walk import find
+from esrffs.linux.path_walk import find_esrffs_mount
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _READY = "ready"
 _GRACE = 5.0  # seconds for a daemon to end
 
 
-def in_background(
+def run_in_background(
     serve_: Callable[[Callable[[], None]], None], mountpoint: str, seconds: float
 ) -> None:
     """Run `serve_(ready)` in a process of its own; return once the mount answers.
@@ -60,7 +60,7 @@ def _check_ready(told: bytes, mountpoint: str) -> None:
     text = told.decode("utf-8", "surrogateescape").partition("\n")[2]
     kind, _, why = text.strip().partition(" ")
     if kind == _READY:
-        mount = find(mountpoint)
+        mount = find_esrffs_mount(mountpoint)
         if mount is None or state(mount)[0] != "answers":
             raise MountError(f"{mountpoint}: was mounted, and does not answer; see the log")
     elif not why:
@@ -80,7 +80,7 @@ def _abandon(told: bytes, mountpoint: str) -> None:
             if not deadline.gone(process, _GRACE):
                 signal.pidfd_send_signal(process[int(number)], signal.SIGKILL)
                 deadline.gone(process, _GRACE)
-    mount = find(mountpoint)
+    mount = find_esrffs_mount(mountpoint)
     if mount is not None:
         with contextlib.suppress(MountError):
             take_away(mount, dead=True)

@@ -19,51 +19,53 @@ import pyfuse3
 import trio
 
 from esrffs.arrays import chunked
-from esrffs.background import unasked
-from esrffs.cache import Cache
+from esrffs.background import task_starter
+from esrffs.cache import ByteCache
 from esrffs.cli.mountpoint import set_read_ahead
-from esrffs.cli.options import Options
-from esrffs.cli.unmounting import mark, take_away_rest
+from esrffs.cli.options import MountOptions
+from esrffs.cli.unmounting import clean_up_aborted_mount, mark
 from esrffs.errors import EsrffsError, MountError
 from esrffs.flatfield.formula import Method
-from esrffs.flatfield.plan import Options as CorrectionOptions
+from esrffs.flatfield.plan import CorrectionOptions as CorrectionOptions
 from esrffs.flatfield.service import CorrectionService
 from esrffs.fuse import pyfuse3_polling
-from esrffs.fuse.attributes import Shown
+from esrffs.fuse.attributes import AttributeOptions
 from esrffs.fuse.pyfuse3_adapter import Operations
-from esrffs.limits import Sizes, use
-from esrffs.linux.buffers import give_back
-from esrffs.linux.systemd import notify, period
+from esrffs.limits import Limits, configure
+from esrffs.linux.buffers import trim
+from esrffs.linux.systemd import notify, watchdog_period
 from esrffs.source.context import DataContext
-from esrffs.source.data_file import Sources
-from esrffs.source.executor import Patience, is_remote
+from esrffs.source.data_file import DataFiles
+from esrffs.source.executor import SourceExecutor, is_remote
 from esrffs.source.presence import Presence
-from esrffs.source.root import Folders
+from esrffs.source.root import SourceRoot
 from esrffs.tree import folder
 from esrffs.tree.context import MountContext
-from esrffs.workers.pool import Limits, Workers, open_workers
+from esrffs.workers.pool import PoolConfig, WorkerPool, open_pool
 
 log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
 _LEAST_FILES = 64  # without a file of the source, 28 are open
-_TIDY = 60.0  # seconds
+TRIM_PERIOD_SECONDS = 60.0  # seconds
 
 
-async def serve(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
+async def serve(
+    source: str, mountpoint: str, options: MountOptions, ready: Callable[[], None]
+) -> None:
     """Mount, call `ready` when the mount answers, serve until it is unmounted or a signal comes."""
     started = time.monotonic()
-    sizes = Sizes(options.chunk_limit * _MIB, options.json_limit * _MIB, options.children_limit)
-    use(sizes)
+    sizes = Limits(options.chunk_limit * _MIB, options.json_limit * _MIB, options.children_limit)
+    configure(sizes)
     _limit_open_files(options.open_files)
-    patience = Patience(options.time_limit, remote=is_remote(source))
-    folders = Folders(source, confined=options.shared, hidden=mountpoint, patience=patience)
-    limits = Limits(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
-    async with open_workers(limits, folders.confine) as workers, trio.open_nursery() as background:
-        cache = Cache(options.cache_size * _MIB)
-        ahead = unasked(background)
-        data = DataContext(Sources(folders, workers), cache, ahead)
-        context = MountContext(data, CorrectionService(data, _roles(options)))
+    patience = SourceExecutor(options.time_limit, remote=is_remote(source))
+    folders = SourceRoot(source, confined=options.shared, hidden=mountpoint, patience=patience)
+    limits = PoolConfig(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
+    async with open_pool(limits, folders.confine) as workers, trio.open_nursery() as background:
+        cache = ByteCache(options.cache_size * _MIB)
+        ahead = task_starter(background)
+        data = DataContext(DataFiles(folders, workers), cache, ahead)
+        context = MountContext(data, CorrectionService(data, _correction_options(options)))
         presence = Presence(folders)
 
         async def told() -> dict[str, object]:
@@ -78,8 +80,8 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
             }
 
         operations = Operations(
-            await folder.root(context),
-            _shown(options),
+            await folder.make_root(context),
+            _attribute_options(options),
             lambda: folders.patience.call(lambda: os.statvfs(folders.root)),
             told,
         )
@@ -88,8 +90,8 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_end_on_signal, nursery.cancel_scope)
                 nursery.start_soon(_main, nursery.cancel_scope, workers)
-                nursery.start_soon(_show_life)
-                nursery.start_soon(_tidy)
+                nursery.start_soon(_feed_watchdog)
+                nursery.start_soon(_trim_memory)
                 await operations.started.wait()
                 mark(mountpoint)
                 set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
@@ -100,19 +102,19 @@ async def serve(source: str, mountpoint: str, options: Options, ready: Callable[
             notify("STOPPING=1")
             background.cancel_scope.cancel()
             pyfuse3.close(unmount=True)
-            take_away_rest(mountpoint)
+            clean_up_aborted_mount(mountpoint)
             log.info("unmounted %s", mountpoint)
 
 
-def _roles(options: Options) -> CorrectionOptions:
+def _correction_options(options: MountOptions) -> CorrectionOptions:
     method = cast(Method, options.flat)  # the table of options knows no other words
     return CorrectionOptions(
         method, options.nan, options.norm is not None, options.dark is not None
     )
 
 
-def _shown(options: Options) -> Shown:
-    return Shown(
+def _attribute_options(options: MountOptions) -> AttributeOptions:
+    return AttributeOptions(
         options.entry_timeout,
         options.attr_timeout,
         options.negative_timeout,
@@ -123,24 +125,26 @@ def _shown(options: Options) -> Shown:
     )
 
 
-async def _main(scope: trio.CancelScope, workers: Workers) -> None:
-    pyfuse3_polling.install(lambda: chunked.threads().borrowed_tokens > 0 or workers.busy)
+async def _main(scope: trio.CancelScope, workers: WorkerPool) -> None:
+    pyfuse3_polling.install_in_pyfuse3(
+        lambda: chunked.threads().borrowed_tokens > 0 or workers.busy
+    )
     await pyfuse3.main(min_tasks=4)
     scope.cancel()  # unmounted from outside
 
 
-async def _show_life() -> None:
+async def _feed_watchdog() -> None:
     """For systemd's watchdog: the loop that answers requests is the loop that runs this."""
     while True:
-        await trio.sleep(period())
+        await trio.sleep(watchdog_period())
         notify("WATCHDOG=1")
 
 
-async def _tidy() -> None:
+async def _trim_memory() -> None:
     """Memory of the busiest moment is not kept for weeks."""
     while True:
-        await trio.sleep(_TIDY)
-        await trio.to_thread.run_sync(give_back)  # who asks for something meanwhile is served
+        await trio.sleep(TRIM_PERIOD_SECONDS)
+        await trio.to_thread.run_sync(trim)  # who asks for something meanwhile is served
 
 
 async def _end_on_signal(scope: trio.CancelScope) -> None:
@@ -150,7 +154,7 @@ async def _end_on_signal(scope: trio.CancelScope) -> None:
             scope.cancel()
 
 
-def _mount(operations: Operations, source: str, mountpoint: str, options: Options) -> None:
+def _mount(operations: Operations, source: str, mountpoint: str, options: MountOptions) -> None:
     with _stderr_text() as text:
         try:
             pyfuse3.init(operations, mountpoint, _fuse_options(source, options))
@@ -158,7 +162,7 @@ def _mount(operations: Operations, source: str, mountpoint: str, options: Option
             raise MountError(f"{mountpoint}: {text().strip() or error}") from None
 
 
-def _fuse_options(source: str, options: Options) -> set[str]:
+def _fuse_options(source: str, options: MountOptions) -> set[str]:
     # libfuse splits at commas and pyfuse3 takes nothing but ASCII
     name = quote(os.fsencode(source), safe="/ :;+=@~!()[]{}#&'*<>?|^$`\"")
     chosen = {f"fsname={name}", "subtype=esrffs", "ro"}
@@ -207,7 +211,7 @@ def _limit_open_files(count: int) -> None:
         raise MountError(f"only {least} files may be open (`ulimit -n`): needs {_LEAST_FILES}")
 
 
-def run(source: str, mountpoint: str, options: Options, ready: Callable[[], None]) -> None:
+def run(source: str, mountpoint: str, options: MountOptions, ready: Callable[[], None]) -> None:
     """`serve`, with its failures as one exception."""
     failed: EsrffsError | None = None
     try:

@@ -18,7 +18,7 @@ log = logging.getLogger("esrffs")
 _SYSLOG = "/dev/log"
 
 
-class _OneLine(logging.Formatter):
+class _OneLineFormatter(logging.Formatter):
     """A record is one line, whatever is in the names of files: a log cannot be forged by them."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -26,7 +26,7 @@ class _OneLine(logging.Formatter):
         return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
 
 
-class _ForJournal(_OneLine):
+class _JournalFormatter(_OneLineFormatter):
     """With the priority in front, as sd-daemon(3) has it; the journal knows the time itself."""
 
     _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
@@ -36,7 +36,7 @@ class _ForJournal(_OneLine):
         return f"<{priority}>{super().format(record)}"
 
 
-def start(file: str | None, *, debug: bool, background: bool) -> None:
+def configure(file: str | None, *, debug: bool, background: bool) -> None:
     """Send the log where it belongs; UsageError if it cannot be written there.
 
     To be called by the main thread.
@@ -63,7 +63,7 @@ def _to_file(file: str, background: bool) -> logging.Handler:
         raise UsageError(f"log_file={file}: {why}; choose a file that you may write") from error
     if background and not _lasts(file):  # /dev/stdout, say
         raise UsageError(f"log_file={file}: is a pipe, which may wait for ever; choose a file")
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s"))
     return handler
 
 
@@ -79,13 +79,13 @@ def _to_syslog() -> logging.Handler:
     from logging.handlers import SysLogHandler  # imports sockets and more
 
     handler = SysLogHandler(_SYSLOG)
-    handler.setFormatter(_OneLine("esrffs[%(process)d]: %(levelname)s %(message)s"))
+    handler.setFormatter(_OneLineFormatter("esrffs[%(process)d]: %(levelname)s %(message)s"))
     return handler
 
 
 def _to_stderr() -> logging.Handler:
     handler = logging.StreamHandler()
-    kind = _ForJournal if _is_journal() else _OneLine
+    kind = _JournalFormatter if _is_journal() else _OneLineFormatter
     handler.setFormatter(kind("%(levelname)s: %(message)s"))
     return handler
 

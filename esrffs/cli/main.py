@@ -17,7 +17,7 @@ from functools import partial
 from typing import NoReturn
 
 from esrffs.cli import descriptors
-from esrffs.cli.options import SWITCHES, Options, with_options
+from esrffs.cli.options import SWITCHES, MountOptions, apply_option_strings
 from esrffs.errors import EsrffsError, MountError, UsageError, unforeseen
 
 DESCRIPTION = """\
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def mount_helper(arguments: Sequence[str] | None = None) -> int:
     """`mount.esrffs`, as mount(8) calls it: 0: done, 1: called wrongly, 32: not mounted."""
-    return _status(lambda: _help_mount(arguments), failed=_MOUNT_FAILED, usage=1)
+    return _status(lambda: _run_mount_helper(arguments), failed=_MOUNT_FAILED, usage=1)
 
 
 def _status(run: Callable[[], None], *, failed: int, usage: int) -> int:
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         else:
             parser.add_argument(*names, action="store_true", help=switch.help)
     table = parser.add_argument_group("mount options")
-    for entry in fields(Options):
+    for entry in fields(MountOptions):
         name = "--" + entry.name.replace("_", "-")
         text = entry.metadata["help"] + default_text(entry.default)
         if entry.metadata["kind"]:
@@ -137,17 +137,17 @@ def _run(given: argparse.Namespace) -> None:
         _mount(given.paths, _options(given), foreground=given.foreground, debug=given.debug)
 
 
-def _options(given: argparse.Namespace) -> Options:
-    options = with_options(Options(), given.o)
+def _options(given: argparse.Namespace) -> MountOptions:
+    options = apply_option_strings(MountOptions(), given.o)
     texts = []
-    for entry in fields(Options):
+    for entry in fields(MountOptions):
         value = getattr(given, entry.name)
         if value is True:
             texts.append(entry.name)
         elif value not in (None, False):
             escaped = value.replace("\\", "\\\\").replace(",", "\\,")
             texts.append(f"{entry.name}={escaped}")
-    return with_options(options, texts)
+    return apply_option_strings(options, texts)
 
 
 def _each(mountpoints: Sequence[str], switch: str, do: Callable[[str], None]) -> None:
@@ -166,7 +166,7 @@ def _each(mountpoints: Sequence[str], switch: str, do: Callable[[str], None]) ->
         raise failures[-1]
 
 
-def _help_mount(arguments: Sequence[str] | None) -> None:
+def _run_mount_helper(arguments: Sequence[str] | None) -> None:
     parser = _Parser("mount.esrffs", allow_abbrev=False)
     parser.add_argument("paths", nargs="*", metavar="SOURCE MOUNTPOINT")
     parser.add_argument("-o", action="append", default=[], metavar="OPT[,OPT…]")
@@ -178,12 +178,12 @@ def _help_mount(arguments: Sequence[str] | None) -> None:
     given = parser.parse_intermixed_args(arguments)
     if len(given.paths) != 2:
         raise UsageError("needs a SOURCE and a MOUNTPOINT: `mount -t esrffs SOURCE MOUNTPOINT`")
-    options = with_options(Options(), given.o)
+    options = apply_option_strings(MountOptions(), given.o)
     if not given.f:
         _mount(given.paths, options, foreground=False, debug=False)
 
 
-def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: bool) -> None:
+def _mount(paths: Sequence[str], options: MountOptions, *, foreground: bool, debug: bool) -> None:
     if not 1 <= len(paths) <= 2:
         raise UsageError("needs a SOURCE and perhaps a MOUNTPOINT; `esrffs --help` tells more")
     if not all(paths):
@@ -209,7 +209,7 @@ def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: b
 
     try:
         log_file = absolute(options.log_file) if options.log_file else None
-        log_setup.start(log_file, debug=debug, background=not foreground)
+        log_setup.configure(log_file, debug=debug, background=not foreground)
     except EsrffsError:
         if made:
             unmounting.remove(mountpoint)
@@ -220,11 +220,13 @@ def _mount(paths: Sequence[str], options: Options, *, foreground: bool, debug: b
         os.chdir("/")  # which may be in the source, and would keep it busy
         serve(lambda: None)
     else:
-        background.in_background(serve, mountpoint, _STARTS * (options.time_limit + _SETTING_UP))
-        _tell(mountpoint, made=made)
+        background.run_in_background(
+            serve, mountpoint, _STARTS * (options.time_limit + _SETTING_UP)
+        )
+        _print_mountpoint(mountpoint, made=made)
 
 
-def _tell(mountpoint: str, *, made: bool) -> None:
+def _print_mountpoint(mountpoint: str, *, made: bool) -> None:
     """A hint at a terminal; a program that let us choose the place is told which it is."""
     if sys.stderr.isatty():
         from shlex import quote

@@ -29,9 +29,9 @@ def prepared(source: str, mountpoint: str | None, *, shared: bool) -> tuple[str,
     taken away first.
     """
     found = _source(source)
-    place = beside(source) if mountpoint is None else absolute(mountpoint)
+    place = make_default_mountpoint(source) if mountpoint is None else absolute(mountpoint)
     try:
-        return found, check(place, found, shared=shared)
+        return found, check_mountpoint(place, found, shared=shared)
     except EsrffsError:
         if mountpoint is None:
             remove(place)
@@ -64,10 +64,10 @@ def _source(path: str) -> str:
     return real
 
 
-def check(mountpoint: str, source: str, *, shared: bool) -> str:
+def check_mountpoint(mountpoint: str, source: str, *, shared: bool) -> str:
     """The real path of the mount point; MountError unless `source` can be mounted there."""
     _check_rights(shared=shared)
-    mount = path_walk.find(mountpoint)
+    mount = path_walk.find_esrffs_mount(mountpoint)
     if mount is not None:
         match state(mount)[0]:
             case "dead":
@@ -85,7 +85,7 @@ def check(mountpoint: str, source: str, *, shared: bool) -> str:
             f"{mountpoint}: lies in a mount of esrffs; choose another directory"
         ) from None
     except OSError as error:
-        raise MountError(_unfit(mountpoint, error)) from error
+        raise MountError(_explain_error(mountpoint, error)) from error
     if itself:
         raise MountError(f"{mountpoint}: cannot be mounted on itself; choose another directory")
     there = [mount for mount in mounts() if mount.target == mountpoint]
@@ -130,7 +130,7 @@ def _taken(mount: Mount, source: str) -> str:
     return f"{mount.target}: {what} is mounted there already; `esrffs -u` unmounts it"
 
 
-def _unfit(mountpoint: str, error: OSError) -> str:
+def _explain_error(mountpoint: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{mountpoint}: there is no such directory; make it with `mkdir`"
     if isinstance(error, NotADirectoryError):
@@ -142,7 +142,7 @@ def _unfit(mountpoint: str, error: OSError) -> str:
     return f"{mountpoint}: {error.strerror}; choose another directory"
 
 
-def beside(source: str) -> str:
+def make_default_mountpoint(source: str) -> str:
     """The mount point where none is given: SOURCE.mnt, made if need be.
 
     One that a crash or a power cut has left there is used again.

@@ -84,7 +84,10 @@ def _one_of(*words: str) -> Callable[[str], str]:
 def _option(
     default: object, help_: str, kind: str = "", convert: Callable[[str], object] | None = None
 ) -> Any:
-    """A field of `Options`: `kind` is what `--help` calls the value; without one it is a switch."""
+    """A field of `MountOptions`.
+
+    `kind` is what `--help` calls the value; without one it is a switch.
+    """
     return field(default=default, metadata={"help": help_, "kind": kind, "convert": convert})
 
 
@@ -111,7 +114,7 @@ SWITCHES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class MountOptions:
     """All that can be set for a mount."""
 
     allow_other: bool = _option(False, "let every user enter, as the files' owners and modes allow")
@@ -182,18 +185,18 @@ class Options:
         return self.allow_other or self.allow_root
 
 
-def with_options(options: Options, texts: Iterable[str]) -> Options:
+def apply_option_strings(options: MountOptions, texts: Iterable[str]) -> MountOptions:
     """These options, changed by the values of `-o`; UsageError names what is unknown or wrong."""
     changes: dict[str, object] = {}
-    table = {entry.name: entry.metadata for entry in fields(Options)}
-    for item in (item for text in texts for item in split(text)):
+    table = {entry.name: entry.metadata for entry in fields(MountOptions)}
+    for item in (item for text in texts for item in split_option_string(text)):
         name, equals, value = item.partition("=")
         if name in table:
             changes[name] = _value(name, table[name], value if equals else None)
         elif name not in _ACCEPTED and not item.startswith(_ACCEPTED_PREFIXES):
             raise UsageError(f"unknown option {item!r}: `esrffs --help` lists what there is")
-    current = {entry.name: getattr(options, entry.name) for entry in fields(Options)}
-    return Options(**{**current, **changes})
+    current = {entry.name: getattr(options, entry.name) for entry in fields(MountOptions)}
+    return MountOptions(**{**current, **changes})
 
 
 def _value(name: str, entry: Any, text: str | None) -> object:
@@ -210,7 +213,7 @@ def _value(name: str, entry: Any, text: str | None) -> object:
         raise UsageError(f"option {name}={text}: not a valid value for {entry['kind']}") from None
 
 
-def split(text: str) -> list[str]:
+def split_option_string(text: str) -> list[str]:
     r"""The items of an option string; a comma in a value is written `\,`."""
     items, current = [], ""
     characters = iter(text)

@@ -23,7 +23,7 @@ from typing import Literal
 from esrffs.cli.deadline import SECONDS, OverdueError, gone, within
 from esrffs.errors import MountError
 from esrffs.linux.mountinfo import TYPE, Mount, mounts
-from esrffs.linux.path_walk import find
+from esrffs.linux.path_walk import find_esrffs_mount
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def _send(processes: dict[int, int], number: signal.Signals) -> None:
 
 
 def _mount_at(mountpoint: str) -> Mount:
-    mount = find(mountpoint)
+    mount = find_esrffs_mount(mountpoint)
     if mount is None:
         raise MountError(
             f"{mountpoint}: no esrffs is mounted there; `findmnt -t {TYPE}` lists those that are"
@@ -152,9 +152,9 @@ def remove(mountpoint: str) -> None:
         os.rmdir(mountpoint)
 
 
-def take_away_rest(mountpoint: str) -> None:
+def clean_up_aborted_mount(mountpoint: str) -> None:
     """Of our own mount, in the end: libfuse leaves one whose connection was cut where it is."""
-    mount = find(mountpoint)
+    mount = find_esrffs_mount(mountpoint)
     if mount is None or not _was_cut(mount):
         return
     log.warning(

@@ -19,7 +19,7 @@ def escape(name: str) -> bytes:
     return _SPECIAL.get(raw, raw)
 
 
-def fit(stem: bytes, suffix: bytes) -> bytes:
+def shorten(stem: bytes, suffix: bytes) -> bytes:
     """`stem + suffix`, the stem cut where that is too long and marked with its hash."""
     if len(stem) + len(suffix) <= NAME_MAX:
         return stem + suffix
@@ -30,7 +30,7 @@ def fit(stem: bytes, suffix: bytes) -> bytes:
     return kept + mark + suffix
 
 
-def distinct(wanted: Iterable[tuple[bytes, bytes]], taken: Iterable[bytes] = ()) -> list[bytes]:
+def unique_names(wanted: Iterable[tuple[bytes, bytes]], taken: Iterable[bytes] = ()) -> list[bytes]:
     """A different file name for each `(stem, suffix)`; the first to want a name keeps it.
 
     Later ones get `~1`, `~2`, … before the suffix.
@@ -39,10 +39,10 @@ def distinct(wanted: Iterable[tuple[bytes, bytes]], taken: Iterable[bytes] = ())
     names = []
     tried: dict[tuple[bytes, bytes], int] = {}
     for stem, suffix in wanted:
-        name = fit(stem, suffix)
+        name = shorten(stem, suffix)
         if name in used:
             number = tried.get((stem, suffix), 1)
-            while (name := fit(stem, b"~%d" % number + suffix)) in used:
+            while (name := shorten(stem, b"~%d" % number + suffix)) in used:
                 number += 1
             tried[stem, suffix] = number + 1
         used.add(name)
@@ -50,7 +50,7 @@ def distinct(wanted: Iterable[tuple[bytes, bytes]], taken: Iterable[bytes] = ())
     return names
 
 
-def relative(target: tuple[bytes, ...], directory: tuple[bytes, ...]) -> bytes:
+def relative_link(target: tuple[bytes, ...], directory: tuple[bytes, ...]) -> bytes:
     """The relative symlink that leads from a directory to a target, both from one root."""
     pairs = zip(target, directory, strict=False)
     common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

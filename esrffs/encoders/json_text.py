@@ -27,10 +27,10 @@ def to_json(attributes: Mapping[str, object]) -> bytes:
 
 def value_to_json(value: object) -> bytes:
     """Any value (arrays, compounds, lists of them …) as UTF-8 with a newline at the end."""
-    return (_written(value, "\n") + "\n").encode()
+    return (_encode(value, "\n") + "\n").encode()
 
 
-def _written(value: object, line: str) -> str:
+def _encode(value: object, line: str) -> str:
     """The text of a value; `line` is a newline and the indent of the line on which it begins.
 
     The json module writes indented text by generators, value by value, which takes five times
@@ -38,9 +38,9 @@ def _written(value: object, line: str) -> str:
     """
     match value:
         case str():
-            return _quoted(value if value.isascii() else _decoded(_bytes(value)))
+            return _quoted(value if value.isascii() else to_text(to_bytes(value)))
         case bytes():
-            return _quoted(_decoded(value))
+            return _quoted(to_text(value))
         case None:
             return "null"
         case bool():
@@ -51,7 +51,7 @@ def _written(value: object, line: str) -> str:
             return float.__repr__(value) if isfinite(value) else "null"
         case dict():
             inner = line + "  "
-            told = {_written(key, inner): _written(v, inner) for key, v in value.items()}
+            told = {_encode(key, inner): _encode(v, inner) for key, v in value.items()}
             fields = map(": ".join, told.items())
             return f"{{{inner}{f',{inner}'.join(fields)}{line}}}" if told else "{}"
         case list() | tuple():
@@ -59,20 +59,20 @@ def _written(value: object, line: str) -> str:
             if {*map(type, value)} == {float} and all(map(isfinite, value)):
                 texts = [*map(float.__repr__, value)]
             else:
-                texts = [_written(v, inner) for v in value]
+                texts = [_encode(v, inner) for v in value]
             return f"[{inner}{f',{inner}'.join(texts)}{line}]" if texts else "[]"
         case _:
-            return _written(_nearer(value), line)
+            return _encode(_simplify(value), line)
 
 
-def _nearer(value: object) -> object:
+def _simplify(value: object) -> object:
     """A value that JSON has no word for, one level nearer to what it has."""
     match value:
         case np.ndarray():
             return _lists(value)
         case np.void():
             names = value.dtype.names
-            return {name: value[name] for name in names} if names else _decoded(value.tobytes())
+            return {name: value[name] for name in names} if names else to_text(value.tobytes())
         case np.datetime64() | np.timedelta64():
             return None if np.isnat(value) else str(value)
         case np.complexfloating() | complex():
@@ -94,7 +94,7 @@ def _lists(array: np.ndarray) -> object:
     return array.tolist() if array.dtype.kind in "biuSUO" else list(array)
 
 
-def _bytes(text: str) -> bytes:
+def to_bytes(text: str) -> bytes:
     """What the text was read from: surrogates stand for bytes that were not UTF-8."""
     try:
         return text.encode("utf-8", "surrogateescape")
@@ -102,7 +102,7 @@ def _bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _decoded(content: bytes) -> str:
+def to_text(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:

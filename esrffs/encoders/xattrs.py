@@ -23,13 +23,13 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from esrffs.encoders.json_text import value_to_json
-from esrffs.model import Chunked, DatasetInfo, Layout
+from esrffs.model import ChunkedLayout, DatasetInfo, Layout
 
 PREFIX = b"user."
-OURS = PREFIX + b"esrffs."
-ERROR = OURS + b"error"
-VALUE = OURS + b"value"
-STATUS = OURS + b"status"  # of the root; not listed
+NAMESPACE = PREFIX + b"esrffs."
+ERROR = NAMESPACE + b"error"
+VALUE = NAMESPACE + b"value"
+STATUS = NAMESPACE + b"status"  # of the root; not listed
 
 NAME_MAX = 255  # bytes, prefix included; these three are of <linux/limits.h>
 VALUE_MAX = 65_536
@@ -65,13 +65,13 @@ _FILTERS = {
 }
 
 
-def place(path: str, source: str) -> dict[bytes, bytes]:
+def origin(path: str, source: str) -> dict[bytes, bytes]:
     """Where an object comes from."""
     told = {b"esrffs.path": _bytes("/" + path.lstrip("/")), b"esrffs.source": _bytes(source)}
-    return fitting(told.items())
+    return within_limits(told.items())
 
 
-def array(
+def array_description(
     shape: tuple[int, ...], dtype: np.dtype[np.generic], layout: Layout | None = None
 ) -> dict[bytes, bytes]:
     """What the array of a `.npy` is, and how it is stored."""
@@ -80,20 +80,20 @@ def array(
         b"esrffs.dtype": _bytes(descr if isinstance(descr, str) else repr(descr)),
         b"esrffs.shape": _json(shape),
     }
-    if isinstance(layout, Chunked):
+    if isinstance(layout, ChunkedLayout):
         told[b"esrffs.arrays.chunked"] = _json(layout.shape)
         told[b"esrffs.filters"] = _json(
             [
-                {"id": code, "name": _FILTERS.get(code), "values": values}
-                for code, values in layout.filters
+                {"id": code, "name": _FILTERS.get(code), "values": from_json}
+                for code, from_json in layout.filters
             ]
         )
-    return fitting(told.items())
+    return within_limits(told.items())
 
 
-def dataset(info: DatasetInfo, path: str, source: str) -> dict[bytes, bytes]:
+def dataset_description(info: DatasetInfo, path: str, source: str) -> dict[bytes, bytes]:
     """What a dataset at this path of this data file is."""
-    return place(path, source) | array(info.shape, info.dtype, info.layout)
+    return origin(path, source) | array_description(info.shape, info.dtype, info.layout)
 
 
 def has_value(info: DatasetInfo) -> bool:
@@ -105,24 +105,26 @@ def has_value(info: DatasetInfo) -> bool:
 def value(element: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> dict[bytes, bytes]:
     """The value of an array of one element, if the kernel takes it."""
     found = json.loads(value_to_json(element.reshape(())))
-    return fitting([(b"esrffs.value", _bytes(found) if isinstance(found, str) else _json(found))])
+    return within_limits(
+        [(b"esrffs.value", _bytes(found) if isinstance(found, str) else _json(found))]
+    )
 
 
-def values(attributes: bytes) -> Xattrs:
+def from_json(attributes: bytes) -> Xattrs:
     """The scalars and texts of an object's attributes, given as the JSON of `attrs.json`.
 
     Numbers stay as they are spelled there; null is what JSON has no word for (NaN), or nothing.
     A name that begins with `esrffs.` would be taken for one of ours.
     """
     told = json.loads(attributes, parse_float=str, parse_int=str)
-    return fitting(
+    return within_limits(
         (_bytes(name), _bytes(value if isinstance(value, str) else json.dumps(value)))
         for name, value in told.items()
         if not isinstance(value, list | dict) and not name.startswith("esrffs.")
     )
 
 
-def fitting(found: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def within_limits(found: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Under their full names those that the kernel takes."""
     return {
         PREFIX + name: value
@@ -131,7 +133,7 @@ def fitting(found: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     }
 
 
-def listed(found: Iterable[bytes]) -> list[bytes]:
+def truncate_names(found: Iterable[bytes]) -> list[bytes]:
     """As many of these names, from the first, as the kernel takes in one answer."""
     names: list[bytes] = []
     room = LIST_MAX

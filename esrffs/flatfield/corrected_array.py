@@ -16,38 +16,38 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
-from esrffs.arrays.block_array import Array, BlockArray
-from esrffs.arrays.block_grid import cut
+from esrffs.arrays.block_array import ArrayBytes, BlockArray
+from esrffs.arrays.block_grid import block_grid
 from esrffs.arrays.chunked import threads
 from esrffs.arrays.open_array import open_array
 from esrffs.errors import StaleError
 from esrffs.flatfield.formula import (
-    Mean,
-    Mix,
+    FlatWeights,
     Pixels,
+    RunningMean,
     as_float32,
-    bands,
     correct_run,
     current_ratio,
-    divided,
     median,
+    per_exposure,
+    pixel_bands,
 )
-from esrffs.flatfield.plan import Output, Part, Reduced
-from esrffs.linux.buffers import buffer
-from esrffs.source.array_location import Locate, Located
+from esrffs.flatfield.plan import CorrectedDataset, FrameRange, ReducedFrame
+from esrffs.linux.buffers import allocate
+from esrffs.source.array_location import ArrayLocation, Locate
 from esrffs.source.context import DataContext
-from esrffs.source.open_data_file import Opened
+from esrffs.source.open_data_file import OpenDataFile
 
 T = TypeVar("T")
 
 _ITEMSIZE = 4  # bytes of a float32
-_AT_ONCE = 128 << 20  # bytes of flats that are in memory to find their median
+MEDIAN_NBYTES = 128 << 20  # bytes of flats that are in memory to find their median
 
 
-class Frames:
+class FrameReader:
     """Frames of one array, as runs of pixels."""
 
-    def __init__(self, array: Array, located: Located, pixels: int) -> None:
+    def __init__(self, array: ArrayBytes, located: ArrayLocation, pixels: int) -> None:
         self.dtype = located.info.dtype
         self._array = array
         self._first = located.index * pixels
@@ -59,16 +59,16 @@ class Frames:
         return np.frombuffer(data, self.dtype)
 
 
-class Supplies:
+class InputArrays:
     """The arrays that one handle of a corrected file reads from, each opened once."""
 
     def __init__(self, context: DataContext, locate: Locate, pixels: int) -> None:
         self.context = context
         self.pixels = pixels  # of one frame
         self._locate = locate
-        self._opened: dict[tuple[bytes, bytes], Opened] = {}
-        self._frames: dict[str, Frames] = {}
-        self._arrays: dict[tuple[bytes, bytes, str], Array] = {}
+        self._opened: dict[tuple[bytes, bytes], OpenDataFile] = {}
+        self._frames: dict[str, FrameReader] = {}
+        self._arrays: dict[tuple[bytes, bytes, str], ArrayBytes] = {}
         self._holders = 1
 
     def hold(self) -> None:
@@ -82,7 +82,7 @@ class Supplies:
                 opened.close()
             self._opened.clear()
 
-    async def check(self, output: Output) -> None:
+    async def check(self, output: CorrectedDataset) -> None:
         """StaleError unless all sources are what they were when the roles were found.
 
         Raw files are opened; dark and flats, which may be many, when they are to be reduced.
@@ -96,14 +96,16 @@ class Supplies:
         for stretch in output.raw:
             await self.frames(stretch.part.path)
 
-    async def frames(self, path: str) -> Frames:
+    async def frames(self, path: str) -> FrameReader:
         frames = self._frames.get(path)
         if frames is None:
             located = await self._locate(path)
-            frames = self._frames[path] = Frames(await self._array(located), located, self.pixels)
+            frames = self._frames[path] = FrameReader(
+                await self._array(located), located, self.pixels
+            )
         return frames
 
-    async def _array(self, located: Located) -> Array:
+    async def _array(self, located: ArrayLocation) -> ArrayBytes:
         source, info, sources = located.source, located.info, self.context.files
         where = source.digest, located.state
         key = *where, info.address
@@ -112,19 +114,19 @@ class Supplies:
                 raise StaleError(f"{source.path}: {info.address}: a file of it changed")
             opened = self._opened.get(where)
             if opened is None:
-                opened = self._opened[where] = Opened(sources, source, located.state)
+                opened = self._opened[where] = OpenDataFile(sources, source, located.state)
             await opened.viewed(located.index if source.subject.series else 0)
             make = partial(open_array, opened, info, self.context.cache, self.context.start_task)
             self._arrays[key] = await sources.folders.patience.call(make)
         return self._arrays[key]
 
-    async def reduced(self, frames: Reduced) -> Pixels:
+    async def reduced(self, frames: ReducedFrame) -> Pixels:
         """Mean or median of frames, remembered; float32 of one axis."""
         states = tuple([(await self._locate(part.path)).key for part in frames.parts])
         key = states, frames, self.pixels
         return await self.context.cache.get(key, partial(self._reduce, frames), _nbytes)
 
-    async def _reduce(self, frames: Reduced) -> Pixels:
+    async def _reduce(self, frames: ReducedFrame) -> Pixels:
         if not frames.parts:
             return np.full(self.pixels, frames.constant, np.float32)
         count = sum(part.last - part.first for part in frames.parts)
@@ -132,18 +134,18 @@ class Supplies:
             part = frames.parts[0]
             run = await self.frames(part.path)
             one = await run.read(part.first * self.pixels, part.last * self.pixels)
-            return divided(as_float32(one), frames.divisor)
+            return per_exposure(as_float32(one), frames.divisor)
         reduce = self._mean if frames.reduction == "mean" else self._median
-        return divided(await reduce(frames.parts), frames.divisor)
+        return per_exposure(await reduce(frames.parts), frames.divisor)
 
-    async def _median(self, parts: Sequence[Part]) -> Pixels:
+    async def _median(self, parts: Sequence[FrameRange]) -> Pixels:
         """Band by band, so that not all frames need be in memory."""
         count = sum(part.last - part.first for part in parts)
         runs = [(await self.frames(part.path), part) for part in parts]
         kinds = {run.dtype for run, _ in runs}
         dtype = kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
         result = np.empty(self.pixels, np.float32)
-        for start, stop in bands(count, self.pixels, dtype.itemsize, _AT_ONCE):
+        for start, stop in pixel_bands(count, self.pixels, dtype.itemsize, MEDIAN_NBYTES):
             band = np.empty((count, stop - start), dtype)
             row = 0
             for run, part in runs:
@@ -156,8 +158,8 @@ class Supplies:
             result[start:stop] = await _in_thread(median, band)
         return result
 
-    async def _mean(self, parts: Sequence[Part]) -> Pixels:
-        mean = Mean(self.pixels)
+    async def _mean(self, parts: Sequence[FrameRange]) -> Pixels:
+        mean = RunningMean(self.pixels)
         for part in parts:
             run = await self.frames(part.path)
             for frame in range(part.first, part.last):
@@ -166,10 +168,10 @@ class Supplies:
         return mean.result()
 
 
-class Corrected:
+class CorrectedBlocks:
     """The frames of one output, corrected run by run."""
 
-    def __init__(self, output: Output, supplies: Supplies) -> None:
+    def __init__(self, output: CorrectedDataset, supplies: InputArrays) -> None:
         self._output = output
         self._supplies = supplies
         self._axis = output.correction.axis
@@ -179,7 +181,7 @@ class Corrected:
 
     async def run(self, first: int, last: int) -> memoryview:
         """Elements [first, last) as bytes of float32."""
-        data = buffer((last - first) * _ITEMSIZE, f"corrected/{self._output.name}")
+        data = allocate((last - first) * _ITEMSIZE, f"corrected/{self._output.name}")
         out = np.frombuffer(data, np.float32)
         correction, reduced = self._output.correction, self._supplies.reduced
         darks = [await reduced(correction.dark)]
@@ -224,7 +226,7 @@ class Corrected:
             darks[1] if len(darks) > 1 else None,
         )
 
-    def _scales(self, frames: range, mixes: Sequence[Mix]) -> list[float]:
+    def _scales(self, frames: range, mixes: Sequence[FlatWeights]) -> list[float]:
         currents, scale = self._output.currents, self._output.correction.scale
         if not currents:
             return [] if scale == 1.0 else [scale] * len(frames)
@@ -234,10 +236,10 @@ class Corrected:
         ]
 
 
-def corrected_array(output: Output, supplies: Supplies, key: bytes) -> BlockArray:
+def open_corrected_array(output: CorrectedDataset, supplies: InputArrays, key: bytes) -> BlockArray:
     """The data of `corrected/<name>.npy`, which must have at least one pixel."""
-    blocks = cut(output.shape, _ITEMSIZE)
-    corrected = Corrected(output, supplies)
+    blocks = block_grid(output.shape, _ITEMSIZE)
+    corrected = CorrectedBlocks(output, supplies)
 
     async def make(number: int) -> memoryview:
         start, stop = blocks.extent(number)
@@ -253,11 +255,11 @@ def corrected_array(output: Output, supplies: Supplies, key: bytes) -> BlockArra
     return BlockArray(supplies, names, blocks, make, context.cache, context.start_task, piece)
 
 
-def pixels_of(output: Output) -> int:
+def pixels_per_frame(output: CorrectedDataset) -> int:
     return prod(output.shape[-2:])
 
 
-def paths_of(output: Output) -> list[str]:
+def input_paths(output: CorrectedDataset) -> list[str]:
     """Everything that this output is made from, each path once."""
     parts = (*(stretch.part for stretch in output.raw), *output.correction.parts)
     return list(dict.fromkeys(part.path for part in parts))

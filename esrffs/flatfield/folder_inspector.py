@@ -11,27 +11,27 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from esrffs.errors import ForbiddenError, MissingError
+from esrffs.errors import AccessDeniedError, NotFoundError
 from esrffs.flatfield.conventions.queries import (
     READ_LIMIT,
-    Describe,
-    Entry,
-    List,
-    Question,
-    Read,
-    ReadFile,
+    DescribeArray,
+    ListMembers,
+    MemberSummary,
+    Query,
+    ReadTextFile,
+    ReadValues,
 )
 from esrffs.flatfield.inspectors import described, entry_of, or_none, values_of
-from esrffs.formats.file_series import numbered
-from esrffs.linux.permissions import may_follow, may_list
+from esrffs.formats.file_series import parse_numbered_name
+from esrffs.linux.permissions import may_list, may_reference
 from esrffs.model import DatasetInfo, Generation
-from esrffs.source.array_location import Located
+from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
-from esrffs.source.listings import DataFile
-from esrffs.source.path_resolver import HOPS, Way
+from esrffs.source.listings import DataFileRef
+from esrffs.source.path_resolver import HOPS, PathResolver
 
 _IMAGE = "scan_0/instrument/detector_0/data"  # where silx, and so the raster reader, puts it
-_TICK = 100_000_000  # ns: longer than that of the clock that stamps files
+CLOCK_TICK_NS = 100_000_000  # ns: longer than that of the clock that stamps files
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Contents:
     `generations` are those of the data files, by their path in the source.
     """
 
-    files: Mapping[str, DataFile | None]
+    files: Mapping[str, DataFileRef | None]
     folders: frozenset[str] = frozenset()
     generations: Mapping[str, Generation] = field(default_factory=dict)
 
@@ -49,25 +49,27 @@ class Contents:
 Look = Callable[[str], Awaitable[Contents]]
 
 
-class InFolder:
+class FolderInspector:
     """Answers from the files of a folder, and of others of the source, which are watched."""
 
     def __init__(self, context: DataContext, folder: str, contents: Contents, look: Look) -> None:
         self._folders = context.files.folders
         self._folder = folder
         self._look = look
-        self._way = Way(context)
-        self._located: dict[str, Located] = {}
+        self._way = PathResolver(context)
+        self._located: dict[str, ArrayLocation] = {}
         self._texts: dict[str, Generation | None] = {}
-        self._files: dict[str, DataFile | None] = {}  # by path from this folder
+        self._files: dict[str, DataFileRef | None] = {}  # by path from this folder
         self._members: dict[str, tuple[str, int]] = {}  # the series of a file, and where in it
-        self._listed: dict[str, Mapping[str, Entry]] = {}  # by path of a folder from this one
+        self._listed: dict[
+            str, Mapping[str, MemberSummary]
+        ] = {}  # by path of a folder from this one
         self._others: dict[str, Generation | None] = {}  # folders
         self._files_of_others: dict[str, Generation] = {}
         self._add("", contents)
 
     def _add(self, place: str, contents: Contents) -> None:
-        folders = {name: Entry("folder") for name in contents.folders}
+        folders = {name: MemberSummary("folder") for name in contents.folders}
         files = {name: _listed(file) for name, file in contents.files.items()}
         self._listed[place] = {**files, **folders}
         for name, file in contents.files.items():
@@ -85,7 +87,7 @@ class InFolder:
         mark = self._folders.generation(self._folder)
         now = time.time_ns()
         for one in (mark, *self._others.values()):
-            if one is None or now - one.mtime_ns < _TICK:
+            if one is None or now - one.mtime_ns < CLOCK_TICK_NS:
                 return None  # what comes next may come within the same tick of the clock
         return mark
 
@@ -105,36 +107,36 @@ class InFolder:
         file, seen = located.file
         return self._folders.generation(file) == seen
 
-    async def answer(self, question: Question) -> object:
+    async def answer(self, question: Query) -> object:
         return await or_none(self._answer(question))
 
-    async def _answer(self, question: Question) -> object:
+    async def _answer(self, question: Query) -> object:
         match question:
-            case List(path):
+            case ListMembers(path):
                 return await self._members_at(path)
-            case Describe(path):
+            case DescribeArray(path):
                 file = self._files.get(path)
                 kind = _listed(file) if file is not None else None
                 return await described(await self._at(path), kind)
-            case Read(path):
+            case ReadValues(path):
                 await self._open_to_all(path.partition("::")[0])
                 return await values_of(await self._at(path))
-            case ReadFile(name):
+            case ReadTextFile(name):
                 return await self._folders.patience.call(partial(self._content, name))
         return None
 
-    async def _members_at(self, path: str) -> Mapping[str, Entry]:
+    async def _members_at(self, path: str) -> Mapping[str, MemberSummary]:
         """Of a folder, or of the group `file::path` of an HDF5 file."""
         name, colons, inner = path.partition("::")
         if not colons:
             return await self._contents(path)
         source = await (await self._open_to_all(name)).source()
         if source.subject.format != "hdf5":
-            raise MissingError(f"{source.path}: is no HDF5 file")
+            raise NotFoundError(f"{source.path}: is no HDF5 file")
         members = await self._way.members(source, inner)
         return {name: e for name, one in members.items() if (e := entry_of(one))}
 
-    async def _contents(self, place: str) -> Mapping[str, Entry]:
+    async def _contents(self, place: str) -> Mapping[str, MemberSummary]:
         """What is in the folder at this path, which may lead up and down within the source."""
         if place not in self._listed:
             folder = await self._reached(_within(self._folder, place))
@@ -153,10 +155,10 @@ class InFolder:
                 where = partial(self._folders.inside, self._folders.absolute(found))
                 inside = await self._folders.patience.in_thread(where)
                 if inside is None or not hops:
-                    raise MissingError(f"{found}: leads out of the source, or nowhere")
+                    raise NotFoundError(f"{found}: leads out of the source, or nowhere")
                 found = await self._reached(inside, hops - 1)
             elif not stat.S_ISDIR(entry.status.st_mode):
-                raise MissingError(f"{found}: is no folder")
+                raise NotFoundError(f"{found}: is no folder")
             else:
                 self._others[found] = self._folders.generation(found)
         await self._folders.patience.call(partial(self._permit, found))
@@ -168,41 +170,41 @@ class InFolder:
         if not folders.confined:
             return
         here, there = folders.absolute(self._folder), folders.absolute(folder)
-        if not may_follow(here, there, folders.root) or not may_list(here, there):
-            raise ForbiddenError(f"{folder}: is more private than {self._folder or '.'}")
+        if not may_reference(here, there, folders.root) or not may_list(here, there):
+            raise AccessDeniedError(f"{folder}: is more private than {self._folder or '.'}")
 
-    async def locate(self, path: str) -> Located:
+    async def locate(self, path: str) -> ArrayLocation:
         """The array of a file, which may be one frame of a series that was described."""
         series, index = self._members.get(path, ("", 0))
         if path not in self._located and series in self._located:
             whole = self._located[series]
-            return Located(whole.source, whole.info, index)
+            return ArrayLocation(whole.source, whole.info, index)
         return await self._at(path)
 
-    async def _at(self, path: str) -> Located:
+    async def _at(self, path: str) -> ArrayLocation:
         located = self._located.get(path)
         if located is None:
             located = self._located[path] = await self._found(path)
         return located
 
-    async def _file(self, name: str) -> DataFile:
+    async def _file(self, name: str) -> DataFileRef:
         if "/" in name:
             await self._contents(os.path.dirname(name))
         file = self._files.get(name)
         if file is None:
-            raise MissingError(f"{os.path.join(self._folder, name)}: is no data file")
+            raise NotFoundError(f"{os.path.join(self._folder, name)}: is no data file")
         return file
 
-    async def _open_to_all(self, name: str) -> DataFile:
+    async def _open_to_all(self, name: str) -> DataFileRef:
         """A file of which names and values may show in errors, and in `attrs.json`."""
         file, folders = await self._file(name), self._folders
         here, there = folders.absolute(self._folder), folders.absolute(file.path)
-        allowed = partial(may_follow, here, there, folders.root)
+        allowed = partial(may_reference, here, there, folders.root)
         if folders.confined and not await folders.patience.call(allowed):
-            raise ForbiddenError(f"{file.path}: is more private than its folder")
+            raise AccessDeniedError(f"{file.path}: is more private than its folder")
         return file
 
-    async def _found(self, path: str) -> Located:
+    async def _found(self, path: str) -> ArrayLocation:
         name, _, inner = path.partition("::")
         file = await self._file(name)
         source = await file.source()
@@ -210,8 +212,8 @@ class InFolder:
             return await self._way.located(source, inner)
         info = await source.find(inner or _IMAGE)
         if not isinstance(info, DatasetInfo):
-            raise MissingError(f"{file.path}: {inner} is no dataset")
-        return Located(source, info)
+            raise NotFoundError(f"{file.path}: {inner} is no dataset")
+        return ArrayLocation(source, info)
 
     def _content(self, name: str) -> bytes | None:
         path = os.path.join(self._folder, name)
@@ -228,22 +230,22 @@ class InFolder:
         """What a text says shows in errors: of a context mount, to all who may list the folder."""
         folders = self._folders
         real, folder = f"/proc/self/fd/{descriptor}", folders.absolute(self._folder)
-        if folders.confined and not may_follow(folder, real, folders.root):
-            raise ForbiddenError(f"{path}: is more private than its folder")
+        if folders.confined and not may_reference(folder, real, folders.root):
+            raise AccessDeniedError(f"{path}: is more private than its folder")
 
 
 def _within(folder: str, place: str) -> str:
     """The path in the source of what is at `place` from a folder."""
     path = os.path.normpath(os.path.join(folder, place))
     if os.path.isabs(place) or path.split("/")[0] == "..":
-        raise ForbiddenError(f"{place}: leads out of the source")
+        raise AccessDeniedError(f"{place}: leads out of the source")
     return "" if path == "." else path
 
 
-def _listed(file: DataFile | None) -> Entry:
+def _listed(file: DataFileRef | None) -> MemberSummary:
     if file is None:
-        return Entry("other")
+        return MemberSummary("other")
     if file.members:
-        parts = (numbered(os.path.basename(member)) for member in file.members)
-        return Entry("series", numbers=tuple(int(part.digits) for part in parts if part))
-    return Entry("raster" if file.format == "raster" else "data")
+        parts = (parse_numbered_name(os.path.basename(member)) for member in file.members)
+        return MemberSummary("series", numbers=tuple(int(part.digits) for part in parts if part))
+    return MemberSummary("raster" if file.format == "raster" else "data")

@@ -24,11 +24,13 @@ Method = Literal["linear", "nearest", "first"]
 Pixels = npt.NDArray[np.float32]
 Raw = npt.NDArray[Any]  # any real dtype, either byte order
 
-SLICE = 1 << 17  # pixels worked on at a time: 1 MiB of float64, small enough for the caches
-LANES = 1 << 14  # pixels whose median is taken at a time
+PIXELS_PER_SLICE = (
+    1 << 17
+)  # pixels worked on at a time: 1 MiB of float64, small enough for the caches
+PIXELS_PER_MEDIAN = 1 << 14  # pixels whose median is taken at a time
 
 
-class Mix(NamedTuple):
+class FlatWeights(NamedTuple):
     """Which flats make up the flat of one frame: `first*(1-weight) + second*weight`.
 
     `first == second` where one flat serves alone; `weight` is then 0.
@@ -40,7 +42,7 @@ class Mix(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Flats:
+class FlatInterpolation:
     """Where on the axis of abscissae the flats stand, and how to go from one to the next."""
 
     abscissae: tuple[float, ...]  # strictly increasing, finite
@@ -52,7 +54,7 @@ class Flats:
         if any(a >= b for a, b in pairwise(self.abscissae)):
             raise ValueError(f"abscissae of flats must increase: {self.abscissae}")
 
-    def mix(self, abscissa: float) -> Mix:
+    def mix(self, abscissa: float) -> FlatWeights:
         """The flat for a frame at this abscissa.
 
         Outside the range, and exactly at a flat, the nearest flat serves alone.  "nearest" takes
@@ -60,19 +62,19 @@ class Flats:
         """
         after = bisect_left(self.abscissae, abscissa)  # first flat at or after the frame
         if self.method == "first" or after == 0:
-            return Mix(0, 0, 0.0)
+            return FlatWeights(0, 0, 0.0)
         if after == len(self.abscissae):
-            return Mix(after - 1, after - 1, 0.0)
+            return FlatWeights(after - 1, after - 1, 0.0)
         a, b = self.abscissae[after - 1], self.abscissae[after]
         if abscissa == b:
-            return Mix(after, after, 0.0)
+            return FlatWeights(after, after, 0.0)
         if self.method == "nearest":
             nearest = after - 1 if abscissa - a < b - abscissa else after
-            return Mix(nearest, nearest, 0.0)
-        return Mix(after - 1, after, (abscissa - a) / (b - a))
+            return FlatWeights(nearest, nearest, 0.0)
+        return FlatWeights(after - 1, after, (abscissa - a) / (b - a))
 
 
-class Piece(NamedTuple):
+class FrameSlice(NamedTuple):
     """Pixels [start, stop) of one frame."""
 
     frame: int
@@ -80,12 +82,12 @@ class Piece(NamedTuple):
     stop: int
 
 
-def pieces(first: int, last: int, pixels: int) -> Iterator[Piece]:
+def frame_slices(first: int, last: int, pixels: int) -> Iterator[FrameSlice]:
     """The frames under elements [first, last) of a stack whose frames have so many pixels."""
     while first < last:
         frame, start = divmod(first, pixels)
         stop = min(pixels, start + last - first)
-        yield Piece(frame, start, stop)
+        yield FrameSlice(frame, start, stop)
         first += stop - start
 
 
@@ -103,16 +105,16 @@ def correct(
     """Write `(raw - dark) / (flat - dark) * scale` for pixels of one frame into `out`.
 
     With `flat_dark` the divisor is `flat - flat_dark`.  All arrays have one axis of the same
-    length.  `first` and `second` are the flats of the `Mix`; where one serves alone they are the
-    same object.  Division by zero gives what IEEE 754 says, and `nan` then stands in for all that
-    is not finite.
+    length.  `first` and `second` are the flats of the `FlatWeights`; where one serves alone they
+    are the same object.  Division by zero gives what IEEE 754 says, and `nan` then stands in for
+    all that is not finite.
     """
-    size = min(SLICE, len(raw))
+    size = min(PIXELS_PER_SLICE, len(raw))
     flat, left, right = np.empty(size, np.float32), np.empty(size), np.empty(size)
     alone = second is first
     with np.errstate(all="ignore"):
-        for start in range(0, len(raw), SLICE):
-            part = slice(start, start + SLICE)
+        for start in range(0, len(raw), PIXELS_PER_SLICE):
+            part = slice(start, start + PIXELS_PER_SLICE)
             result, below = out[part], dark[part]
             under = below if flat_dark is None else flat_dark[part]
             divisor = flat[: len(result)]
@@ -156,7 +158,7 @@ def correct_run(
     first: int,
     dark: Pixels,
     flats: Mapping[int, Pixels],
-    mixes: Sequence[Mix],
+    mixes: Sequence[FlatWeights],
     out: Pixels,
     nan: float | None = None,
     scales: Sequence[float] = (),
@@ -170,7 +172,7 @@ def correct_run(
     """
     pixels = len(dark)
     begin = first // pixels if pixels else 0
-    for frame, start, stop in pieces(first, first + len(raw), pixels):
+    for frame, start, stop in frame_slices(first, first + len(raw), pixels):
         mix = mixes[frame - begin]
         here = slice(frame * pixels + start - first, frame * pixels + stop - first)
         one = flats[mix.first][start:stop]
@@ -187,7 +189,7 @@ def correct_run(
         )
 
 
-def current_ratio(flats: Sequence[float], mix: Mix, raw: float) -> float:
+def current_ratio(flats: Sequence[float], mix: FlatWeights, raw: float) -> float:
     """Machine current of the flat, interpolated like the flat, over that of the raw frame."""
     current = flats[mix.first]
     if mix.second != mix.first:
@@ -202,7 +204,7 @@ def as_float32(image: Raw) -> Pixels:
         return np.ascontiguousarray(image, dtype=np.float32).reshape(-1)
 
 
-class Mean:
+class RunningMean:
     """The mean of a run of frames, added in their order: what `np.mean` of float32 frames gives.
 
     The sum is kept in float32, as numpy keeps it.
@@ -228,7 +230,7 @@ class Mean:
         return self._sum / np.float32(self._count)
 
 
-def divided(frame: Pixels, exposures: int) -> Pixels:
+def per_exposure(frame: Pixels, exposures: int) -> Pixels:
     """One exposure, of a frame that is the sum of so many."""
     return frame if exposures == 1 else frame / np.float32(exposures)
 
@@ -245,8 +247,8 @@ def median(frames: Raw) -> Pixels:
     out = np.empty(pixels, np.float32)
     native = frames.dtype.newbyteorder("=")
     with np.errstate(all="ignore"):
-        for start in range(0, pixels, LANES):
-            part = slice(start, start + LANES)
+        for start in range(0, pixels, PIXELS_PER_MEDIAN):
+            part = slice(start, start + PIXELS_PER_MEDIAN)
             lanes = frames[:, part].T.astype(native, order="C")
             out[part] = _middle(lanes)
     return out
@@ -266,7 +268,7 @@ def _middle(lanes: Raw) -> Pixels:
     return middle
 
 
-def bands(frames: int, pixels: int, itemsize: int, limit: int) -> Iterator[tuple[int, int]]:
+def pixel_bands(frames: int, pixels: int, itemsize: int, limit: int) -> Iterator[tuple[int, int]]:
     """Cut the pixels of a run into [start, stop) so that no band of it is above `limit` bytes."""
     width = max(1, limit // max(1, frames * itemsize))
     for start in range(0, pixels, width):

@@ -14,28 +14,35 @@ import numpy as np
 
 from esrffs.damage import whole
 from esrffs.errors import (
-    BusyError,
     EsrffsError,
     StaleError,
+    UnavailableError,
 )
-from esrffs.flatfield.conventions.queries import READ_LIMIT, Describe, Entry, List, Question, Read
+from esrffs.flatfield.conventions.queries import (
+    READ_LIMIT,
+    DescribeArray,
+    ListMembers,
+    MemberSummary,
+    Query,
+    ReadValues,
+)
 from esrffs.model import Box, DatasetInfo, Generation, GroupInfo, LinkInfo, Member
-from esrffs.source.array_location import Located
+from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
-from esrffs.source.data_file import Source
-from esrffs.source.path_resolver import Way
+from esrffs.source.data_file import DataFile
+from esrffs.source.path_resolver import PathResolver
 
 log = logging.getLogger(__name__)
 
-_PASSING = (StaleError, BusyError)  # no answers: to be asked again
+TRANSIENT_ERRORS = (StaleError, UnavailableError)  # no answers: to be asked again
 
 
-class Answers(Protocol):
+class Inspector(Protocol):
     """Answers the queries of conventions, and remembers where the arrays it told of lie."""
 
-    async def answer(self, question: Question) -> object: ...
+    async def answer(self, question: Query) -> object: ...
 
-    async def locate(self, path: str) -> Located: ...
+    async def locate(self, path: str) -> ArrayLocation: ...
 
     def current(self) -> bool:
         """Are the other files, which were followed to, what they were?"""
@@ -51,20 +58,20 @@ async def or_none(answer: Awaitable[object]) -> object:
     """None where there is no such thing, or where it cannot be read."""
     try:
         return await answer
-    except _PASSING:
+    except TRANSIENT_ERRORS:
         raise
     except EsrffsError as error:
         log.debug("%s", error)
         return None
 
 
-class InFile:
+class FileInspector:
     """Answers from one HDF5 file, and those that it links to."""
 
-    def __init__(self, context: DataContext, source: Source) -> None:
+    def __init__(self, context: DataContext, source: DataFile) -> None:
         self._source = source
-        self._way = Way(context)
-        self._located: dict[str, Located] = {}
+        self._way = PathResolver(context)
+        self._located: dict[str, ArrayLocation] = {}
 
     def current(self) -> bool:
         return self._way.current()
@@ -75,28 +82,28 @@ class InFile:
     def same(self, _paths: Iterable[str], /) -> bool:
         return False
 
-    async def answer(self, question: Question) -> object:
+    async def answer(self, question: Query) -> object:
         return await or_none(self._answer(question))
 
-    async def _answer(self, question: Question) -> object:
+    async def _answer(self, question: Query) -> object:
         match question:
-            case List(path):
+            case ListMembers(path):
                 members = await self._way.members(self._source, path)
                 return {name: e for name, one in members.items() if (e := entry_of(one))}
-            case Describe(path):
+            case DescribeArray(path):
                 return await described(await self.locate(path))
-            case Read(path):
+            case ReadValues(path):
                 return await values_of(await self.locate(path))
         return None
 
-    async def locate(self, path: str) -> Located:
+    async def locate(self, path: str) -> ArrayLocation:
         located = self._located.get(path)
         if located is None:
             located = self._located[path] = await self._way.located(self._source, path)
         return located
 
 
-async def values_of(located: Located) -> np.ndarray[Any, Any] | None:
+async def values_of(located: ArrayLocation) -> np.ndarray[Any, Any] | None:
     """All values of a small dataset; None where it is a large one."""
     info = located.info
     nbytes = info.dtype.itemsize * prod(info.shape)
@@ -107,14 +114,17 @@ async def values_of(located: Located) -> np.ndarray[Any, Any] | None:
     return np.frombuffer(whole(data), info.dtype).reshape(info.shape)
 
 
-async def described(located: Located, kind: Entry | None = None) -> Entry:
+async def described(located: ArrayLocation, kind: MemberSummary | None = None) -> MemberSummary:
     """The array, its attributes read where they are too many to have come with the listing."""
     info = located.info
     text = info.attributes.content if info.attributes else b""
     if text is None:
         text = await located.source.attributes(info.address)
     return replace(
-        kind or Entry("dataset"), shape=info.shape, dtype=info.dtype, colour=_is_colour(text)
+        kind or MemberSummary("dataset"),
+        shape=info.shape,
+        dtype=info.dtype,
+        colour=_is_colour(text),
     )
 
 
@@ -129,14 +139,16 @@ def _is_colour(attributes: bytes | None) -> bool:
     )
 
 
-def entry_of(member: Member) -> Entry | None:
+def entry_of(member: Member) -> MemberSummary | None:
     match member:
         case GroupInfo():
-            return Entry("group")
+            return MemberSummary("group")
         case DatasetInfo(attributes=text, shape=shape, dtype=dtype):
             if text is not None and text.content is None:
-                return Entry("dataset")  # `Describe` tells the rest
-            return Entry("dataset", shape, dtype, colour=_is_colour(text.content if text else b""))
+                return MemberSummary("dataset")  # `DescribeArray` tells the rest
+            return MemberSummary(
+                "dataset", shape, dtype, colour=_is_colour(text.content if text else b"")
+            )
         case LinkInfo():
-            return Entry("link")
+            return MemberSummary("link")
     return None

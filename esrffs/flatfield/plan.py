@@ -1,7 +1,7 @@
 """The words in which roles are decided: what may be asked, and what is answered in the end.
 
 A convention is a generator.  It yields *questions* (`List`, `Describe`, `Read`, `ReadFile`), is
-sent the answers, and returns a `Recipe`, a `Refusal`, or None where nothing speaks of the
+sent the answers, and returns a `CorrectionPlan`, a `Rejected`, or None where nothing speaks of the
 convention.  So it does no I/O, and any tree, or a dict in a test, can drive it (`answered`).
 
 A path in a data file is the names from its root joined by "/"; "" is the root.  A path in a
@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from esrffs.flatfield.formula import Flats, Method
+from esrffs.flatfield.formula import FlatInterpolation, Method
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FrameRange:
     """Frames [first, last) of the array at `path`; an image is [0, 1)."""
 
     path: str
@@ -30,33 +30,33 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Reduced:
+class ReducedFrame:
     """Frames that become one; `divisor`: each is the sum of so many exposures.
 
     Without parts it is a frame whose pixels are all `constant`.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[FrameRange, ...]
     reduction: Literal["mean", "median"]
     divisor: int = 1
     constant: float = 0.0
 
 
-NO_DARK = Reduced((), "mean")
+NO_DARK = ReducedFrame((), "mean")
 
 
 @dataclass(frozen=True, slots=True)
 class Flat:
     abscissa: float
-    frames: Reduced
+    frames: ReducedFrame
     current: float | None = None  # of the machine, for norm=current
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class RawRun:
     """Raw frames; `abscissa` is that of the first, and each further one is one more."""
 
-    part: Part
+    part: FrameRange
     abscissa: float
 
 
@@ -68,19 +68,19 @@ class Correction:
     multiplied by `scale` in the end.
     """
 
-    dark: Reduced
+    dark: ReducedFrame
     flats: tuple[Flat, ...]
     method: Method = "linear"
     nan: float | None = None
-    flat_dark: Reduced | None = None
+    flat_dark: ReducedFrame | None = None
     scale: float = 1.0
 
     @property
-    def axis(self) -> Flats:
-        return Flats(tuple(flat.abscissa for flat in self.flats), self.method)
+    def axis(self) -> FlatInterpolation:
+        return FlatInterpolation(tuple(flat.abscissa for flat in self.flats), self.method)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[FrameRange, ...]:
         """All that dark and flats are made of."""
         flat_dark = self.flat_dark.parts if self.flat_dark else ()
         flats = (part for flat in self.flats for part in flat.frames.parts)
@@ -88,7 +88,7 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class CorrectedDataset:
     """`corrected/<name>.npy`, float32 of this shape, C order; frames in the order of `raw`.
 
     With norm=current `currents` has the machine current of each frame, else nothing.
@@ -96,13 +96,13 @@ class Output:
 
     name: str
     shape: tuple[int, ...]
-    raw: tuple[Stretch, ...]
+    raw: tuple[RawRun, ...]
     correction: Correction
     currents: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extra:
+class AuxiliaryDataset:
     """`corrected/<name>.npy` with these values."""
 
     name: str
@@ -110,28 +110,28 @@ class Extra:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recipe:
+class CorrectionPlan:
     """Everything that `corrected/` shows here; `notes` and `warnings` are for the log."""
 
     convention: str
-    outputs: tuple[Output, ...]
-    extras: tuple[Extra, ...] = ()
+    outputs: tuple[CorrectedDataset, ...]
+    extras: tuple[AuxiliaryDataset, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejected:
     """A convention is meant, but cannot be followed; `reason` is a sentence for the log."""
 
     reason: str
 
 
-Found = Recipe | Refusal | None
+Detection = CorrectionPlan | Rejected | None
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class CorrectionOptions:
     """Of the mount: `-o flat=…`, `-o nan=…`, `-o norm=current`, `-o dark=none`."""
 
     method: Method = "linear"
@@ -140,5 +140,5 @@ class Options:
     no_dark: bool = False  # where no dark is found it is 0
 
 
-class RefusalError(Exception):
+class ConventionError(Exception):
     """Ends a convention from deep inside it; never leaves `flatfield/conventions/detect`."""

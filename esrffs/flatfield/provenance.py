@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from esrffs.flatfield.plan import Correction, Recipe, Reduced
+from esrffs.flatfield.plan import Correction, CorrectionPlan, ReducedFrame
 
 FORMULA = "(raw - dark) / (flat - dark)"
 
 
-def provenance(recipe: Recipe, stems: Iterable[str], version: str) -> Mapping[str, Any]:
+def provenance(recipe: CorrectionPlan, stems: Iterable[str], version: str) -> Mapping[str, Any]:
     """What `corrected/attrs.json` tells, ready for JSON; `stems` name the outputs as shown."""
     corrections = {id(output.correction): output.correction for output in recipe.outputs}
     of_their_own = any(one.flat_dark is not None for one in corrections.values())
@@ -56,7 +56,7 @@ def _correction(correction: Correction, of_their_own: bool) -> dict[str, Any]:
     } | ({"scale": correction.scale} if correction.scale != 1.0 else {})
 
 
-def _reduced(frames: Reduced) -> dict[str, Any]:
+def _reduced(frames: ReducedFrame) -> dict[str, Any]:
     if not frames.parts:
         return {"constant": frames.constant}
     several = sum(part.last - part.first for part in frames.parts) > 1

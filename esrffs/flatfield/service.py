@@ -14,16 +14,16 @@ import trio
 
 from esrffs.errors import StaleError
 from esrffs.flatfield.conventions.config_file import FILE
-from esrffs.flatfield.conventions.detect import in_file, in_folder, may_hold_roles
+from esrffs.flatfield.conventions.detect import detect_in_folder, detect_in_group, group_may_match
 from esrffs.flatfield.conventions.name_words import is_dark, is_flat
-from esrffs.flatfield.conventions.queries import Steps
-from esrffs.flatfield.folder_inspector import Contents, InFolder, Look
-from esrffs.flatfield.inspectors import Answers, InFile
-from esrffs.flatfield.plan import Found, Options, Part, Recipe, Refusal
-from esrffs.linux.permissions import narrowest
+from esrffs.flatfield.conventions.queries import Queries
+from esrffs.flatfield.folder_inspector import Contents, FolderInspector, Look
+from esrffs.flatfield.inspectors import FileInspector, Inspector
+from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Detection, FrameRange, Rejected
+from esrffs.linux.permissions import intersect
 from esrffs.model import FileStatus
 from esrffs.source.context import DataContext
-from esrffs.source.data_file import Source
+from esrffs.source.data_file import DataFile
 from esrffs.source.listings import plan
 
 log = logging.getLogger(__name__)
@@ -33,33 +33,33 @@ _PATIENCE = 5  # tries to find a recipe in files that are being written
 _PAUSE = 0.05  # seconds between them, longer each time
 
 
-def may_be(file_names: Iterable[str]) -> bool:
+def folder_may_match(file_names: Iterable[str]) -> bool:
     """May a folder of these files be one that is corrected?  Opens nothing."""
     return any(name == FILE or is_dark(name) or is_flat(name) for name in file_names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kitchen:
+class ResolvedPlan:
     """A recipe with what it needs to be carried out; or why there is none.
 
     `keys`: what the bytes of each output depend on, in their order; `statuses`: readable by whom
     all that it is made of is.
     """
 
-    found: Found
-    answers: Answers
+    found: Detection
+    answers: Inspector
     status: FileStatus
     keys: tuple[bytes, ...] = ()
     statuses: tuple[FileStatus, ...] = ()
     errors: dict[str, str] = field(default_factory=dict)  # of reading, by the name of the output
 
     @property
-    def recipe(self) -> Recipe | None:
-        return self.found if isinstance(self.found, Recipe) else None
+    def recipe(self) -> CorrectionPlan | None:
+        return self.found if isinstance(self.found, CorrectionPlan) else None
 
     @property
     def refusal(self) -> str | None:
-        return self.found.reason if isinstance(self.found, Refusal) else None
+        return self.found.reason if isinstance(self.found, Rejected) else None
 
     def size(self) -> int:
         return _OUTPUT_SIZE * (1 + len(self.keys))
@@ -78,18 +78,18 @@ class CorrectionService:
     `rejections`: why a folder has none, by folder; told once to the log.
     """
 
-    def __init__(self, context: DataContext, options: Options) -> None:
+    def __init__(self, context: DataContext, options: CorrectionOptions) -> None:
         self.context = context
         self.options = options
         self.rejections: dict[str, str | None] = {}
 
-    async def for_group(self, source: Source, address: str) -> Kitchen | None:
+    async def for_group(self, source: DataFile, address: str) -> ResolvedPlan | None:
         """What `corrected/` holds in this group, as its file is now; None where there is none."""
         if source.subject.format != "hdf5":
             return None
         for attempt in range(1, _PATIENCE + 1):
             try:
-                if not may_hold_roles((await plan(self.context, source, address)).file_names):
+                if not group_may_match((await plan(self.context, source, address)).file_names):
                     return None
                 kitchen = await self._for_group(source, address)
             except StaleError:
@@ -101,42 +101,44 @@ class CorrectionService:
             source = await self.context.files.current(source.path, "hdf5")
         raise AssertionError("unreachable")
 
-    async def _for_group(self, source: Source, address: str) -> Kitchen:
-        async def make() -> Kitchen:
-            answers = InFile(self.context, source)
-            found = await _driven(in_file(address.strip("/"), self.options), answers)
-            if isinstance(found, Refusal):
+    async def _for_group(self, source: DataFile, address: str) -> ResolvedPlan:
+        async def make() -> ResolvedPlan:
+            answers = FileInspector(self.context, source)
+            found = await _answer_queries(
+                detect_in_group(address.strip("/"), self.options), answers
+            )
+            if isinstance(found, Rejected):
                 text = f"{source.path}: {found.reason}"
                 if source.errors.get(address) != text:
-                    _tell(found, source.path, address)
+                    _log(found, source.path, address)
                 source.errors[address] = text
             else:
-                _tell(found, source.path, address)
-            return await _kitchen(found, answers, source.status)
+                _log(found, source.path, address)
+            return await _resolve(found, answers, source.status)
 
         return await self._kept((source.digest, address, "recipe"), make)
 
     async def for_folder(
         self, folder: str, contents: Contents, look: Look, state: bytes
-    ) -> Kitchen:
+    ) -> ResolvedPlan:
         """What `corrected/` holds in this folder of files; `state` tells these files from others.
 
         `look` tells the contents of another folder of the source.
         """
 
-        async def make() -> Kitchen:
+        async def make() -> ResolvedPlan:
             for attempt in range(1, _PATIENCE + 1):
-                answers = InFolder(self.context, folder, contents, look)
+                answers = FolderInspector(self.context, folder, contents, look)
                 try:
-                    found = await _driven(in_folder(self.options), answers)
+                    found = await _answer_queries(detect_in_folder(self.options), answers)
                     status = await self.context.files.folders.status(folder)
-                    kitchen = await _kitchen(found, answers, status)
+                    kitchen = await _resolve(found, answers, status)
                 except StaleError:
                     if attempt == _PATIENCE:
                         raise
                 else:
                     if kitchen.refusal is None or kitchen.refusal != self.rejections.get(folder):
-                        _tell(found, folder or ".", "")
+                        _log(found, folder or ".", "")
                     return kitchen
                 await trio.sleep(_PAUSE * attempt)
             raise AssertionError("unreachable")
@@ -144,13 +146,13 @@ class CorrectionService:
         return await self._kept((folder, state, "recipe"), make)
 
     async def _kept(
-        self, key: tuple[object, ...], make: Callable[[], Awaitable[Kitchen]]
-    ) -> Kitchen:
+        self, key: tuple[object, ...], make: Callable[[], Awaitable[ResolvedPlan]]
+    ) -> ResolvedPlan:
         """The kitchen for this key, made anew where another file that it looked at has changed."""
         turn = await self.context.cache.get((*key, "turn"), _first_turn, lambda _: _OUTPUT_SIZE)
         for _ in range(_PATIENCE):
             number = turn.number
-            kitchen = await self.context.cache.get((*key, number), make, Kitchen.size)
+            kitchen = await self.context.cache.get((*key, number), make, ResolvedPlan.size)
             if await self.context.files.folders.patience.call(kitchen.answers.current):
                 break
             turn.number = max(turn.number, number + 1)
@@ -161,10 +163,10 @@ async def _first_turn() -> _Turn:
     return _Turn()
 
 
-async def _kitchen(found: Found, answers: Answers, status: FileStatus) -> Kitchen:
-    if not isinstance(found, Recipe):
-        return Kitchen(found, answers, status)
-    known: dict[int, _Base] = {}  # many outputs share one correction
+async def _resolve(found: Detection, answers: Inspector, status: FileStatus) -> ResolvedPlan:
+    if not isinstance(found, CorrectionPlan):
+        return ResolvedPlan(found, answers, status)
+    known: dict[int, _Dependency] = {}  # many outputs share one correction
     bases = []
     for output in found.outputs:
         correction = output.correction
@@ -174,43 +176,43 @@ async def _kitchen(found: Found, answers: Answers, status: FileStatus) -> Kitche
         raw = await _base(answers, made, [stretch.part for stretch in output.raw])
         bases.append((known[id(correction)], raw))
     keys = tuple(one.key + two.key for one, two in bases)
-    statuses = tuple(narrowest((one.status, two.status)) for one, two in bases)
-    return Kitchen(found, answers, status, keys, statuses)
+    statuses = tuple(intersect((one.status, two.status)) for one, two in bases)
+    return ResolvedPlan(found, answers, status, keys, statuses)
 
 
-class _Base(NamedTuple):
+class _Dependency(NamedTuple):
     """What bytes depend on: how they are made, and of what."""
 
     key: bytes
     status: FileStatus
 
 
-async def _base(answers: Answers, made: str, parts: Iterable[Part]) -> _Base:
+async def _base(answers: Inspector, made: str, parts: Iterable[FrameRange]) -> _Dependency:
     key = blake2b(made.encode("utf-8", "surrogateescape"), digest_size=16)
     statuses: dict[bytes, FileStatus] = {}
     for path in dict.fromkeys(part.path for part in parts):
         located = await answers.locate(path)
         key.update(located.key)
         statuses[located.source.digest] = located.source.status
-    return _Base(key.digest(), narrowest(statuses.values()))
+    return _Dependency(key.digest(), intersect(statuses.values()))
 
 
-async def _driven(steps: Steps[Found], answers: Answers) -> Found:
+async def _answer_queries(steps: Queries[Detection], answers: Inspector) -> Detection:
     """The end of a convention, its questions answered on the way."""
     try:
         question = next(steps)
         while True:
             question = steps.send(await answers.answer(question))
     except StopIteration as stop:
-        found: Found = stop.value
+        found: Detection = stop.value
         return found
 
 
-def _tell(found: Found, path: str, address: str) -> None:
+def _log(found: Detection, path: str, address: str) -> None:
     where = f"{path}: {address}" if address else path
-    if isinstance(found, Refusal):
+    if isinstance(found, Rejected):
         log.warning("%s: no corrected/: %s", where, found.reason)
-    elif isinstance(found, Recipe):
+    elif isinstance(found, CorrectionPlan):
         for warning in found.warnings:
             log.warning("%s: corrected/: %s", where, warning)
         for note in found.notes:

@@ -3,7 +3,7 @@
 Runs in the daemon, so it loads no format library.
 """
 
-from esrffs.formats.images.signatures import HEAD, Pread, codec_of
+from esrffs.formats.images.signatures import HEADER_NBYTES, Pread, codec_of_file
 from esrffs.model import Format
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -19,17 +19,17 @@ _TAR = slice(257, 262)
 _LONG_HEADER = 1 << 16  # bytes
 
 
-def recognise(pread: Pread, size: int, name: str) -> Format | None:
+def detect_format(pread: Pread, size: int, name: str) -> Format | None:
     """The format of a file of `size` bytes called `name`; None: not a data file, or not known.
 
     One read of a page for nearly every file.  Raises what `pread` raises.
     """
-    head = pread(0, min(HEAD, size))
+    head = pread(0, min(HEADER_NBYTES, size))
     if head.startswith(_HDF5):
         return "hdf5"
     if len(head) < 8 or head.startswith(_NEVER) or head[_TAR] == b"ustar":
         return None
-    if codec_of(_remembering(head, pread), size, name):
+    if codec_of_file(_remembering(head, pread), size, name):
         return "raster"
     if _behind_user_block(head, pread, size, name):
         return "hdf5"
@@ -48,12 +48,12 @@ def _is_spec(head: bytes, pread: Pread, size: int, name: str) -> bool:
     """
     if not head.lstrip().startswith(b"#"):
         return False
-    from esrffs.formats.spec.reader import is_spec_header, recognise_spec
+    from esrffs.formats.spec.reader import is_spec, is_spec_header
 
-    if recognise_spec(head, name):
+    if is_spec(head, name):
         return True
     longer = len(head) < size and is_spec_header(head)
-    return longer and recognise_spec(pread(0, min(_LONG_HEADER, size)), name)
+    return longer and is_spec(pread(0, min(_LONG_HEADER, size)), name)
 
 
 def _behind_user_block(head: bytes, pread: Pread, size: int, name: str) -> bool:

@@ -15,7 +15,7 @@ _SUFFIX = re.compile(r"(?:\.[^.]*[^.0-9][^.]*)?(?:\.gz|\.bz2)?\Z")
 _NUMBER = re.compile(r"(.*?)([0-9]+)([^0-9]*)\Z", re.DOTALL)
 
 
-class Numbered(NamedTuple):
+class NumberedName(NamedTuple):
     """A file name taken apart: `before` and `after` are the same throughout a series."""
 
     before: str
@@ -28,21 +28,21 @@ class Numbered(NamedTuple):
         return self.before + "#" * len(self.digits) + self.after
 
 
-def numbered(name: str) -> Numbered | None:
+def parse_numbered_name(name: str) -> NumberedName | None:
     """The parts of a name with a number in it."""
     start = _suffix_start(name)
     match = _NUMBER.match(name[:start])
-    return Numbered(match[1], match[2], match[3] + name[start:]) if match else None
+    return NumberedName(match[1], match[2], match[3] + name[start:]) if match else None
 
 
-def series(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def group_series(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The runs among these names: `NAME_####.edf` → its members, ordered by number.
 
     Only names of raster files should be given.  Ordered by name, whatever the order of `names`.
     """
     runs: dict[tuple[str, int, str], dict[str, str]] = {}
     for name in names:
-        parts = numbered(name)
+        parts = parse_numbered_name(name)
         if parts is not None:
             run = runs.setdefault((parts.before, len(parts.digits), parts.after), {})
             run[parts.digits] = name

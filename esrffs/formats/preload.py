@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from multiprocessing import forkserver
 
-from esrffs.formats.warm_up import rehearse
+from esrffs.formats.warm_up import warm_up
 
 
 def _remove_socket() -> None:
@@ -24,6 +24,6 @@ def _remove_socket() -> None:
 
 
 atexit.register(_remove_socket)
-rehearse()
+warm_up()
 gc.collect()
 gc.freeze()  # the collector writes to what it looks at: pages that could have stayed shared

@@ -13,13 +13,13 @@ def open_reader(format_: Format, path: str, confine: str | None) -> Reader:
         from esrffs.formats.spec.reader import SpecReader
 
         return SpecReader(path, confine)
-    from esrffs.formats.images.reader import RasterReader
+    from esrffs.formats.images.reader import ImageFileReader
 
-    return RasterReader(path, confine)
+    return ImageFileReader(path, confine)
 
 
 def open_series(paths: tuple[str, ...]) -> Reader:
     """An open reader of raster files that make up one stack, in this order."""
-    from esrffs.formats.images.series import SeriesReader
+    from esrffs.formats.images.series import ImageSeriesReader
 
-    return SeriesReader(paths)
+    return ImageSeriesReader(paths)

@@ -33,7 +33,7 @@ _PREFIX = "esrffs-samples-"
 _GROUPS = 24  # of one file: enough to come by everything that there is in it
 
 
-def rehearse() -> None:
+def warm_up() -> None:
     """Read the samples as if they had been asked for; what fails will fail again, and be told."""
     load_codecs()
     for kind in FORMATS:

@@ -12,7 +12,7 @@ from esrffs.tree.nodes import Stat
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class AttributeOptions:
     """Timeouts in seconds; None: as in the source.  `fmask` and `dmask` are octal bits to clear."""
 
     entry_timeout: float = 1.0

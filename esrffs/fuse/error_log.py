@@ -14,30 +14,33 @@ from esrffs.tree.nodes import Node, Path
 
 log = logging.getLogger(__name__)
 
-_LAST, _TOLD_OF_ONE = 10, 1000  # of the errors that the status tells: how many, characters of each
-_TOLD = 10_000  # texts that were logged already and are not logged again
-_ORDINARY = frozenset(  # answers, not failures: worth no line in the log
+MAX_STATUS_ERRORS, MAX_ERROR_CHARS = (
+    10,
+    1000,
+)  # of the errors that the status tells: how many, characters of each
+MAX_LOGGED = 10_000  # texts that were logged already and are not logged again
+EXPECTED_ERRNOS = frozenset(  # answers, not failures: worth no line in the log
     {errno.ENOENT, errno.EROFS, errno.ENODATA, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG}
 )
 
 
-class Telling:
+class ErrorLog:
     """What went wrong so far."""
 
     def __init__(self) -> None:
         self._noted: dict[Path, str] = {}  # mistakes of ours, at the objects where they were met
         self._told: dict[int, None] = {}  # by hash, as texts may be long; the oldest first
-        self._last: deque[str] = deque(maxlen=_LAST)
+        self._last: deque[str] = deque(maxlen=MAX_STATUS_ERRORS)
 
     def tell(self, code: int, text: str) -> None:
         """One line in the log for each thing that is wrong, however often it is met."""
-        if code in _ORDINARY:
+        if code in EXPECTED_ERRNOS:
             log.debug("%s: %s", errno.errorcode.get(code, code), text)
         elif (number := hash(text)) not in self._told:
             self._told[number] = None
-            self._last.append(text[:_TOLD_OF_ONE])
+            self._last.append(text[:MAX_ERROR_CHARS])
             log.warning("%s (%s)", text, errno.errorcode.get(code, code))
-            while len(self._told) > _TOLD:
+            while len(self._told) > MAX_LOGGED:
                 del self._told[next(iter(self._told))]
 
     def note(self, node: Node | None, request: str, text: str) -> None:
@@ -45,7 +48,7 @@ class Telling:
         path = () if node is None else node.path
         self.tell(errno.EIO, f"{os.fsdecode(b'/'.join(path)) or '/'}: {request} failed: {text}")
         self._noted[path] = text
-        while len(self._noted) > _TOLD:
+        while len(self._noted) > MAX_LOGGED:
             del self._noted[next(iter(self._noted))]
 
     def trouble(self, node: Node) -> xattrs.Xattrs:

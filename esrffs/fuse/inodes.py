@@ -17,7 +17,7 @@ from hashlib import blake2b
 from typing import Generic, Protocol, TypeVar
 
 
-class Numbered(Protocol):
+class HasInodeKey(Protocol):
     """What has a number."""
 
     @property
@@ -27,7 +27,7 @@ class Numbered(Protocol):
     def key(self) -> bytes: ...
 
 
-N = TypeVar("N", bound=Numbered)
+N = TypeVar("N", bound=HasInodeKey)
 
 ROOT = 1  # FUSE says so
 
@@ -38,7 +38,7 @@ class _Entry(Generic[N]):
     references: int
 
 
-class Inodes(Generic[N]):
+class InodeTable(Generic[N]):
     """The nodes that the kernel knows, by number."""
 
     def __init__(self, root: N) -> None:
@@ -50,7 +50,7 @@ class Inodes(Generic[N]):
     def __repr__(self) -> str:
         return f"<Inodes: {len(self)} known to the kernel>"
 
-    def number(self, node: Numbered) -> int:
+    def number(self, node: HasInodeKey) -> int:
         """The number of this node, whether the kernel knows it or not."""
         if not node.path:
             return ROOT
@@ -60,7 +60,7 @@ class Inodes(Generic[N]):
             number = (number + 1) & 0xFFFF_FFFF_FFFF_FFFF
         return number
 
-    def _taken(self, number: int, node: Numbered) -> bool:
+    def _taken(self, number: int, node: HasInodeKey) -> bool:
         entry = self._entries.get(number)
         return entry is not None and (entry.node.path, entry.node.key) != (node.path, node.key)
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from esrffs.tree.nodes import Directory, Node, Stat
 
-_HELD = 100_000  # entries: some 100 MB
+MAX_HELD_ENTRIES = 100_000  # entries: some 100 MB
 
 
 @dataclass(slots=True)
-class Listing:
+class OpenDirectory:
     """An open directory, and its status when it was read last."""
 
     node: Directory
@@ -26,12 +26,12 @@ class Listing:
 Entries = Sequence[tuple[bytes, Node]]
 
 
-class Listings:
+class OpenDirectories:
     """The open directories by number; at most `held` entries, or those of one directory."""
 
-    def __init__(self, held: int = _HELD) -> None:
+    def __init__(self, held: int = MAX_HELD_ENTRIES) -> None:
         self._held = held
-        self._open: dict[int, Listing] = {}
+        self._open: dict[int, OpenDirectory] = {}
         self._entries: OrderedDict[int, Entries] = OrderedDict()  # the latest at the end
         self._total = 0  # of all of them
         self._numbers = itertools.count(1)
@@ -41,7 +41,7 @@ class Listings:
 
     def open(self, node: Directory) -> int:
         number = next(self._numbers)
-        self._open[number] = Listing(node)
+        self._open[number] = OpenDirectory(node)
         return number
 
     def node(self, number: int) -> Directory | None:
@@ -53,7 +53,7 @@ class Listings:
         self._forget(number)
         self._open.pop(number, None)
 
-    async def read(self, number: int, *, anew: bool) -> tuple[Listing, Entries]:
+    async def read(self, number: int, *, anew: bool) -> tuple[OpenDirectory, Entries]:
         """The directory and its entries: as they are now, or as they were when it was read last."""
         listing, entries = self._open[number], self._entries.get(number)
         if anew or entries is None:

@@ -19,12 +19,12 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from esrffs.encoders import xattrs
 from esrffs.encoders.file_names import NAME_MAX
-from esrffs.errors import EsrffsError, MissingError, unforeseen
-from esrffs.fuse.attributes import Shown
-from esrffs.fuse.error_log import Telling
-from esrffs.fuse.inodes import Inodes
-from esrffs.fuse.open_directories import Listing, Listings
-from esrffs.tree.nodes import Directory, File, Handle, Node, Path, Stat, Symlink, xattrs_of
+from esrffs.errors import EsrffsError, NotFoundError, unforeseen
+from esrffs.fuse.attributes import AttributeOptions
+from esrffs.fuse.error_log import ErrorLog
+from esrffs.fuse.inodes import InodeTable
+from esrffs.fuse.open_directories import OpenDirectories, OpenDirectory
+from esrffs.tree.nodes import Directory, File, FileHandle, Node, Path, Stat, Symlink, all_xattrs
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -72,19 +72,19 @@ class Operations(pyfuse3.Operations):
     def __init__(
         self,
         root: Node,
-        shown: Shown,
+        shown: AttributeOptions,
         statvfs: Callable[[], Awaitable[os.statvfs_result]],
         status: Callable[[], Awaitable[dict[str, object]]],
     ) -> None:
         super().__init__()
-        self.inodes: Inodes[Node] = Inodes(root)
+        self.inodes: InodeTable[Node] = InodeTable(root)
         self._shown = shown
         self._statvfs = statvfs
         self._status = status
-        self._telling = Telling()
-        self._handles: dict[int, tuple[Handle, Node]] = {}
+        self._telling = ErrorLog()
+        self._handles: dict[int, tuple[FileHandle, Node]] = {}
         self._root: Stat | None = None
-        self._listings = Listings()
+        self._listings = OpenDirectories()
         self._numbers = itertools.count(1)
         self.started = trio.Event()
 
@@ -160,7 +160,7 @@ class Operations(pyfuse3.Operations):
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
         try:
             status = await self._node(inode).stat()
-        except MissingError:  # of the root: the source is gone, as its extended attribute tells
+        except NotFoundError:  # of the root: the source is gone, as its extended attribute tells
             if inode != pyfuse3.ROOT_INODE or self._root is None:
                 raise
             status = self._root
@@ -198,7 +198,7 @@ class Operations(pyfuse3.Operations):
             counts = {"inodes": len(self.inodes), "open_files": len(self._handles)}
             return self._telling.status({**await self._status(), **counts}, errors=ours)
         node = self._node(inode)
-        told = self._telling.trouble(node) if name == xattrs.ERROR else await xattrs_of(node)
+        told = self._telling.trouble(node) if name == xattrs.ERROR else await all_xattrs(node)
         if name not in told:
             raise FUSEError(pyfuse3.ENOATTR)
         return told[name]
@@ -207,10 +207,10 @@ class Operations(pyfuse3.Operations):
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
         """Names of attributes are content, and the kernel leaves it to us who may see names."""
         node = self._node(inode)
-        told = {**self._telling.trouble(node), **await xattrs_of(node, listed=True)}
+        told = {**self._telling.trouble(node), **await all_xattrs(node, listed=True)}
         if ctx.uid != os.getuid() and not self._may_read(await node.stat(), ctx):
-            told = {name: b"" for name in told if name.startswith(xattrs.OURS)}
-        return xattrs.listed(told)
+            told = {name: b"" for name in told if name.startswith(xattrs.NAMESPACE)}
+        return xattrs.truncate_names(told)
 
     def _may_read(self, status: Stat, ctx: RequestContext) -> bool:
         groups = {ctx.gid}
@@ -245,7 +245,7 @@ class Operations(pyfuse3.Operations):
                 break
             self.inodes.refer(number, node)
 
-    def _dots(self, listing: Listing, start_id: int, token: pyfuse3.ReaddirToken) -> bool:
+    def _dots(self, listing: OpenDirectory, start_id: int, token: pyfuse3.ReaddirToken) -> bool:
         """The entries "." and "..", for which the kernel takes no reference."""
         if listing.status is None:
             return True

@@ -7,7 +7,7 @@ asleep costs reader and daemon a switch of processes: together more than the ans
 `getxattr` of `ls -l`, and as much as all that Python does for 128 KiB of data.
 
 pyfuse3 looks up what it needs of trio in its own attribute `trio`, so that its asyncio mode can
-put something else there; so does `install`.
+put something else there; so does `install_in_pyfuse3`.
 """
 
 import os
@@ -19,11 +19,11 @@ from types import SimpleNamespace
 import pyfuse3
 import trio
 
-_IN_A_ROW = 32  # requests; then whoever else has something to do comes first
-_MOMENT = 60e-6  # seconds: what a reader needs between an answer and its next request
+MAX_CONSECUTIVE_REQUESTS = 32  # requests; then whoever else has something to do comes first
+POLL_SECONDS = 60e-6  # seconds: what a reader needs between an answer and its next request
 
 
-class Readable:
+class BusyPoller:
     """`trio.lowlevel.wait_readable`, at once where there is something to read.
 
     `busy` tells whether the processors have better things to do than to wait.
@@ -32,7 +32,7 @@ class Readable:
     def __init__(self, busy: Callable[[], bool]) -> None:
         self._busy = busy if len(os.sched_getaffinity(0)) > 1 else lambda: True
         self._polls: dict[int, select.poll] = {}
-        self._left = _IN_A_ROW
+        self._left = MAX_CONSECUTIVE_REQUESTS
 
     async def wait(self, descriptor: int) -> None:
         poll = self._polls.get(descriptor)
@@ -42,7 +42,7 @@ class Readable:
         if self._left and self._soon(poll):
             self._left -= 1
             return
-        self._left = _IN_A_ROW
+        self._left = MAX_CONSECUTIVE_REQUESTS
         await trio.lowlevel.wait_readable(descriptor)
 
     def _soon(self, poll: select.poll) -> bool:
@@ -50,14 +50,14 @@ class Readable:
             return True
         if self._busy():
             return False
-        end = time.perf_counter() + _MOMENT
+        end = time.perf_counter() + POLL_SECONDS
         while time.perf_counter() < end:
             if poll.poll(0):
                 return True
         return False
 
 
-class Turn:
+class UnfairLock:
     """A lock whose owner may take it again before those who wait had their turn.
 
     Who answers a request without waiting for anything goes on to the next one; the others take
@@ -79,10 +79,10 @@ class Turn:
             self._waiting.unpark()
 
 
-def install(busy: Callable[[], bool]) -> None:
+def install_in_pyfuse3(busy: Callable[[], bool]) -> None:
     """Let pyfuse3 wait in this way, from its next `main` on."""
     lowlevel = SimpleNamespace(**vars(trio.lowlevel))
-    lowlevel.wait_readable = Readable(busy).wait
+    lowlevel.wait_readable = BusyPoller(busy).wait
     own = SimpleNamespace(**vars(trio))
-    own.lowlevel, own.Lock = lowlevel, Turn
+    own.lowlevel, own.Lock = lowlevel, UnfairLock
     vars(pyfuse3)["trio"] = own

@@ -16,25 +16,29 @@ import numpy as np
 
 from esrffs.errors import TooLargeError
 
-_HUGE = 2 << 20  # bytes of a huge page
-_LARGE = _HUGE - _HUGE // 4  # bytes: smaller buffers would leave too much of a huge page unused
-_STEP = 512 << 10  # bytes: so that chunks of about the same size share their mappings
-_KEPT = 8  # mappings that nobody uses, …
-_KEPT_LENGTH = 16 << 20  # … of at most so many bytes: larger ones come and go
+HUGE_PAGE_NBYTES = 2 << 20  # bytes of a huge page
+MIN_HUGE_NBYTES = (
+    HUGE_PAGE_NBYTES - HUGE_PAGE_NBYTES // 4
+)  # bytes: smaller buffers would leave too much of a huge page unused
+MAPPING_STEP_NBYTES = 512 << 10  # bytes: so that chunks of about the same size share their mappings
+MAX_FREE_MAPPINGS = 8  # mappings that nobody uses, …
+MAX_FREE_NBYTES = 16 << 20  # … of at most so many bytes: larger ones come and go
 
 _libc = ctypes.CDLL(None)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 
-_free: deque[mmap.mmap] = deque(maxlen=_KEPT)  # its methods are atomic: any thread may come
+_free: deque[mmap.mmap] = deque(
+    maxlen=MAX_FREE_MAPPINGS
+)  # its methods are atomic: any thread may come
 
 
-def buffer(nbytes: int, what: str) -> memoryview:
+def allocate(nbytes: int, what: str) -> memoryview:
     """So many bytes with whatever was in them before, for as long as there is a view of them.
 
     TooLargeError where there is no room, which names `what` they are for.
     """
     try:
-        return _large(nbytes) if nbytes >= _LARGE else np.empty(nbytes, np.uint8).data
+        return _large(nbytes) if nbytes >= MIN_HUGE_NBYTES else np.empty(nbytes, np.uint8).data
     except (MemoryError, OSError) as error:
         raise TooLargeError(
             f"{what}: not enough memory for {nbytes} bytes; end other programs, or mount with a"
@@ -51,8 +55,8 @@ def _large(nbytes: int) -> memoryview:
 
 def _mapping(nbytes: int) -> mmap.mmap:
     """One that is free, or a new one, of as many huge pages as come nearest to these bytes."""
-    huge = (nbytes + _HUGE // 2) // _HUGE * _HUGE
-    length = max(huge, -(-nbytes // _STEP) * _STEP)
+    huge = (nbytes + HUGE_PAGE_NBYTES // 2) // HUGE_PAGE_NBYTES * HUGE_PAGE_NBYTES
+    length = max(huge, -(-nbytes // MAPPING_STEP_NBYTES) * MAPPING_STEP_NBYTES)
     for mapping in reversed(tuple(_free)):
         if len(mapping) == length:
             with contextlib.suppress(ValueError, IndexError):  # another thread was faster
@@ -65,11 +69,11 @@ def _mapping(nbytes: int) -> mmap.mmap:
 
 
 def _keep(mapping: mmap.mmap) -> None:
-    if len(mapping) <= _KEPT_LENGTH:
+    if len(mapping) <= MAX_FREE_NBYTES:
         _free.append(mapping)
 
 
-def keep_freed_memory() -> None:
+def configure_malloc() -> None:
     """Let malloc use again what was freed, rather than give it back and ask for it anew.
 
     One arena for all threads: what one of them frees serves the next.  Without glibc nothing
@@ -82,7 +86,7 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def give_back() -> None:
+def trim() -> None:
     """Give the kernel all that is free: now and then, or what was ever needed at once stays.
 
     Some 80 ms for 300 MB; nothing where there is nothing.

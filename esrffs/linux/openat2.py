@@ -52,7 +52,7 @@ def open_beneath(root: int, path: str, flags: int) -> int:
     except OSError as error:
         if error.errno not in BY_STEPS:
             raise
-    return walk_beneath(root, path, flags)
+    return open_stepwise(root, path, flags)
 
 
 def open_within(root: int, path: str, flags: int, resolve: int = 0) -> int:
@@ -72,7 +72,7 @@ def open_within(root: int, path: str, flags: int, resolve: int = 0) -> int:
     raise _error(number)
 
 
-def walk_beneath(root: int, path: str, flags: int) -> int:
+def open_stepwise(root: int, path: str, flags: int) -> int:
     """The same, by one open for each step: none follows a link, and ".." is where we came from."""
     with ExitStack() as opened:
         found = _walk(root, path, opened)

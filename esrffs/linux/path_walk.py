@@ -76,7 +76,7 @@ def open_from(folder: str, path: str, flags: int) -> int:
     return open_file(os.path.join(folder, path), flags)
 
 
-def find(mountpoint: str) -> Mount | None:
+def find_esrffs_mount(mountpoint: str) -> Mount | None:
     """The mount of ours at this path; it is not asked for anything."""
     with ExitStack() as opened:
         end = _walk(os.path.abspath(mountpoint), opened)

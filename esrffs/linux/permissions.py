@@ -5,8 +5,8 @@ root reads whatever that file refers to, and a stranger can make a file that ref
 else's.  So what is made of several files has the rights of the narrowest; and a file is followed to
 another one of the source only where everybody who may read the first may read the other.
 
-A POSIX ACL cannot be shown to the kernel, which then checks the mode alone; `mirrored` takes from
-the mode what the ACL refuses to anybody.  Pure but for stat(2) and getxattr(2).
+A POSIX ACL cannot be shown to the kernel, which then checks the mode alone; `restrict_to_acl` takes
+from the mode what the ACL refuses to anybody.  Pure but for stat(2) and getxattr(2).
 """
 
 import errno
@@ -23,7 +23,7 @@ _NONE = {errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.ELOOP, errno.ENOTD
 _USER, _GROUP_OBJ, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10  # <linux/posix_acl.h>
 
 
-def mirrored(status: os.stat_result, path: str) -> FileStatus:
+def restrict_to_acl(status: os.stat_result, path: str) -> FileStatus:
     """The status with a mode that grants nobody more than the ACL of the file at `path` does.
 
     Who is looked at by several rules gets the narrowest: the owning group what its entry and those
@@ -44,7 +44,7 @@ def mirrored(status: os.stat_result, path: str) -> FileStatus:
     return plain._replace(st_mode=plain.st_mode & (~0o077 | group << 3 | others))
 
 
-def narrowest(statuses: Iterable[FileStatus]) -> FileStatus:
+def intersect(statuses: Iterable[FileStatus]) -> FileStatus:
     """The status that was modified last, with the mode that lets nobody read who may not read all.
 
     A file of another owner (group) grants the owner (group) only what it grants to everybody.
@@ -71,16 +71,16 @@ def covers(holder: FileStatus, other: FileStatus) -> bool:
     return same and not holder.st_mode & _READ & ~mode
 
 
-def may_follow(holder: str, target: str, folder: str) -> bool:
+def may_reference(holder: str, target: str, folder: str) -> bool:
     """`covers`, for these files beneath `folder`, and the folders that lead to the target only.
 
     OSError where one of them is not there.
     """
     real, beside = os.path.realpath(target), os.path.realpath(holder)
-    status = mirrored(os.stat(beside), beside)
+    status = restrict_to_acl(os.stat(beside), beside)
     way = real
     while way != folder and not (beside + "/").startswith(way + "/"):
-        if not covers(status, mirrored(os.stat(way), way)):
+        if not covers(status, restrict_to_acl(os.stat(way), way)):
             return False
         way = os.path.dirname(way)
     return True
@@ -88,6 +88,6 @@ def may_follow(holder: str, target: str, folder: str) -> bool:
 
 def may_list(holder: str, folder: str) -> bool:
     """May everybody who may list the one folder list the other, by modes and owners alone?"""
-    one, other = (mirrored(os.stat(path), path) for path in (holder, folder))
+    one, other = (restrict_to_acl(os.stat(path), path) for path in (holder, folder))
     same = (one.st_uid, one.st_gid) == (other.st_uid, other.st_gid)
     return not ~other.st_mode & _READ or (same and not one.st_mode & _READ & ~other.st_mode)

@@ -7,7 +7,7 @@ root's capabilities it keeps the one to read.  `docs/security.md` says against w
 
 Plain system calls, because no maintained Python package offers them: Landlock (Linux 5.13 and
 later; numbers from <linux/landlock.h>), capset(2), prctl(2), unshare(2).  Every step is taken as
-far as the kernel has it; `missing` tells what it lacks.
+far as the kernel has it; `missing_protection` tells what it lacks.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ def landlock_version() -> int:
     return max(0, int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), _VERSION)))
 
 
-def missing() -> str | None:
+def missing_protection() -> str | None:
     """What the kernel does not refuse a reader process, in words; None: nothing."""
     version = landlock_version()
     if version == 0:
@@ -88,7 +88,7 @@ def enter(memory: int, folder: str | None) -> None:
     `memory` bytes is what the process may have of its own.  Where `folder` is given, files are
     read beneath it only, but for Python and its libraries.
     """
-    _be_first_to_go()
+    _prefer_oom_kill()
     _limit(memory)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _libc.unshare(_CLONE_NEWNET)  # root may: not even a loopback is left
@@ -96,7 +96,7 @@ def enter(memory: int, folder: str | None) -> None:
     _drop_capabilities()
 
 
-def end_with_parent() -> None:
+def die_with_parent() -> None:
     """The parent is the fork server, which ends with the daemon, and may have ended already.
 
     It ends when nobody holds the pipe to it any more.  Each of its processes is given an end, for
@@ -111,7 +111,7 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def _be_first_to_go() -> None:
+def _prefer_oom_kill() -> None:
     """Where memory ends, the kernel ends a reader before the daemon or somebody's program."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")

@@ -21,7 +21,7 @@ def notify(text: str) -> None:
         sender.sendto(text.encode(), address)
 
 
-def period() -> float:
+def watchdog_period() -> float:
     """Seconds between two signs of life, half of what systemd waits for; inf if it does not wait.
 
     As sd_watchdog_enabled(3) has it.

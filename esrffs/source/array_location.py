@@ -4,17 +4,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from esrffs.model import DatasetInfo, Generation
-from esrffs.source.data_file import Source
+from esrffs.source.data_file import DataFile
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class ArrayLocation:
     """An array of frames; `index` is the frame in it that a part counts from.
 
     `state` is that of the other files on which its values depend, as it was located.
     """
 
-    source: Source
+    source: DataFile
     info: DatasetInfo
     index: int = 0
     state: bytes = b""
@@ -36,4 +36,4 @@ class Located:
         )
 
 
-Locate = Callable[[str], Awaitable[Located]]
+Locate = Callable[[str], Awaitable[ArrayLocation]]

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from esrffs.background import Ahead
-from esrffs.cache import Cache
-from esrffs.source.data_file import Sources
+from esrffs.background import StartTask
+from esrffs.cache import ByteCache
+from esrffs.source.data_file import DataFiles
 
 
 @dataclass(frozen=True, slots=True)
 class DataContext:
     """`start_task` starts a task that nobody waits for."""
 
-    files: Sources
-    cache: Cache
-    start_task: Ahead
+    files: DataFiles
+    cache: ByteCache
+    start_task: StartTask

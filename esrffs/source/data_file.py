@@ -21,8 +21,14 @@ from esrffs import model
 from esrffs.damage import Block, DamagedBlock
 from esrffs.encoders import npy
 from esrffs.encoders.xattrs import Xattrs
-from esrffs.errors import BusyError, DeadlineError, EsrffsError, StaleError, WorkerError
-from esrffs.linux.permissions import narrowest
+from esrffs.errors import (
+    EsrffsError,
+    ReaderDiedError,
+    ReaderTimeoutError,
+    StaleError,
+    UnavailableError,
+)
+from esrffs.linux.permissions import intersect
 from esrffs.model import (
     Box,
     ChunkIndex,
@@ -30,29 +36,31 @@ from esrffs.model import (
     FileStatus,
     Generation,
     GroupInfo,
-    Listing,
-    TextInfo,
+    GroupListing,
+    JsonInfo,
 )
-from esrffs.source.root import Folders
-from esrffs.workers.pool import Workers
-from esrffs.workers.protocol import Subject
-from esrffs.workers.server import call, extended, listings
+from esrffs.source.root import SourceRoot
+from esrffs.workers.pool import WorkerPool
+from esrffs.workers.protocol import ReaderSpec
+from esrffs.workers.server import call_reader, list_groups, read_xattrs
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_REMEMBERED = 4096  # sources whose failures are known
-_DIED = 2  # times that a file is asked which crashes its reader
-_KILLED = 5  # … or whose reader is killed
-_MOMENT = 0.5  # seconds
+MAX_DATA_FILES = 4096  # sources whose failures are known
+MAX_CRASHES = 2  # times that a file is asked which crashes its reader
+MAX_KILLS = 5  # … or whose reader is killed
+SERIES_RECHECK_SECONDS = 0.5  # seconds
 _DTYPES = 10_000  # of datasets of texts, remembered for one file
-_ERRORS = 100  # error texts kept for one file
+MAX_ERRORS_PER_FILE = 100  # error texts kept for one file
 
 
-class Source:
+class DataFile:
     """One data file, or one series of them, in one generation."""
 
-    def __init__(self, subject: Subject, path: str, status: FileStatus, workers: Workers) -> None:
+    def __init__(
+        self, subject: ReaderSpec, path: str, status: FileStatus, workers: WorkerPool
+    ) -> None:
         self.subject = subject
         self.path = path  # for people: relative to the source folder
         self.status = status
@@ -69,10 +77,10 @@ class Source:
     def __repr__(self) -> str:
         return f"<Source {self.path} ({self.subject.format})>"
 
-    async def listing(self, address: str) -> Listing:
-        return self._noted(cast(Listing, await self._ask("listing", address)))
+    async def listing(self, address: str) -> GroupListing:
+        return self._noted(cast(GroupListing, await self._ask("listing", address)))
 
-    def _noted(self, listing: Listing) -> Listing:
+    def _noted(self, listing: GroupListing) -> GroupListing:
         """The same listing, after what it tells of the file is kept.
 
         That more is in the file than is shown stands in the log, once.  The widths of texts were
@@ -91,10 +99,10 @@ class Source:
 
     def tell(self, address: str, text: str) -> None:
         """What is wrong with the object at this address, as it is told at the file too."""
-        if len(self.errors) < _ERRORS:
+        if len(self.errors) < MAX_ERRORS_PER_FILE:
             self.errors.setdefault(address, text)
 
-    async def listings(self, address: str, following: Sequence[str]) -> dict[str, Listing]:
+    async def listings(self, address: str, following: Sequence[str]) -> dict[str, GroupListing]:
         """The listing of a group, and of some of the `following` and what is beneath them.
 
         What nobody asked for yet is no reason to fail: then the group is asked for alone.
@@ -102,18 +110,18 @@ class Source:
         if self._failure is None:
             with contextlib.suppress(EsrffsError):
                 async with self._workers.place(self._turns):
-                    found = await self._workers.run(listings, self.subject, address, following)
+                    found = await self._workers.run(list_groups, self.subject, address, following)
                     return {other: self._noted(listing) for other, listing in found.items()}
         return {address: await self.listing(address)}
 
-    async def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
-        return cast("GroupInfo | DatasetInfo | TextInfo", await self._ask("find", path))
+    async def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
+        return cast("GroupInfo | DatasetInfo | JsonInfo", await self._ask("find", path))
 
     async def attributes(self, address: str) -> bytes:
         return cast(bytes, await self._ask("attributes", address))
 
     async def xattrs(self, address: str) -> Xattrs:
-        run = partial(self._workers.run, extended, self.subject, address)
+        run = partial(self._workers.run, read_xattrs, self.subject, address)
         return await self._blaming(address, run)
 
     async def text(self, address: str) -> bytes:
@@ -130,7 +138,7 @@ class Source:
         return block.named(self.path) if isinstance(block, DamagedBlock) else block
 
     async def _ask(self, method: str, address: str) -> Any:
-        run = partial(self._workers.run, call, self.subject, method, address)
+        run = partial(self._workers.run, call_reader, self.subject, method, address)
         return await self._blaming(address, run)
 
     async def _blaming(self, address: str, ask: Callable[[], Awaitable[T]]) -> T:
@@ -151,11 +159,11 @@ class Source:
     async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         if self._failure is not None:
             raise self._failure
-        for attempt in range(1, _KILLED + 1):
+        for attempt in range(1, MAX_KILLS + 1):
             try:
                 return await ask()
-            except WorkerError as error:
-                if attempt == (_KILLED if error.killed else _DIED):
+            except ReaderDiedError as error:
+                if attempt == (MAX_KILLS if error.killed else MAX_CRASHES):
                     raise
                 log.info("%s: %s; asking again", self.path, error)
         raise AssertionError("unreachable")
@@ -163,27 +171,30 @@ class Source:
     def _failed(self, address: str, error: EsrffsError) -> EsrffsError:
         named = type(error)(f"{self.path}: {error}")
         named.code = error.code
-        if isinstance(error, DeadlineError) or (
-            isinstance(error, WorkerError) and not error.unborn
+        if isinstance(error, ReaderTimeoutError) or (
+            isinstance(error, ReaderDiedError) and not error.unborn
         ):
             self._failure = named
-        if not isinstance(error, StaleError | BusyError) and len(self.errors) < _ERRORS:
+        if (
+            not isinstance(error, StaleError | UnavailableError)
+            and len(self.errors) < MAX_ERRORS_PER_FILE
+        ):
             self.errors[address] = str(named)
         return named
 
 
-class Sources:
+class DataFiles:
     """The data files of one mount, each in the generation that was seen last."""
 
-    def __init__(self, folders: Folders, workers: Workers) -> None:
+    def __init__(self, folders: SourceRoot, workers: WorkerPool) -> None:
         self.folders = folders
         self._workers = workers
-        self._current: OrderedDict[str, Source] = OrderedDict()
+        self._current: OrderedDict[str, DataFile] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Sources in {self.folders.root}: {len(self._current)} known>"
 
-    def known(self, path: str) -> Source | None:
+    def known(self, path: str) -> DataFile | None:
         """The data file at this path as it was seen last."""
         return self._current.get(path)
 
@@ -200,13 +211,13 @@ class Sources:
         await patience.toward(paths)
         return await patience.call(partial(self.state, paths)) if paths else b""
 
-    async def current(self, path: str, format_: model.Format) -> Source:
+    async def current(self, path: str, format_: model.Format) -> DataFile:
         """The data file at this path as it is now; MissingError, ForbiddenError."""
         return self.seen(path, format_, await self.folders.status(path))
 
-    def seen(self, path: str, format_: model.Format, status: FileStatus) -> Source:
+    def seen(self, path: str, format_: model.Format, status: FileStatus) -> DataFile:
         """The data file at this path, whose status was just looked up."""
-        subject = Subject(
+        subject = ReaderSpec(
             (self.folders.absolute(path),),
             (Generation.of(status),),
             format_,
@@ -215,7 +226,7 @@ class Sources:
         )
         return self._remember(path, subject, status)
 
-    async def series(self, path: str, members: tuple[str, ...]) -> Source:
+    async def series(self, path: str, members: tuple[str, ...]) -> DataFile:
         """The series of these files, shown as `path`.
 
         Thousands of files are not looked at for every question within a moment; a handle checks
@@ -223,25 +234,29 @@ class Sources:
         """
         now = time.monotonic()
         known = self._current.get(path)
-        if known is not None and known.members == members and now - known.seen < _MOMENT:
+        if (
+            known is not None
+            and known.members == members
+            and now - known.seen < SERIES_RECHECK_SECONDS
+        ):
             return known
         stats = [await self.folders.status(member) for member in members]
-        subject = Subject(
+        subject = ReaderSpec(
             tuple(self.folders.absolute(member) for member in members),
             tuple(Generation.of(status) for status in stats),
             "raster",
             series=True,
             confine=self.folders.confine,
         )
-        source = self._remember(path, subject, narrowest(stats))
+        source = self._remember(path, subject, intersect(stats))
         source.seen, source.members = now, members
         return source
 
-    def _remember(self, path: str, subject: Subject, status: FileStatus) -> Source:
+    def _remember(self, path: str, subject: ReaderSpec, status: FileStatus) -> DataFile:
         known = self._current.get(path)
         if known is None or known.subject != subject:
-            known = self._current[path] = Source(subject, path, status, self._workers)
+            known = self._current[path] = DataFile(subject, path, status, self._workers)
         self._current.move_to_end(path)
-        while len(self._current) > _REMEMBERED:
+        while len(self._current) > MAX_DATA_FILES:
             self._current.popitem(last=False)
         return known

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import trio
 
-from esrffs.errors import SILENT, BusyError, OwnMountError
+from esrffs.errors import SILENT, OwnMountError, UnavailableError
 from esrffs.linux import path_walk
 from esrffs.linux.mountinfo import TYPE, Mount, mounts
 
@@ -31,8 +31,10 @@ _WITHIN = frozenset(  # the kernel's own, which lie below "/" on every machine
     "bpf binfmt_misc cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs "
     "mqueue nsfs proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
 )
-_KNOWN = 10_000  # paths outside the source that were looked at
-_THREADS = 256  # that may wait for a server at a time, those included that were left behind
+MAX_KNOWN_PATHS = 10_000  # paths outside the source that were looked at
+MAX_WAITING_THREADS = (
+    256  # that may wait for a server at a time, those included that were left behind
+)
 
 
 def is_remote(path: str) -> bool:
@@ -48,13 +50,13 @@ def _is_remote(path: str, mounted: Sequence[Mount]) -> bool:
     return any(mount.type not in _LOCAL | _WITHIN | {TYPE} for mount in (*above[-1:], *below))
 
 
-class Patience:
+class SourceExecutor:
     """How long calls on one source may take, in `seconds`, and where they run."""
 
     def __init__(self, seconds: float = 30.0, *, remote: bool = False) -> None:
         self.remote = remote
         self._seconds = seconds
-        self._threads = trio.CapacityLimiter(_THREADS)
+        self._threads = trio.CapacityLimiter(MAX_WAITING_THREADS)
         self._local: set[str] = set()
 
     def __repr__(self) -> str:
@@ -80,7 +82,7 @@ class Patience:
         with suppress(OwnMountError):  # is not looked at, whoever asks
             if any(_is_remote(path, mounted) for path in new):
                 self.remote = True
-        if len(self._local) >= _KNOWN:
+        if len(self._local) >= MAX_KNOWN_PATHS:
             self._local.clear()
         self._local.update(new)
 
@@ -107,6 +109,6 @@ class Patience:
                         run, abandon_on_cancel=True, limiter=self._threads
                     )
             except trio.TooSlowError:
-                raise BusyError(SILENT.format(self._seconds)) from None
+                raise UnavailableError(SILENT.format(self._seconds)) from None
             finally:
                 given_up = True

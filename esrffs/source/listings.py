@@ -15,20 +15,20 @@ from esrffs.model import (
     DatasetInfo,
     Format,
     GroupInfo,
-    Kind,
+    GroupListing,
+    JsonInfo,
+    JsonText,
     LinkInfo,
-    Listing,
     Member,
-    Text,
-    TextInfo,
+    MemberKind,
 )
 from esrffs.source.context import DataContext
-from esrffs.source.data_file import Source
+from esrffs.source.data_file import DataFile
 
 _AHEAD = 256  # groups: more are not told to a reader
 _ENTRY_SIZE = 800  # bytes that an entry takes in memory, about
 
-SUFFIX: dict[Kind | None, bytes] = {
+SUFFIX: dict[MemberKind | None, bytes] = {
     "group": b"",
     "dataset": b".npy",
     "text": b".json",
@@ -37,7 +37,7 @@ SUFFIX: dict[Kind | None, bytes] = {
 
 
 @dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFileRef:
     """Where a data file is; `members` are the files of a series, all relative to the source."""
 
     context: DataContext
@@ -45,7 +45,7 @@ class DataFile:
     format: Format
     members: tuple[str, ...] = ()
 
-    async def source(self) -> Source:
+    async def source(self) -> DataFile:
         """The file as it is now."""
         if self.members:
             return await self.context.files.series(self.path, self.members)
@@ -57,7 +57,7 @@ class Attributes:
     """The attributes of the object at this address, as an entry of their own."""
 
     address: str
-    text: Text
+    text: JsonText
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +73,21 @@ class Plan:
         return _ENTRY_SIZE * len(self.entries)
 
 
-def planned(listing: Listing, address: str) -> Plan:
+def planned(listing: GroupListing, address: str) -> Plan:
     """Groups keep their names, then datasets in file order, then what esrffs adds."""
     order = sorted(listing.members, key=lambda member: _kind(member) != "group")
-    chosen = file_names.distinct(
+    chosen = file_names.unique_names(
         (file_names.escape(member.name), SUFFIX[_kind(member)]) for member in order
     )
     entries: dict[bytes, Member | Attributes] = dict(zip(chosen, order, strict=True))
     added: list[tuple[bytes, bytes, Attributes]] = []
     for name, member in entries.items():
-        if isinstance(member, DatasetInfo | TextInfo) and member.attributes is not None:
+        if isinstance(member, DatasetInfo | JsonInfo) and member.attributes is not None:
             stem = name.removesuffix(SUFFIX[_kind(member)])
             added.append((stem, b".attrs.json", Attributes(member.address, member.attributes)))
     if listing.attributes is not None:
         added.append((b"attrs", b".json", Attributes(address, listing.attributes)))
-    further = file_names.distinct(((stem, suffix) for stem, suffix, _ in added), taken=chosen)
+    further = file_names.unique_names(((stem, suffix) for stem, suffix, _ in added), taken=chosen)
     entries |= {name: item for name, (_, _, item) in zip(further, added, strict=True)}
     by_member: dict[str, bytes] = {}
     for name, member in zip(chosen, order, strict=True):
@@ -96,19 +96,19 @@ def planned(listing: Listing, address: str) -> Plan:
     return Plan(entries, by_member, listing.identity, groups)
 
 
-def _kind(member: Member) -> Kind | None:
+def _kind(member: Member) -> MemberKind | None:
     match member:
         case GroupInfo():
             return "group"
         case DatasetInfo():
             return "dataset"
-        case TextInfo():
+        case JsonInfo():
             return "text"
         case LinkInfo() | BrokenInfo():
             return member.kind
 
 
-async def plan(context: DataContext, source: Source, address: str) -> Plan:
+async def plan(context: DataContext, source: DataFile, address: str) -> Plan:
     """The plan of the group at this address.
 
     For whoever walks through a file, those of the next groups are made with it: most groups are
@@ -122,12 +122,12 @@ async def plan(context: DataContext, source: Source, address: str) -> Plan:
     return found
 
 
-async def _plan_ahead(context: DataContext, source: Source, address: str) -> None:
+async def _plan_ahead(context: DataContext, source: DataFile, address: str) -> None:
     with contextlib.suppress(EsrffsError):  # whoever asks for it will hear
         await _plan(context, source, address)
 
 
-async def _plan(context: DataContext, source: Source, address: str) -> Plan:
+async def _plan(context: DataContext, source: DataFile, address: str) -> Plan:
     async def make() -> Plan:
         following = _following(context, source, address)
         if following:
@@ -146,16 +146,16 @@ async def _plan(context: DataContext, source: Source, address: str) -> Plan:
     return await context.cache.get(_key(source, address), make, Plan.size)
 
 
-def is_known(context: DataContext, source: Source, address: str) -> bool:
+def is_known(context: DataContext, source: DataFile, address: str) -> bool:
     """Was the group at this address looked into, not long ago?"""
     return context.cache.holds(_key(source, address))
 
 
-def _key(source: Source, address: str) -> tuple[bytes, str, str]:
+def _key(source: DataFile, address: str) -> tuple[bytes, str, str]:
     return source.digest, address, "plan"
 
 
-def _following(context: DataContext, source: Source, address: str) -> Sequence[str]:
+def _following(context: DataContext, source: DataFile, address: str) -> Sequence[str]:
     """The groups after this one, if the one before it was looked at, as in a walk."""
     above: Plan | None = context.cache.peek(_key(source, address.rpartition("/")[0]))
     if above is None or not address:

@@ -12,28 +12,28 @@ from functools import partial
 import trio
 
 from esrffs.damage import Block
-from esrffs.errors import MissingError, StaleError
+from esrffs.errors import NotFoundError, StaleError
 from esrffs.model import Box, Generation
-from esrffs.source.data_file import Source, Sources
-from esrffs.source.verified_file import FileView
+from esrffs.source.data_file import DataFile, DataFiles
+from esrffs.source.verified_file import VerifiedFile
 
-OPEN_PARTS = 32  # files of a series, or of a virtual dataset, that stay open for one handle
+MAX_OPEN_FILES = 32  # files of a series, or of a virtual dataset, that stay open for one handle
 _PATIENCE = 5  # tries of a reader at a file that is being written
 _PAUSE = 0.05  # seconds between them, longer each time
 
 
-class Opened:
+class OpenDataFile:
     """One data file as one handle sees it.
 
     `state` is that of the other files on which its values depend (`Sources.state`).
     """
 
-    def __init__(self, sources: Sources, source: Source, state: bytes = b"") -> None:
+    def __init__(self, sources: DataFiles, source: DataFile, state: bytes = b"") -> None:
         self.source = source
         self.sources = sources
         self.state = state
-        self._views: dict[int, FileView] = {}
-        self._parts: list[Opened] = []
+        self._views: dict[int, VerifiedFile] = {}
+        self._parts: list[OpenDataFile] = []
         self._holders = 1
 
     def __repr__(self) -> str:
@@ -51,7 +51,7 @@ class Opened:
             self._views.clear()
             self.close_parts()
 
-    def add_part(self, part: "Opened") -> None:
+    def add_part(self, part: "OpenDataFile") -> None:
         """Another file that this one is made of: closed with it, or before by `close_parts`."""
         self._parts.append(part)
 
@@ -59,29 +59,29 @@ class Opened:
         while self._parts:
             self._parts.pop().close()
 
-    def view(self, number: int = 0) -> FileView:
+    def view(self, number: int = 0) -> VerifiedFile:
         """The bytes of the file itself, or of this member of the series."""
         view = self._views.get(number)
         return self._kept(number, self._viewed(number)) if view is None else view
 
-    async def viewed(self, number: int = 0) -> FileView:
+    async def viewed(self, number: int = 0) -> VerifiedFile:
         """`view`, without stopping the mount."""
         if number not in self._views:
             patience = self.sources.folders.patience
-            view = await patience.call(partial(self._viewed, number), FileView.close)
+            view = await patience.call(partial(self._viewed, number), VerifiedFile.close)
             if number not in self._views:  # nobody else was faster
                 return self._kept(number, view)
             view.close()
         return self._views[number]
 
-    def _viewed(self, number: int) -> FileView:
+    def _viewed(self, number: int) -> VerifiedFile:
         folders, subject = self.sources.folders, self.source.subject
         descriptor = folders.open(subject.paths[number])
         name = self._name(number)
-        return FileView(descriptor, subject.generations[number], name, folders.patience)
+        return VerifiedFile(descriptor, subject.generations[number], name, folders.patience)
 
-    def _kept(self, number: int, view: FileView) -> FileView:
-        if len(self._views) >= OPEN_PARTS:
+    def _kept(self, number: int, view: VerifiedFile) -> VerifiedFile:
+        if len(self._views) >= MAX_OPEN_FILES:
             self._views.pop(next(iter(self._views))).close()
         self._views[number] = view
         return view
@@ -90,7 +90,7 @@ class Opened:
         subject = self.source.subject
         return os.path.basename(subject.paths[number]) if subject.series else self.source.path
 
-    async def _again(self, seen: Generation) -> Source:
+    async def _again(self, seen: Generation) -> DataFile:
         """The file in the state that its descriptor shows: a reader opens what is called so now."""
         source = await self.sources.current(self.source.path, self.source.subject.format)
         if source.subject.generations != (seen,):
@@ -105,7 +105,7 @@ class Opened:
                 if not source.subject.series:
                     source = await self._again(await (await self.viewed()).verified())
                 return await source.read(address, box, nbytes)
-            except MissingError as error:
+            except NotFoundError as error:
                 raise StaleError(f"{source.path}: is gone") from error
             except StaleError:
                 if source.subject.series or attempt == _PATIENCE:

@@ -7,17 +7,17 @@ was found there holds as long as those files are what they were.
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from esrffs.errors import ForbiddenError, LoopError, MissingError
+from esrffs.errors import AccessDeniedError, LinkLoopError, NotFoundError
 from esrffs.model import DatasetInfo, Generation, GroupInfo, LinkInfo, Member
-from esrffs.source.array_location import Located
+from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
-from esrffs.source.data_file import Source
-from esrffs.source.listings import Attributes, DataFile, plan
+from esrffs.source.data_file import DataFile
+from esrffs.source.listings import Attributes, DataFileRef, plan
 
 HOPS = 16  # links that lead to links: HDF5's own limit
 
 
-class Way:
+class PathResolver:
     """Follows paths in data files; every other file that it comes to is watched."""
 
     def __init__(self, context: DataContext) -> None:
@@ -34,50 +34,50 @@ class Way:
         for path in paths:
             self._watched[path] = await folders.patience.call(partial(folders.generation, path))
 
-    async def located(self, source: Source, path: str) -> Located:
+    async def located(self, source: DataFile, path: str) -> ArrayLocation:
         """The dataset at this path; MissingError, ForbiddenError, LoopError."""
         source, info = await self.follow(source, "", _steps(path))
         if not isinstance(info, DatasetInfo):
-            raise MissingError(f"{source.path}: {path} is no dataset")
+            raise NotFoundError(f"{source.path}: {path} is no dataset")
         await self.watch(*info.depends)
-        return Located(source, info, state=await self._context.files.now(info.depends))
+        return ArrayLocation(source, info, state=await self._context.files.now(info.depends))
 
-    async def members(self, source: Source, path: str) -> Mapping[str, Member]:
+    async def members(self, source: DataFile, path: str) -> Mapping[str, Member]:
         """What is in the group at this path, by the names in the file."""
         source, group = await self.follow(source, "", _steps(path))
         if not isinstance(group, GroupInfo):
-            raise MissingError(f"{source.path}: {path} is no group")
+            raise NotFoundError(f"{source.path}: {path} is no group")
         entries = (await plan(self._context, source, group.address)).entries.values()
         return {entry.name: entry for entry in entries if not isinstance(entry, Attributes)}
 
     async def follow(
-        self, source: Source, address: str, steps: Sequence[str], hops: int = HOPS
-    ) -> tuple[Source, Member]:
+        self, source: DataFile, address: str, steps: Sequence[str], hops: int = HOPS
+    ) -> tuple[DataFile, Member]:
         """The object at these steps from a group, and its file."""
         found: Member = GroupInfo("", address)
         for step in steps:
             if not isinstance(found, GroupInfo):
-                raise MissingError(f"{source.path}: no {step!r} in {found.name}")
+                raise NotFoundError(f"{source.path}: no {step!r} in {found.name}")
             plan_ = await plan(self._context, source, found.address)
             member = plan_.entries.get(plan_.file_names.get(step, b""))
             if member is None or isinstance(member, Attributes):
-                raise MissingError(f"{source.path}: no {step!r} in {found.address or '/'}")
+                raise NotFoundError(f"{source.path}: no {step!r} in {found.address or '/'}")
             if isinstance(member, LinkInfo):
                 source, member = await self._linked(source, found.address, member, hops - 1)
             found = member
         return source, found
 
     async def _linked(
-        self, source: Source, group: str, link: LinkInfo, hops: int
-    ) -> tuple[Source, Member]:
+        self, source: DataFile, group: str, link: LinkInfo, hops: int
+    ) -> tuple[DataFile, Member]:
         if hops < 0:
-            raise LoopError(f"{source.path}: {link.name}: too many links on the way")
+            raise LinkLoopError(f"{source.path}: {link.name}: too many links on the way")
         if link.forbidden:
             why = self._context.files.folders.refusal
-            raise ForbiddenError(f"{source.path}: {link.name}: {why}")
+            raise AccessDeniedError(f"{source.path}: {link.name}: {why}")
         if link.file is not None:
             await self.watch(link.file)
-            other = await DataFile(self._context, link.file, "hdf5").source()
+            other = await DataFileRef(self._context, link.file, "hdf5").source()
             return await self.follow(other, "", _steps(link.path), hops)
         start = "" if link.path.startswith("/") else group
         return await self.follow(source, start, _steps(link.path), hops)

@@ -8,7 +8,7 @@ import trio
 
 from esrffs.errors import EsrffsError
 from esrffs.linux import path_walk
-from esrffs.source.root import Folders
+from esrffs.source.root import SourceRoot
 
 _MOMENT = 2.0  # seconds: who asks waits a few
 
@@ -16,7 +16,7 @@ _MOMENT = 2.0  # seconds: who asks waits a few
 class Presence:
     """Compares a source with what it was when it was mounted."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: SourceRoot) -> None:
         self._folders = folders
         status = path_walk.status(folders.root)
         self._identity = status.st_dev, status.st_ino

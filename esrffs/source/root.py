@@ -16,20 +16,20 @@ from functools import partial
 from esrffs import limits, model
 from esrffs.errors import (
     OWN_MOUNT,
+    AccessDeniedError,
     EsrffsError,
-    ForbiddenError,
-    MissingError,
+    NotFoundError,
     OwnMountError,
     at_path,
 )
 from esrffs.formats import detect
-from esrffs.formats.images.signatures import HEAD, is_single_frame
+from esrffs.formats.images.signatures import HEADER_NBYTES, is_single_frame
 from esrffs.linux import path_walk
 from esrffs.linux.mountinfo import OWN
 from esrffs.linux.openat2 import open_beneath
-from esrffs.linux.permissions import mirrored
+from esrffs.linux.permissions import restrict_to_acl
 from esrffs.model import FileStatus, Generation
-from esrffs.source.executor import Patience
+from esrffs.source.executor import SourceExecutor
 
 _Known = tuple[Generation, model.Format | None]
 _REMEMBERED = 100_000  # files whose format need not be looked up again
@@ -38,7 +38,7 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FolderEntry:
     """One entry of a folder: `path` is relative to the root of the source.
 
     `status` is that of the file itself or, where a link was followed, of its target.  `link` is
@@ -52,7 +52,7 @@ class Entry:
     link: str | None = None
 
 
-class Folders:
+class SourceRoot:
     """The source folder of a mount, or the folder of the one file that is the source.
 
     With `confined` nothing outside `root` is opened, whatever links say.  `hidden` is the mount
@@ -65,13 +65,13 @@ class Folders:
         *,
         confined: bool = False,
         hidden: str | None = None,
-        patience: Patience | None = None,
+        patience: SourceExecutor | None = None,
     ) -> None:
         source = path_walk.resolve(os.path.abspath(source))
         self.single = None if os.path.isdir(source) else os.path.basename(source)
         self.root = os.path.dirname(source) if self.single else source
         self.confined = confined
-        self.patience = patience or Patience()
+        self.patience = patience or SourceExecutor()
         self._hidden = hidden
         self._formats: OrderedDict[str, _Known] = OrderedDict()  # by path
 
@@ -115,7 +115,7 @@ class Folders:
             raise at_path(path, error) from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise ForbiddenError(f"{path}: is not a regular file")
+            raise AccessDeniedError(f"{path}: is not a regular file")
         return descriptor
 
     async def status(self, path: str) -> FileStatus:
@@ -129,7 +129,7 @@ class Folders:
                 status = os.fstat(descriptor)
                 if not self.confined:
                     return FileStatus.of(status)
-                return mirrored(status, f"/proc/self/fd/{descriptor}")
+                return restrict_to_acl(status, f"/proc/self/fd/{descriptor}")
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -167,28 +167,28 @@ class Folders:
         finally:
             os.close(place)
 
-    async def entry(self, folder: str, name: str) -> Entry:
+    async def entry(self, folder: str, name: str) -> FolderEntry:
         """One entry of a folder; MissingError, ForbiddenError."""
         entry = await self.patience.call(partial(self._one, folder, name))
         if entry.link is None:
             return entry
         return await self.patience.in_thread(partial(self._followed, entry))
 
-    def _one(self, folder: str, name: str) -> Entry:
+    def _one(self, folder: str, name: str) -> FolderEntry:
         path = os.path.join(folder, name)
         try:
             with self._folder(folder) as place:
                 if name in _mounted_in(place):
-                    raise MissingError(f"{path}: a mount of esrffs, which is not shown")
+                    raise NotFoundError(f"{path}: a mount of esrffs, which is not shown")
                 status = os.stat(name, dir_fd=place, follow_symlinks=False)
                 entry = self._entry(path, name, status, place)
         except OSError as error:
             raise at_path(path, error) from error
         if entry is None:
-            raise MissingError(f"{path}: is no file, folder or link")
+            raise NotFoundError(f"{path}: is no file, folder or link")
         return entry
 
-    async def scan(self, folder: str) -> list[Entry]:
+    async def scan(self, folder: str) -> list[FolderEntry]:
         """All entries of a folder, sorted by name."""
         return await self.patience.in_thread(partial(self._scan, folder))
 
@@ -198,7 +198,7 @@ class Folders:
         def look() -> bool:
             descriptor = self.open(path)
             try:
-                head = os.pread(descriptor, HEAD, 0)
+                head = os.pread(descriptor, HEADER_NBYTES, 0)
                 return is_single_frame(head, os.fstat(descriptor).st_size)
             finally:
                 os.close(descriptor)
@@ -208,7 +208,7 @@ class Folders:
         except (EsrffsError, OSError):
             return True  # the series will tell what is wrong
 
-    def _scan(self, folder: str) -> list[Entry]:
+    def _scan(self, folder: str) -> list[FolderEntry]:
         entries = []
         try:
             with self._folder(folder, _OPEN_FLAGS) as place, os.scandir(place) as found:
@@ -231,21 +231,21 @@ class Folders:
 
     def _entry(
         self, path: str, name: str, found: os.DirEntry[str] | os.stat_result, place: int
-    ) -> Entry | None:
+    ) -> FolderEntry | None:
         if self._hidden is not None and self.absolute(path) == self._hidden:
             return None
         if isinstance(found, os.DirEntry):
             found = found.stat(follow_symlinks=False)
         status = FileStatus.of(found)
         if stat.S_ISLNK(status.st_mode):
-            return Entry(name, path, status, link=os.readlink(name, dir_fd=place))
+            return FolderEntry(name, path, status, link=os.readlink(name, dir_fd=place))
         if self.confined:  # who renames a file meanwhile changes its ctime, and so its generation
-            status = mirrored(found, f"/proc/self/fd/{place}/{name}")
+            status = restrict_to_acl(found, f"/proc/self/fd/{place}/{name}")
         if stat.S_ISREG(status.st_mode):
-            return Entry(name, path, status, self._format(path, name, status))
-        return Entry(name, path, status) if stat.S_ISDIR(status.st_mode) else None
+            return FolderEntry(name, path, status, self._format(path, name, status))
+        return FolderEntry(name, path, status) if stat.S_ISDIR(status.st_mode) else None
 
-    def _followed(self, link: Entry) -> Entry:
+    def _followed(self, link: FolderEntry) -> FolderEntry:
         """A link stays one where it leads inside or nowhere; private mounts follow it outside.
 
         To be called in a thread: it may lead to a file server.
@@ -268,7 +268,7 @@ class Folders:
         format_ = None if inside is None else self._format_of_target(link)
         return replace(link, link=text, format=format_)
 
-    def _format_of_target(self, link: Entry) -> model.Format | None:
+    def _format_of_target(self, link: FolderEntry) -> model.Format | None:
         """What a link within the source is taken for in a series."""
         with suppress(EsrffsError):  # it dangles
             status = self._status(link.path)
@@ -294,7 +294,7 @@ class Folders:
         except EsrffsError:
             return None  # whoever may not read it sees a file that he may not read
         try:
-            found = detect.recognise(
+            found = detect.detect_format(
                 lambda offset, count: os.pread(descriptor, count, offset), status.st_size, name
             )
         except OSError:

@@ -6,20 +6,20 @@ from collections.abc import Iterable
 from functools import partial
 
 from esrffs.errors import DamagedError, EsrffsError, StaleError
-from esrffs.linux.buffers import buffer
+from esrffs.linux.buffers import allocate
 from esrffs.model import Generation
-from esrffs.source.executor import Patience
+from esrffs.source.executor import SourceExecutor
 
-SAMPLE = 64  # bytes compared at each place that is watched
+SAMPLE_NBYTES = 64  # bytes compared at each place that is watched
 
 
-def spread(offset: int, nbytes: int) -> tuple[int, ...]:
+def sample_offsets(offset: int, nbytes: int) -> tuple[int, ...]:
     """Places in a run of bytes whose samples tell one state of it from another."""
-    last = max(nbytes - SAMPLE, 0)
+    last = max(nbytes - SAMPLE_NBYTES, 0)
     return tuple(dict.fromkeys(offset + last * i // 8 for i in range(9)))
 
 
-class FileView:
+class VerifiedFile:
     """The bytes of one file, by descriptor: closed with `close`."""
 
     def __init__(
@@ -27,10 +27,10 @@ class FileView:
         descriptor: int,
         generation: Generation,
         name: str,
-        patience: Patience | None = None,
+        patience: SourceExecutor | None = None,
     ) -> None:
         self._descriptor = descriptor
-        self._patience = patience or Patience()
+        self._patience = patience or SourceExecutor()
         self._name = name
         self._verified = generation
         self._samples: dict[int, bytes] = {}
@@ -52,7 +52,9 @@ class FileView:
     def watch(self, offsets: Iterable[int]) -> None:
         """If the file grows, the bytes at these places tell whether that is all that happened."""
         self._samples |= {
-            offset: os.pread(self._descriptor, SAMPLE, offset) for offset in offsets if offset >= 0
+            offset: os.pread(self._descriptor, SAMPLE_NBYTES, offset)
+            for offset in offsets
+            if offset >= 0
         }
 
     async def verified(self) -> Generation:
@@ -90,7 +92,7 @@ class FileView:
 
     async def read_upto(self, offset: int, count: int) -> memoryview:
         """These bytes, fewer where the file ends before; StaleError."""
-        data = buffer(count, self._name)
+        data = allocate(count, self._name)
         self._readers += 1
         try:
             have = self._read_cached(data, offset)
@@ -109,7 +111,7 @@ class FileView:
 
     def read_now(self, offset: int, count: int) -> memoryview:
         """`read` for a thread; whoever calls it verifies afterwards."""
-        data = buffer(count, self._name)
+        data = allocate(count, self._name)
         have = self._read_on(data, offset)
         if have < count:
             raise self._short(offset, have, count)

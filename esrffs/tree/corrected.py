@@ -18,38 +18,43 @@ import numpy as np
 
 from esrffs.encoders import file_names, npy, xattrs
 from esrffs.encoders.json_text import to_json
-from esrffs.errors import EsrffsError, MissingError
-from esrffs.flatfield.corrected_array import Supplies, corrected_array, paths_of, pixels_of
-from esrffs.flatfield.plan import Output, Recipe
+from esrffs.errors import EsrffsError, NotFoundError
+from esrffs.flatfield.corrected_array import (
+    InputArrays,
+    input_paths,
+    open_corrected_array,
+    pixels_per_frame,
+)
+from esrffs.flatfield.plan import CorrectedDataset, CorrectionPlan
 from esrffs.flatfield.provenance import provenance
-from esrffs.flatfield.service import Kitchen
+from esrffs.flatfield.service import ResolvedPlan
 from esrffs.model import FileStatus, Generation
 from esrffs.source.context import DataContext
-from esrffs.tree.handles import ArrayHandle, TextHandle
-from esrffs.tree.nodes import Handle, Node, Path, Stat
+from esrffs.tree.handles import ArrayHandle, BytesHandle
+from esrffs.tree.nodes import FileHandle, Node, Path, Stat
 
 NAME = b"corrected"
 _ATTRIBUTES = b"attrs.json"
 _ENTRY_SIZE = 500  # bytes that an entry takes in memory, about
 
 
-class Dish(NamedTuple):
+class CorrectedEntry(NamedTuple):
     """An output; what its bytes depend on; the status that its file has."""
 
-    output: Output
+    output: CorrectedDataset
     key: bytes
     status: FileStatus
 
 
-Shown = Mapping[bytes, Dish | bytes]  # or the content of a file that esrffs made
+Shown = Mapping[bytes, CorrectedEntry | bytes]  # or the content of a file that esrffs made
 
 
 @dataclass(frozen=True, slots=True)
-class MadeFile:
+class InMemoryFile:
     """A small file that esrffs made: its bytes are at hand."""
 
     path: Path
-    kitchen: Kitchen
+    kitchen: ResolvedPlan
     content: bytes
 
     @property
@@ -59,8 +64,8 @@ class MadeFile:
     async def stat(self) -> Stat:
         return Stat.file(self.kitchen.status, len(self.content))
 
-    async def open(self) -> Handle:
-        return TextHandle(self.content)
+    async def open(self) -> FileHandle:
+        return BytesHandle(self.content)
 
     def trouble(self) -> str | None:
         return None
@@ -69,7 +74,10 @@ class MadeFile:
         if not self.path[-1].endswith(b".npy"):
             return {}
         values = np.load(BytesIO(self.content))
-        return {**await _origin(self.kitchen), **xattrs.array(values.shape, values.dtype)}
+        return {
+            **await _origin(self.kitchen),
+            **xattrs.array_description(values.shape, values.dtype),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +86,15 @@ class CorrectedFile:
 
     path: Path
     context: DataContext
-    kitchen: Kitchen
-    dish: Dish
+    kitchen: ResolvedPlan
+    dish: CorrectedEntry
 
     @property
     def key(self) -> bytes:
         return self.dish.key
 
     @property
-    def output(self) -> Output:
+    def output(self) -> CorrectedDataset:
         return self.dish.output
 
     def _header(self) -> bytes:
@@ -99,12 +107,14 @@ class CorrectedFile:
     async def stat(self) -> Stat:
         return Stat.file(self.dish.status, len(self._header()) + self._nbytes)
 
-    async def open(self) -> Handle:
+    async def open(self) -> FileHandle:
         header, nbytes = self._header(), self._nbytes
-        supplies = Supplies(self.context, self.kitchen.answers.locate, pixels_of(self.output))
+        supplies = InputArrays(
+            self.context, self.kitchen.answers.locate, pixels_per_frame(self.output)
+        )
         try:
             await supplies.check(self.output)
-            array = corrected_array(self.output, supplies, self.key) if nbytes else None
+            array = open_corrected_array(self.output, supplies, self.key) if nbytes else None
         except BaseException:
             supplies.close()
             raise
@@ -115,27 +125,27 @@ class CorrectedFile:
         return self.kitchen.errors.get(self.output.name)
 
     async def xattrs(self) -> xattrs.Xattrs:
-        told = xattrs.array(self.output.shape, np.dtype(np.float32))
+        told = xattrs.array_description(self.output.shape, np.dtype(np.float32))
         return {**await _origin(self.kitchen, self.output), **told}
 
 
-async def _origin(kitchen: Kitchen, output: Output | None = None) -> xattrs.Xattrs:
+async def _origin(kitchen: ResolvedPlan, output: CorrectedDataset | None = None) -> xattrs.Xattrs:
     """Path and source are those of the first raw image (of this output)."""
-    output = output or cast(Recipe, kitchen.recipe).outputs[0]
+    output = output or cast(CorrectionPlan, kitchen.recipe).outputs[0]
     try:
         raw = await kitchen.answers.locate(output.raw[0].part.path)
     except EsrffsError:
         return {}
-    return xattrs.place(raw.info.address, raw.source.path)
+    return xattrs.origin(raw.info.address, raw.source.path)
 
 
 @dataclass(frozen=True, slots=True)
-class CorrectedNode:
+class CorrectedDirectory:
     """The directory `corrected/`; `kitchen` finds what it holds now, None if it is gone."""
 
     path: Path
     context: DataContext
-    kitchen: Callable[[], Awaitable[Kitchen | None]]
+    kitchen: Callable[[], Awaitable[ResolvedPlan | None]]
 
     @property
     def key(self) -> bytes:
@@ -147,13 +157,13 @@ class CorrectedNode:
     async def stat(self) -> Stat:
         return Stat.directory((await self._kitchen())[0].status)
 
-    async def _kitchen(self) -> tuple[Kitchen, Recipe]:
+    async def _kitchen(self) -> tuple[ResolvedPlan, CorrectionPlan]:
         kitchen = await self.kitchen()
         if kitchen is None or kitchen.recipe is None:
-            raise MissingError(f"{os.fsdecode(b'/'.join(self.path))}: nothing to correct any more")
+            raise NotFoundError(f"{os.fsdecode(b'/'.join(self.path))}: nothing to correct any more")
         return kitchen, kitchen.recipe
 
-    async def _shown(self) -> tuple[Kitchen, Shown]:
+    async def _shown(self) -> tuple[ResolvedPlan, Shown]:
         kitchen, recipe = await self._kitchen()
 
         async def make() -> Shown:
@@ -179,13 +189,13 @@ class CorrectedNode:
         kitchen, shown = await self._shown()
         memory.last = _Last(kitchen, shown, mark)
         if name not in shown:
-            raise MissingError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
+            raise NotFoundError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
         return self._node(kitchen, name, shown[name])
 
-    def _node(self, kitchen: Kitchen, name: bytes, item: Dish | bytes) -> Node:
+    def _node(self, kitchen: ResolvedPlan, name: bytes, item: CorrectedEntry | bytes) -> Node:
         path = (*self.path, name)
         if isinstance(item, bytes):
-            return MadeFile(path, kitchen, item)
+            return InMemoryFile(path, kitchen, item)
         return CorrectedFile(path, self.context, kitchen, item)
 
 
@@ -193,7 +203,7 @@ class CorrectedNode:
 class _Last:
     """What was found last in a folder, and the state of the folder just before."""
 
-    kitchen: Kitchen
+    kitchen: ResolvedPlan
     shown: Shown
     mark: Generation | None
 
@@ -203,9 +213,9 @@ class _Last:
         answers = self.kitchen.answers
         return (
             self.mark is not None
-            and isinstance(dish, Dish)
+            and isinstance(dish, CorrectedEntry)
             and answers.mark() == self.mark
-            and answers.same(paths_of(dish.output))
+            and answers.same(input_paths(dish.output))
         )
 
 
@@ -218,13 +228,13 @@ async def _nothing() -> _Memory:
     return _Memory()
 
 
-def _shown(recipe: Recipe, kitchen: Kitchen) -> Shown:
+def _shown(recipe: CorrectionPlan, kitchen: ResolvedPlan) -> Shown:
     """Everything in the directory, by file name."""
     wanted = [*(one.name for one in recipe.outputs), *(one.name for one in recipe.extras)]
-    chosen = file_names.distinct((file_names.escape(name), b".npy") for name in wanted)
+    chosen = file_names.unique_names((file_names.escape(name), b".npy") for name in wanted)
     outputs, extras = chosen[: len(recipe.outputs)], chosen[len(recipe.outputs) :]
-    dishes = map(Dish, recipe.outputs, kitchen.keys, kitchen.statuses)
-    shown: dict[bytes, Dish | bytes] = dict(zip(outputs, dishes, strict=True))
+    dishes = map(CorrectedEntry, recipe.outputs, kitchen.keys, kitchen.statuses)
+    shown: dict[bytes, CorrectedEntry | bytes] = dict(zip(outputs, dishes, strict=True))
     for name, extra in zip(extras, recipe.extras, strict=True):
         shown[name] = _saved(extra.values)
     stems = [os.fsdecode(name.removesuffix(b".npy")) for name in outputs]
@@ -241,6 +251,6 @@ def _saved(values: np.ndarray[Any, Any]) -> bytes:
     return npy.header(values.shape, values.dtype) + values.tobytes()
 
 
-def free_name(taken: Iterable[bytes]) -> bytes:
+def directory_name(taken: Iterable[bytes]) -> bytes:
     """What `corrected` is called where something else has that name."""
-    return file_names.distinct([(NAME, b"")], taken)[0]
+    return file_names.unique_names([(NAME, b"")], taken)[0]

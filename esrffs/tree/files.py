@@ -12,17 +12,17 @@ from math import prod
 import numpy as np
 
 from esrffs.arrays.open_array import open_array
-from esrffs.cache import Cache
+from esrffs.cache import ByteCache
 from esrffs.encoders import npy, xattrs
-from esrffs.errors import EsrffsError, MissingError, StaleError, TooLargeError
-from esrffs.model import DatasetInfo, FileStatus, Generation, Text
+from esrffs.errors import EsrffsError, NotFoundError, StaleError, TooLargeError
+from esrffs.model import DatasetInfo, FileStatus, Generation, JsonText
 from esrffs.source.context import DataContext
-from esrffs.source.data_file import Source
-from esrffs.source.open_data_file import Opened
-from esrffs.source.root import Folders
-from esrffs.source.verified_file import FileView
-from esrffs.tree.handles import ArrayHandle, LongTextHandle, PassedHandle, TextHandle
-from esrffs.tree.nodes import Handle, Path, Stat
+from esrffs.source.data_file import DataFile
+from esrffs.source.open_data_file import OpenDataFile
+from esrffs.source.root import SourceRoot
+from esrffs.source.verified_file import VerifiedFile
+from esrffs.tree.handles import ArrayHandle, BytesHandle, CachedBytesHandle, PassthroughHandle
+from esrffs.tree.nodes import FileHandle, Path, Stat
 
 _OFF_T_MAX = (1 << 63) - 1
 _HELD = 1 << 18  # bytes of a text that an open file may hold on to
@@ -33,7 +33,7 @@ class NpyFile:
     """A dataset as `numpy.save` would write it."""
 
     path: Path
-    source: Source
+    source: DataFile
     info: DatasetInfo
     context: DataContext
     state: bytes  # of the files on which the values depend
@@ -53,7 +53,7 @@ class NpyFile:
         size = len(self._header()) + self.nbytes
         return Stat.file(self.source.status, min(size, _OFF_T_MAX))
 
-    async def open(self) -> Handle:
+    async def open(self) -> FileHandle:
         try:
             patience = self.context.files.folders.patience
             return await patience.call(self._opened, ArrayHandle.close)
@@ -68,7 +68,7 @@ class NpyFile:
             raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
         if self.context.files.state(self.info.depends) != self.state:
             raise StaleError(f"{self.source.path}: {self.info.address}: a file of it changed")
-        opened = Opened(self.context.files, self.source, self.state)
+        opened = OpenDataFile(self.context.files, self.source, self.state)
         try:
             opened.view()  # StaleError where the source is not what was listed
             array = (
@@ -108,8 +108,8 @@ class NpyFile:
         info = self.info
         told: xattrs.Xattrs = {}
         if info.attributes is not None:
-            told = await attribute_values(self.context, self.source, info.address, info.attributes)
-        return {**xattrs.dataset(info, self._place(), self.source.path), **told}
+            told = await attribute_xattrs(self.context, self.source, info.address, info.attributes)
+        return {**xattrs.dataset_description(info, self._place(), self.source.path), **told}
 
     async def xattrs(self) -> xattrs.Xattrs:
         return {**await self._described(), **await self._value()}
@@ -127,8 +127,8 @@ def inner_path(path: Path) -> str:
     return "/" + os.fsdecode(b"/".join(path))
 
 
-async def attribute_values(
-    context: DataContext, source: Source, address: str, text: Text | None = None
+async def attribute_xattrs(
+    context: DataContext, source: DataFile, address: str, text: JsonText | None = None
 ) -> xattrs.Xattrs:
     """The attributes of an object as extended ones, none where they cannot be read.
 
@@ -139,7 +139,7 @@ async def attribute_values(
         content = None if text is None else text.content
         if content is None:  # large, perhaps: nothing to be parsed here
             return await source.xattrs(address)
-        return xattrs.values(content)
+        return xattrs.from_json(content)
 
     try:
         return await context.cache.get((source.digest, address, "xattrs"), make, _xattrs_size)
@@ -156,11 +156,11 @@ class JsonFile:
     """Text that a reader makes; its size was told with the listing."""
 
     path: Path
-    source: Source
+    source: DataFile
     address: str
-    text: Text
+    text: JsonText
     ask: Callable[[str], Awaitable[bytes]]
-    cache: Cache
+    cache: ByteCache
 
     @property
     def key(self) -> bytes:
@@ -169,13 +169,13 @@ class JsonFile:
     async def stat(self) -> Stat:
         return Stat.file(self.source.status, self.text.size)
 
-    async def open(self) -> Handle:
+    async def open(self) -> FileHandle:
         content = self.text.content
         if content is None:
             content = await self._made()
         if _HELD < len(content) <= self.cache.limit:
-            return LongTextHandle(self._made)
-        return TextHandle(content)
+            return CachedBytesHandle(self._made)
+        return BytesHandle(content)
 
     async def _made(self) -> bytes:
         key = self.source.digest, self.address, self.ask.__name__
@@ -189,11 +189,11 @@ class JsonFile:
 
 
 @dataclass(frozen=True, slots=True)
-class PassedFile:
+class PassthroughFile:
     """A file of the source that is no data file: byte for byte."""
 
     path: Path
-    folders: Folders
+    folders: SourceRoot
     source_path: str
     status: FileStatus
 
@@ -205,20 +205,20 @@ class PassedFile:
         """The status of now where the same file grew, so that `tail -f` follows a log."""
         try:
             now = await self.folders.status(self.source_path)
-        except MissingError:
+        except NotFoundError:
             return Stat.same(self.status)
         old = Generation.of(self.status)
         same = (now.st_dev, now.st_ino) == (old.device, old.inode) and now.st_size > old.size
         return Stat.same(now if same else self.status)
 
-    async def open(self) -> Handle:
-        return await self.folders.patience.call(self._opened, PassedHandle.close)
+    async def open(self) -> FileHandle:
+        return await self.folders.patience.call(self._opened, PassthroughHandle.close)
 
-    def _opened(self) -> "PassedHandle":
+    def _opened(self) -> "PassthroughHandle":
         descriptor = self.folders.open(self.source_path)
         generation = Generation.of(self.status)
-        view = FileView(descriptor, generation, self.source_path, self.folders.patience)
-        return PassedHandle(view, generation.size)
+        view = VerifiedFile(descriptor, generation, self.source_path, self.folders.patience)
+        return PassthroughHandle(view, generation.size)
 
     def trouble(self) -> str | None:
         return None

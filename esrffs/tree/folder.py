@@ -11,38 +11,38 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from esrffs.encoders import file_names
-from esrffs.errors import MissingError, UsageError
+from esrffs.errors import NotFoundError, UsageError
 from esrffs.flatfield import service
 from esrffs.flatfield.folder_inspector import Contents
-from esrffs.formats.file_series import series
+from esrffs.formats.file_series import group_series
 from esrffs.model import Generation
-from esrffs.source.listings import DataFile
-from esrffs.source.root import Entry, Folders
+from esrffs.source.listings import DataFileRef
+from esrffs.source.root import FolderEntry, SourceRoot
 from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
-from esrffs.tree.files import PassedFile
-from esrffs.tree.group import GroupNode
+from esrffs.tree.files import PassthroughFile
+from esrffs.tree.group import GroupDirectory
 from esrffs.tree.nodes import Node, Path, Stat, Symlink
 
 
-async def root(mount: MountContext) -> "FolderNode | GroupNode":
+async def make_root(mount: MountContext) -> "FolderDirectory | GroupDirectory":
     """The folder, or the data file, that is the source of a mount.
 
     MissingError, ForbiddenError; UsageError for a file that is no data file.
     """
     folders = mount.data.files.folders
     if folders.single is None:
-        return FolderNode(mount, (), "")
+        return FolderDirectory(mount, (), "")
     entry = await folders.entry("", folders.single)
     if entry.format is None:
         raise UsageError(
             f"{folders.absolute(entry.path)}: is neither a folder nor a data file; mount its folder"
         )
-    return GroupNode(mount, DataFile(mount.data, entry.path, entry.format), (), ())
+    return GroupDirectory(mount, DataFileRef(mount.data, entry.path, entry.format), (), ())
 
 
 @dataclass(frozen=True, slots=True)
-class FolderNode:
+class FolderDirectory:
     """A folder of the source.  `above` are the folders on the way, to notice circles."""
 
     mount: MountContext
@@ -55,7 +55,7 @@ class FolderNode:
         return b"directory"
 
     @property
-    def _folders(self) -> Folders:
+    def _folders(self) -> SourceRoot:
         return self.mount.data.files.folders
 
     def trouble(self) -> str | None:
@@ -71,7 +71,7 @@ class FolderNode:
         nodes = {os.fsencode(entry.name): self._node(entry, above) for entry in found}
         for name, file in runs.items():
             path = (*self.path, os.fsencode(name))
-            nodes.setdefault(path[-1], GroupNode(self.mount, file, path, path))
+            nodes.setdefault(path[-1], GroupDirectory(self.mount, file, path, path))
         if await self._kitchen(found, runs):
             node = self._corrected(nodes)
             nodes[node.path[-1]] = node
@@ -80,7 +80,7 @@ class FolderNode:
     async def child(self, name: bytes) -> Node:
         try:
             entry = await self._folders.entry(self.folder, os.fsdecode(name))
-        except MissingError:
+        except NotFoundError:
             if b"#" not in name and not name.startswith(corrected.NAME):
                 raise  # only a series and `corrected` have names that no file has
         else:
@@ -88,22 +88,22 @@ class FolderNode:
         try:
             return (await self.children())[name]
         except KeyError:
-            raise MissingError(f"{self.folder or '.'}: no {name!r} in it") from None
+            raise NotFoundError(f"{self.folder or '.'}: no {name!r} in it") from None
 
-    async def _runs(self, found: Sequence[Entry]) -> Mapping[str, DataFile]:
+    async def _runs(self, found: Sequence[FolderEntry]) -> Mapping[str, DataFileRef]:
         """The series among these files."""
         runs = {}
-        for name, members in series(e.name for e in found if e.format == "raster").items():
+        for name, members in group_series(e.name for e in found if e.format == "raster").items():
             files = tuple(os.path.join(self.folder, member) for member in members)
             if await self._folders.one_frame(files[0]):
                 path = os.path.join(self.folder, name)
-                runs[name] = DataFile(self.mount.data, path, "raster", files)
+                runs[name] = DataFileRef(self.mount.data, path, "raster", files)
         return runs
 
     async def _kitchen(
-        self, found: Sequence[Entry], runs: Mapping[str, DataFile]
-    ) -> service.Kitchen | None:
-        if not service.may_be(entry.name for entry in found):
+        self, found: Sequence[FolderEntry], runs: Mapping[str, DataFileRef]
+    ) -> service.ResolvedPlan | None:
+        if not service.folder_may_match(entry.name for entry in found):
             return None
         state = repr([(entry.name, Generation.of(entry.status)) for entry in found]).encode()
         digest = blake2b(state, digest_size=16).digest()
@@ -112,7 +112,7 @@ class FolderNode:
         self.mount.corrections.rejections[self.folder] = made.refusal
         return made if made.recipe is not None else None
 
-    def _contents(self, found: Sequence[Entry], runs: Mapping[str, DataFile]) -> Contents:
+    def _contents(self, found: Sequence[FolderEntry], runs: Mapping[str, DataFileRef]) -> Contents:
         """What `corrected/` may be made of."""
         files = {e.name: self._file(e) for e in found if stat.S_ISREG(e.status.st_mode)}
         folders = [e.name for e in found if e.link is not None or stat.S_ISDIR(e.status.st_mode)]
@@ -121,39 +121,39 @@ class FolderNode:
 
     async def _look(self, folder: str) -> Contents:
         """Into another folder of the source."""
-        other = FolderNode(self.mount, (), folder)
+        other = FolderDirectory(self.mount, (), folder)
         found = await self._folders.scan(folder)
         return other._contents(found, await other._runs(found))
 
-    def _file(self, entry: Entry) -> DataFile | None:
+    def _file(self, entry: FolderEntry) -> DataFileRef | None:
         if entry.format is None:
             return None
-        return DataFile(self.mount.data, entry.path, entry.format)
+        return DataFileRef(self.mount.data, entry.path, entry.format)
 
-    def _corrected(self, taken: Iterable[bytes]) -> corrected.CorrectedNode:
-        async def now() -> service.Kitchen | None:
+    def _corrected(self, taken: Iterable[bytes]) -> corrected.CorrectedDirectory:
+        async def now() -> service.ResolvedPlan | None:
             found = await self._folders.scan(self.folder)
             return await self._kitchen(found, await self._runs(found))
 
-        path = (*self.path, corrected.free_name(taken))
-        return corrected.CorrectedNode(path, self.mount.data, now)
+        path = (*self.path, corrected.directory_name(taken))
+        return corrected.CorrectedDirectory(path, self.mount.data, now)
 
     async def _below(self) -> tuple[tuple[int, int], ...]:
         status = await self._folders.status(self.folder)
         return (*self.above, (status.st_dev, status.st_ino))
 
-    def _node(self, entry: Entry, above: tuple[tuple[int, int], ...]) -> Node:
+    def _node(self, entry: FolderEntry, above: tuple[tuple[int, int], ...]) -> Node:
         path = (*self.path, os.fsencode(entry.name))
         if entry.link is not None:
             return Symlink(path, entry.status, os.fsencode(entry.link))
         if entry.format is not None:
-            return GroupNode(
-                self.mount, DataFile(self.mount.data, entry.path, entry.format), path, path
+            return GroupDirectory(
+                self.mount, DataFileRef(self.mount.data, entry.path, entry.format), path, path
             )
         if not stat.S_ISDIR(entry.status.st_mode):
-            return PassedFile(path, self._folders, entry.path, entry.status)
+            return PassthroughFile(path, self._folders, entry.path, entry.status)
         identity = entry.status.st_dev, entry.status.st_ino
         if identity in above:  # a link to a folder outside came round to where it started
             back = self.path[: above.index(identity)]
-            return Symlink(path, entry.status, file_names.relative(back, self.path))
-        return FolderNode(self.mount, path, entry.path, above)
+            return Symlink(path, entry.status, file_names.relative_link(back, self.path))
+        return FolderDirectory(self.mount, path, entry.path, above)

@@ -12,31 +12,31 @@ from functools import partial
 import trio
 
 from esrffs.encoders import file_names, xattrs
-from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, StaleError
+from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError, StaleError
 from esrffs.flatfield import service
 from esrffs.model import (
     BrokenInfo,
     DatasetInfo,
     GroupInfo,
-    Kind,
+    JsonInfo,
     LinkInfo,
     Member,
-    TextInfo,
+    MemberKind,
 )
-from esrffs.source.data_file import Source
-from esrffs.source.listings import SUFFIX, Attributes, DataFile, Plan, is_known, plan
+from esrffs.source.data_file import DataFile
+from esrffs.source.listings import SUFFIX, Attributes, DataFileRef, Plan, is_known, plan
 from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
-from esrffs.tree.files import JsonFile, NpyFile, attribute_values, inner_path
+from esrffs.tree.files import JsonFile, NpyFile, attribute_xattrs, inner_path
 from esrffs.tree.nodes import BrokenFile, Node, Path, Stat, Symlink
 
 _PATIENCE = 5  # tries to list a file that is being written
 _PAUSE = 0.05  # seconds between them, longer each time
-_AT_A_TIME = 500  # entries that are made without a look at other requests
+NODES_PER_CHECKPOINT = 500  # entries that are made without a look at other requests
 
 
 @dataclass(frozen=True, slots=True)
-class GroupNode:
+class GroupDirectory:
     """A data file (then `path` is `top`), or a group in it.
 
     `top` is where the group at `top_address` of the file is seen: its root, but for a file that
@@ -45,7 +45,7 @@ class GroupNode:
     """
 
     mount: MountContext
-    file: DataFile
+    file: DataFileRef
     path: Path
     top: Path
     address: str = ""
@@ -71,16 +71,16 @@ class GroupNode:
         """As of a file that nobody has looked into: `ls -l` of its folder asks, and opens none."""
         source = await self.file.source()
         if self.path == self.top and not is_known(self.file.context, source, self.address):
-            return xattrs.place(self.address, source.path)
+            return xattrs.origin(self.address, source.path)
         return await self.xattrs()
 
     async def xattrs(self) -> xattrs.Xattrs:
         """The attributes of other formats are silx's: for them no file is opened."""
         source = await self.file.source()
         if source.subject.format != "hdf5":
-            return xattrs.place(inner_path(self.path[len(self.top) :]), source.path)
-        told = await attribute_values(self.file.context, source, self.address)
-        return {**xattrs.place(self.address, source.path), **told}
+            return xattrs.origin(inner_path(self.path[len(self.top) :]), source.path)
+        told = await attribute_xattrs(self.file.context, source, self.address)
+        return {**xattrs.origin(self.address, source.path), **told}
 
     async def children(self) -> Mapping[bytes, Node]:
         source, plan_ = await self._planned()
@@ -88,20 +88,20 @@ class GroupNode:
         nodes: dict[bytes, Node] = {}
         for name, entry in plan_.entries.items():
             nodes[name] = await self._node(source, above, name, entry)
-            if len(nodes) % _AT_A_TIME == 0:
+            if len(nodes) % NODES_PER_CHECKPOINT == 0:
                 await trio.lowlevel.checkpoint()  # others are served meanwhile
         if await self.mount.corrections.for_group(source, self.address):
             node = self._corrected(plan_)
             nodes[node.path[-1]] = node
         return nodes
 
-    def _corrected(self, plan_: Plan) -> corrected.CorrectedNode:
-        async def now() -> service.Kitchen | None:
+    def _corrected(self, plan_: Plan) -> corrected.CorrectedDirectory:
+        async def now() -> service.ResolvedPlan | None:
             find = self.mount.corrections.for_group
             return await find(await self.file.source(), self.address)
 
-        path = (*self.path, corrected.free_name(plan_.entries))
-        return corrected.CorrectedNode(path, self.file.context, now)
+        path = (*self.path, corrected.directory_name(plan_.entries))
+        return corrected.CorrectedDirectory(path, self.file.context, now)
 
     async def child(self, name: bytes) -> Node:
         source, plan_ = await self._planned()
@@ -110,10 +110,10 @@ class GroupNode:
             node = self._corrected(plan_)
             if name == node.path[-1] and await node.kitchen():
                 return node
-            raise MissingError(f"{self.file.path}: no {name!r} in {self.address or '/'}")
+            raise NotFoundError(f"{self.file.path}: no {name!r} in {self.address or '/'}")
         return await self._node(source, self._below(source, plan_), name, entry)
 
-    async def _planned(self) -> tuple[Source, Plan]:
+    async def _planned(self) -> tuple[DataFile, Plan]:
         """What is in the group, as the file is now."""
         for attempt in range(1, _PATIENCE + 1):
             source = await self.file.source()
@@ -125,14 +125,14 @@ class GroupNode:
             await trio.sleep(_PAUSE * attempt)
         raise AssertionError("unreachable")
 
-    def _below(self, source: Source, plan_: Plan) -> Mapping[tuple[bytes, int], Path]:
+    def _below(self, source: DataFile, plan_: Plan) -> Mapping[tuple[bytes, int], Path]:
         if plan_.identity is None:
             return self.above
         return {**self.above, (source.digest, plan_.identity): self.path}
 
     async def _node(
         self,
-        source: Source,
+        source: DataFile,
         above: Mapping[tuple[bytes, int], Path],
         name: bytes,
         entry: Member | Attributes,
@@ -148,45 +148,45 @@ class GroupNode:
                 return BrokenFile(path, source, self._broken(source, entry))
         return await self._object(self.file, source, above, path, entry)
 
-    def _broken(self, source: Source, entry: BrokenInfo) -> EsrffsError:
+    def _broken(self, source: DataFile, entry: BrokenInfo) -> EsrffsError:
         """Told at the file as well, as what is found out when an object is read."""
         address = f"{self.address}/{entry.name}"
         reason = entry.reason
         if not reason.startswith(address):
             reason = f"{address}: {reason}"
-        error = (ForbiddenError if entry.forbidden else DamagedError)(f"{source.path}: {reason}")
+        error = (AccessDeniedError if entry.forbidden else DamagedError)(f"{source.path}: {reason}")
         error.code = entry.code or error.code
         source.tell(address, str(error))
         return error
 
     async def _object(
         self,
-        file: DataFile,
-        source: Source,
+        file: DataFileRef,
+        source: DataFile,
         above: Mapping[tuple[bytes, int], Path],
         path: Path,
-        found: GroupInfo | DatasetInfo | TextInfo,
+        found: GroupInfo | DatasetInfo | JsonInfo,
     ) -> Node:
         """A group, dataset or text of this file or, behind an external link, of another."""
         match found:
             case DatasetInfo():
                 state = await file.context.files.now(found.depends)
                 return NpyFile(path, source, found, file.context, state)
-            case TextInfo(_, address, content):
+            case JsonInfo(_, address, content):
                 return JsonFile(path, source, address, content, source.text, file.context.cache)
             case GroupInfo(_, address, identity):
                 back = None if identity is None else above.get((source.digest, identity))
                 if back is not None:
-                    return Symlink(path, source.status, file_names.relative(back, path[:-1]))
+                    return Symlink(path, source.status, file_names.relative_link(back, path[:-1]))
                 if file == self.file:
-                    return GroupNode(
+                    return GroupDirectory(
                         self.mount, file, path, self.top, address, self.top_address, above
                     )
-                return GroupNode(self.mount, file, path, path, address, address, above)
+                return GroupDirectory(self.mount, file, path, path, address, address, above)
 
     async def _link(
         self,
-        source: Source,
+        source: DataFile,
         above: Mapping[tuple[bytes, int], Path],
         path: Path,
         link: LinkInfo,
@@ -199,11 +199,11 @@ class GroupNode:
         target = await self._target(source, link)
         if isinstance(target, bytes):
             return Symlink(path, source.status, target)
-        file = self.file if link.file is None else DataFile(self.file.context, link.file, "hdf5")
+        file = self.file if link.file is None else DataFileRef(self.file.context, link.file, "hdf5")
         other = await file.source()
         return await self._object(file, other, above, path, await other.find(link.path))
 
-    async def _target(self, source: Source, link: LinkInfo) -> bytes | None:
+    async def _target(self, source: DataFile, link: LinkInfo) -> bytes | None:
         """The text of the symlink; None where the target is nowhere in the mount."""
         steps = [step for step in link.path.split("/") if step not in ("", ".")]
         folders = self.file.context.files.folders
@@ -213,19 +213,19 @@ class GroupNode:
             if inside is None:
                 return None if link.kind else os.fsencode(os.path.join(link.file, *steps))
             base = () if folders.single else tuple(os.fsencode(inside).split(b"/"))
-            return file_names.relative((*base, *_spelled(steps, link.kind)), self.path)
+            return file_names.relative_link((*base, *_default_names(steps, link.kind)), self.path)
         start, address = self.path, self.address
         if link.path.startswith("/"):
             start, address = self.top, self.top_address
             outer = [step for step in self.top_address.split("/") if step]
             if steps[: len(outer)] != outer:
-                return None if link.kind else b"/".join(_spelled(steps, None)) or b"."
+                return None if link.kind else b"/".join(_default_names(steps, None)) or b"."
             steps = steps[len(outer) :]
         spelled = await self._walked(source, address, steps, link.kind)
-        return file_names.relative((*start, *spelled), self.path)
+        return file_names.relative_link((*start, *spelled), self.path)
 
     async def _walked(
-        self, source: Source, address: str, steps: Sequence[str], kind: Kind | None
+        self, source: DataFile, address: str, steps: Sequence[str], kind: MemberKind | None
     ) -> Path:
         """The file names of these steps from a group, as far as there are such."""
         path: list[bytes] = []
@@ -238,16 +238,16 @@ class GroupNode:
             path.append(name)
             entry = plan_.entries[name]
             if not isinstance(entry, GroupInfo):
-                return (*path, *_spelled(steps[number + 1 :], kind))
+                return (*path, *_default_names(steps[number + 1 :], kind))
             address = entry.address
-        return (*path, *_spelled(steps[len(path) :], kind))
+        return (*path, *_default_names(steps[len(path) :], kind))
 
 
-def _spelled(steps: Sequence[str], kind: Kind | None) -> Path:
+def _default_names(steps: Sequence[str], kind: MemberKind | None) -> Path:
     """The file names that these names get where nothing collides."""
     if not steps:
         return ()
     return (
         *(file_names.escape(step) for step in steps[:-1]),
-        file_names.fit(file_names.escape(steps[-1]), SUFFIX[kind]),
+        file_names.shorten(file_names.escape(steps[-1]), SUFFIX[kind]),
     )

@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from esrffs.arrays.block_array import Array, Held, joined
+from esrffs.arrays.block_array import ArrayBytes, RefCounted, join_buffers
 from esrffs.errors import EsrffsError
 from esrffs.model import Buffer
-from esrffs.source.verified_file import FileView
+from esrffs.source.verified_file import VerifiedFile
 
 
 class ArrayHandle:
@@ -13,9 +13,9 @@ class ArrayHandle:
 
     def __init__(
         self,
-        held: Held,
+        held: RefCounted,
         header: bytes,
-        array: Array | None,
+        array: ArrayBytes | None,
         size: int,
         failed: Callable[[str], object],
     ) -> None:
@@ -37,13 +37,13 @@ class ArrayHandle:
         except EsrffsError as error:
             self._failed(str(error))
             raise
-        return data if offset >= start else joined((self._header[offset:], data))
+        return data if offset >= start else join_buffers((self._header[offset:], data))
 
     def close(self) -> None:
         self._held.close()
 
 
-class TextHandle:
+class BytesHandle:
     """An open file whose bytes are at hand."""
 
     def __init__(self, content: bytes) -> None:
@@ -56,7 +56,7 @@ class TextHandle:
         pass
 
 
-class LongTextHandle:
+class CachedBytesHandle:
     """The same of so many bytes that the cache has them, not whoever leaves files open."""
 
     def __init__(self, made: Callable[[], Awaitable[bytes]]) -> None:
@@ -69,10 +69,10 @@ class LongTextHandle:
         pass
 
 
-class PassedHandle:
+class PassthroughHandle:
     """An open file of the source."""
 
-    def __init__(self, view: FileView, size: int) -> None:
+    def __init__(self, view: VerifiedFile, size: int) -> None:
         self._view = view
         view.watch((0, size // 2, size - 64))
 

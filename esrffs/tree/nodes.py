@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, cast
 from esrffs.encoders import xattrs
 from esrffs.errors import EsrffsError
 from esrffs.model import Buffer, FileStatus
-from esrffs.source.data_file import Source
+from esrffs.source.data_file import DataFile
 
 Path = tuple[bytes, ...]  # names from the root of the mount
 
@@ -70,7 +70,7 @@ class Stat(NamedTuple):
         )
 
 
-class Handle(Protocol):
+class FileHandle(Protocol):
     """An open file."""
 
     async def read(self, offset: int, count: int) -> Buffer:
@@ -112,16 +112,16 @@ class Shy(Described, Protocol):
     async def listed_xattrs(self) -> xattrs.Xattrs: ...
 
 
-async def xattrs_of(node: Node, *, listed: bool = False) -> xattrs.Xattrs:
+async def all_xattrs(node: Node, *, listed: bool = False) -> xattrs.Xattrs:
     """The extended attributes of any node, or those to be listed; that of its error first."""
     if listed and hasattr(node, "listed_xattrs"):
         told = await cast(Shy, node).listed_xattrs()
     else:
         told = await cast(Described, node).xattrs() if hasattr(node, "xattrs") else {}
-    return {**trouble_of(node), **told}  # what goes wrong while it is asked is in it
+    return {**error_xattr(node), **told}  # what goes wrong while it is asked is in it
 
 
-def trouble_of(node: Node) -> xattrs.Xattrs:
+def error_xattr(node: Node) -> xattrs.Xattrs:
     text = node.trouble()
     if text is None:
         return {}
@@ -138,7 +138,7 @@ class Directory(Node, Protocol):
 
 
 class File(Node, Protocol):
-    async def open(self) -> Handle: ...
+    async def open(self) -> FileHandle: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class BrokenFile:
     """Stands where an object is that cannot be shown; opening it says why by its errno."""
 
     path: Path
-    source: Source
+    source: DataFile
     error: EsrffsError
 
     @property
@@ -175,7 +175,7 @@ class BrokenFile:
     async def stat(self) -> Stat:
         return Stat.file(self.source.status, 0)
 
-    async def open(self) -> Handle:
+    async def open(self) -> FileHandle:
         raise self.error
 
     def trouble(self) -> str | None:

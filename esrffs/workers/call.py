@@ -18,11 +18,18 @@ import trio
 import trio_parallel
 
 from esrffs.damage import Block, DamagedBlock
-from esrffs.errors import SILENT, BusyError, DamagedError, DeadlineError, WorkerError, unforeseen
-from esrffs.linux.buffers import buffer
+from esrffs.errors import (
+    SILENT,
+    DamagedError,
+    ReaderDiedError,
+    ReaderTimeoutError,
+    UnavailableError,
+    unforeseen,
+)
+from esrffs.linux.buffers import allocate
 from esrffs.workers import protocol
 
-_DYING = 0.3  # seconds that a process has to die
+KILL_GRACE_SECONDS = 0.3  # seconds that a process has to die
 _unlimited = trio.CapacityLimiter(math.inf)
 
 
@@ -31,7 +38,7 @@ def _as_it_is(answer: Any) -> Any:
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class WorkerCall:
     """`function(*arguments)`; `take` gets the answer before that worker is asked the next thing."""
 
     function: Callable[..., Any]
@@ -45,7 +52,7 @@ class Call:
 
     async def make(self, context: trio_parallel.WorkerContext) -> None:
         """In a task that nobody waits for."""
-        self._error = DeadlineError("")
+        self._error = ReaderTimeoutError("")
         with self._scope:
             try:
                 answer = await context.run_sync(
@@ -61,14 +68,14 @@ class Call:
     async def give_up(self) -> None:
         """Kill the process, and do not wait for its end for ever."""
         self._scope.cancel()
-        with trio.move_on_after(_DYING, shield=True):
+        with trio.move_on_after(KILL_GRACE_SECONDS, shield=True):
             await self.done.wait()
         self.stuck = not self.done.is_set()
 
     @property
     def lost(self) -> bool:
         """Did it cost a process?"""
-        return isinstance(self._error, DeadlineError | trio_parallel.BrokenWorkerError)
+        return isinstance(self._error, ReaderTimeoutError | trio_parallel.BrokenWorkerError)
 
     def result(self, seconds: float) -> Any:
         """The answer, of a call that was made or given up after so many seconds.
@@ -77,15 +84,15 @@ class Call:
         BusyError: the process cannot be killed, so it is not the file that holds it up.
         """
         if self.stuck:
-            raise BusyError(SILENT.format(seconds))
+            raise UnavailableError(SILENT.format(seconds))
         error, self._error = self._error, None  # for the same reason
         match error:
             case None:
                 return self._answer
-            case DeadlineError():
-                raise DeadlineError(f"no answer within {seconds:g} s (time_limit)")
+            case ReaderTimeoutError():
+                raise ReaderTimeoutError(f"no answer within {seconds:g} s (time_limit)")
             case trio_parallel.BrokenWorkerError():
-                raise _death(error) from None
+                raise _describe_exit(error) from None
             case OSError() | EOFError():  # the fork server was killed, say
                 unborn = _killed(f"a process does not start: {unforeseen(error)}")
                 unborn.unborn = True
@@ -97,7 +104,7 @@ class Call:
         raise error
 
 
-def opened(parcel: protocol.Parcel) -> tuple[int, protocol.Parcel]:
+def open_shared_buffer(parcel: protocol.SharedBuffer) -> tuple[int, protocol.SharedBuffer]:
     """A descriptor of what was sent, and what was said of it."""
     try:
         return parcel.open(), parcel
@@ -105,7 +112,7 @@ def opened(parcel: protocol.Parcel) -> tuple[int, protocol.Parcel]:
         raise _killed(f"the reader process died ({error.strerror})") from error
 
 
-def content(descriptor: int, nbytes: int, parcel: protocol.Parcel) -> Block:
+def copy_shared_buffer(descriptor: int, nbytes: int, parcel: protocol.SharedBuffer) -> Block:
     """What was sent: so many bytes, and behind them which elements are missing, if any are."""
     if not parcel.errors:
         return _copied(descriptor, nbytes)
@@ -116,28 +123,28 @@ def content(descriptor: int, nbytes: int, parcel: protocol.Parcel) -> Block:
 
 def _copied(descriptor: int, nbytes: int) -> memoryview:
     """A mapping would keep a descriptor of its own for as long as it is remembered."""
-    data = buffer(nbytes, "the answer of a reader")
+    data = allocate(nbytes, "the answer of a reader")
     have = 0
     while have < nbytes:
         got = os.preadv(descriptor, [data[have:]], have)
         if not got:
-            raise WorkerError("the reader process gave less than it said")
+            raise ReaderDiedError("the reader process gave less than it said")
         have += got
     return data
 
 
-def _death(error: trio_parallel.BrokenWorkerError) -> WorkerError:
+def _describe_exit(error: trio_parallel.BrokenWorkerError) -> ReaderDiedError:
     code = getattr(error.args[-1], "exitcode", None)
     if code is None or code >= 0:
         return _killed("the reader process ended")  # shut out of its source, for one
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    ours = WorkerError(f"the reader process died ({name})")
+    ours = ReaderDiedError(f"the reader process died ({name})")
     ours.killed = -code in (signal.SIGKILL, signal.SIGTERM)
     return ours
 
 
-def _killed(text: str) -> WorkerError:
+def _killed(text: str) -> ReaderDiedError:
     """The file is not to blame: it is asked again."""
-    ours = WorkerError(text)
+    ours = ReaderDiedError(text)
     ours.killed = True
     return ours

@@ -19,45 +19,48 @@ import trio
 import trio_parallel
 
 from esrffs.damage import Block
-from esrffs.errors import BusyError, DeadlineError, MountError, WorkerError
-from esrffs.limits import Sizes
+from esrffs.errors import MountError, ReaderDiedError, ReaderTimeoutError, UnavailableError
+from esrffs.limits import Limits
 from esrffs.linux import sandbox
 from esrffs.model import Box
 from esrffs.workers import protocol, server
-from esrffs.workers.call import Call, content, opened
+from esrffs.workers.call import WorkerCall, copy_shared_buffer, open_shared_buffer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_LONG = 0.1  # seconds after which nobody waits for a call any more
-_TRIES = 50  # to have as many processes as there are to be, each _LONG after the other
-_CALM = 10  # of them before one is told to leave: the next one that asks may need it
-_STARTS = 5  # of a process that is killed while it starts
-_FURTHER = 8  # processes that may take the place of those that are long at something
-_SPARE = 1  # process that is there before it is needed: to start one takes as long as 100 answers
-_STUCK = 64  # that cannot be killed, before no more are asked
+SLOW_CALL_SECONDS = 0.1  # seconds after which nobody waits for a call any more
+REBALANCE_ROUNDS = 50  # to have as many processes as there are to be, each _LONG after the other
+SURPLUS_ROUNDS = 10  # of them before one is told to leave: the next one that asks may need it
+START_ATTEMPTS = 5  # of a process that is killed while it starts
+MAX_EXTRA_WORKERS = 8  # processes that may take the place of those that are long at something
+SPARE_WORKERS = (
+    1  # process that is there before it is needed: to start one takes as long as 100 answers
+)
+MAX_UNKILLABLE = 64  # that cannot be killed, before no more are asked
 _PRELOADED = ["esrffs.workers.server", "esrffs.formats.preload"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PoolConfig:
     """What the readers may use."""
 
     count: int = 2  # processes; one is always left for what is not bulk
     seconds: float = 30.0  # for one call
     memory: int = 512 << 20  # bytes, for one process
-    sizes: Sizes = field(default_factory=Sizes)  # of what one of them makes
+    sizes: Limits = field(default_factory=Limits)  # of what one of them makes
 
 
-class Workers:
-    """Runs functions in worker processes; made by `open_workers`.
+class WorkerPool:
+    """Runs functions in worker processes; made by `open_pool`.
 
-    A call that lasts longer than `_LONG` no longer counts against `Limits.count`: another
-    process takes the place of the one that is busy, so that nobody waits behind a file that hangs.
+    A call that lasts longer than `SLOW_CALL_SECONDS` no longer counts against `Limits.count`:
+    another process takes the place of the one that is busy, so that nobody waits behind a file that
+    hangs.
     """
 
     def __init__(
-        self, context: trio_parallel.WorkerContext, limits: Limits, nursery: trio.Nursery
+        self, context: trio_parallel.WorkerContext, limits: PoolConfig, nursery: trio.Nursery
     ) -> None:
         self._context = context
         self._limits = limits
@@ -89,11 +92,11 @@ class Workers:
         BusyError: none became free.
         """
         async with self.place(self._all):
-            return cast(T, await self._answer(Call(function, arguments), self._all))
+            return cast(T, await self._answer(WorkerCall(function, arguments), self._all))
 
     async def read(
         self,
-        subject: protocol.Subject,
+        subject: protocol.ReaderSpec,
         address: str,
         box: Box,
         nbytes: int,
@@ -103,25 +106,32 @@ class Workers:
         if nbytes == 0:
             return memoryview(b"")
         async with self.place(self._bulk), self.place(self._all):
-            call = Call(server.read, (subject, address, box, nbytes, dtype), opened)
+            call = WorkerCall(
+                server.read_box, (subject, address, box, nbytes, dtype), open_shared_buffer
+            )
             descriptor, parcel = await self._answer(call, self._bulk, self._all)
         try:
             if parcel.weary:
                 self._nursery.start_soon(self._dismiss)
-            return content(descriptor, nbytes, parcel)
+            return copy_shared_buffer(descriptor, nbytes, parcel)
         finally:
             os.close(descriptor)
 
-    async def _answer(self, call: Call, *limiters: trio.CapacityLimiter) -> Any:
+    async def _answer(self, call: WorkerCall, *limiters: trio.CapacityLimiter) -> Any:
         """What the call gives, whose places are filled again if it lasts; as `run`."""
-        if self._stuck >= _STUCK:
-            raise BusyError(f"no reader was free: {self._stuck} wait for a disk or file server")
+        if self._stuck >= MAX_UNKILLABLE:
+            raise UnavailableError(
+                f"no reader was free: {self._stuck} wait for a disk or file server"
+            )
         self._nursery.start_soon(self._work, call)
         try:
-            with trio.move_on_after(_LONG):
+            with trio.move_on_after(SLOW_CALL_SECONDS):
                 await call.done.wait()
             if not call.done.is_set():
-                with self._lent(*limiters), trio.move_on_after(self._limits.seconds - _LONG):
+                with (
+                    self._lent(*limiters),
+                    trio.move_on_after(self._limits.seconds - SLOW_CALL_SECONDS),
+                ):
                     await call.done.wait()
         finally:
             if not call.done.is_set():
@@ -131,17 +141,17 @@ class Workers:
             self._mourn()
         return call.result(self._limits.seconds)
 
-    async def _work(self, call: Call) -> None:
+    async def _work(self, call: WorkerCall) -> None:
         await call.make(self._context)
         self._stuck -= call.stuck
 
     async def begin(self) -> None:
         """Return when a process has answered; one that is killed meanwhile is no matter."""
-        for attempt in range(1, _STARTS + 1):
+        for attempt in range(1, START_ATTEMPTS + 1):
             try:
-                await self.run(server.ready)
-            except WorkerError as error:
-                if attempt == _STARTS or not error.killed:
+                await self.run(server.ping)
+            except ReaderDiedError as error:
+                if attempt == START_ATTEMPTS or not error.killed:
                     raise
             else:
                 return
@@ -152,8 +162,8 @@ class Workers:
 
     async def _dismiss(self) -> None:
         """End the worker that answered last: it is the first to be asked again."""
-        with contextlib.suppress(BusyError, DeadlineError, WorkerError):
-            await self.run(server.leave)
+        with contextlib.suppress(UnavailableError, ReaderTimeoutError, ReaderDiedError):
+            await self.run(server.retire)
 
     async def level(self) -> None:
         """Have as many processes as there are to be: for the dead, new ones; the surplus leaves."""
@@ -162,25 +172,27 @@ class Workers:
         self._levelling = True
         calm = 0
         try:
-            for _ in range(_TRIES):
-                await trio.sleep(_LONG)  # those that are told to leave take a moment
+            for _ in range(REBALANCE_ROUNDS):
+                await trio.sleep(SLOW_CALL_SECONDS)  # those that are told to leave take a moment
                 now = self._context.statistics()
                 there = now.idle_workers + now.running_workers - self._stuck
-                least, most = (n + _SPARE for n in (self._limits.count, self._all.total_tokens))
-                if there < least or (now.idle_workers < _SPARE and there < most):
+                least, most = (
+                    n + SPARE_WORKERS for n in (self._limits.count, self._all.total_tokens)
+                )
+                if there < least or (now.idle_workers < SPARE_WORKERS and there < most):
                     async with trio.open_nursery() as nursery:
                         for _ in range(now.idle_workers + 1):  # all that are idle, and one more
                             nursery.start_soon(self._ready)
-                elif not (there > least and now.idle_workers > _SPARE):
+                elif not (there > least and now.idle_workers > SPARE_WORKERS):
                     return
-                elif (calm := calm + 1) > _CALM:
+                elif (calm := calm + 1) > SURPLUS_ROUNDS:
                     await self._dismiss()
         finally:
             self._levelling = False
 
     async def _ready(self) -> None:
-        """None of the calls that `Workers` counts: it may take a process more than there is."""
-        call = Call(server.ready)
+        """None of the calls that `WorkerPool` counts: it may take a process more than there is."""
+        call = WorkerCall(server.ping)
         await call.make(self._context)
 
     @contextlib.asynccontextmanager
@@ -190,7 +202,9 @@ class Workers:
         with trio.move_on_after(self._limits.seconds) as waiting:
             await limiter.acquire_on_behalf_of(token)
         if waiting.cancelled_caught:
-            raise BusyError(f"no reader was free within {self._limits.seconds:g} s (workers)")
+            raise UnavailableError(
+                f"no reader was free within {self._limits.seconds:g} s (workers)"
+            )
         try:
             yield
         finally:
@@ -199,7 +213,9 @@ class Workers:
     @contextlib.contextmanager
     def _lent(self, *limiters: trio.CapacityLimiter) -> Iterator[None]:
         """Meanwhile one more may have a place."""
-        more = [one for one in limiters if one.total_tokens < self._limits.count + _FURTHER]
+        more = [
+            one for one in limiters if one.total_tokens < self._limits.count + MAX_EXTRA_WORKERS
+        ]
         for limiter in more:
             limiter.total_tokens += 1
         self._nursery.start_soon(self.level)
@@ -212,23 +228,23 @@ class Workers:
 
 
 @contextlib.asynccontextmanager
-async def open_workers(limits: Limits, confine: str | None) -> AsyncIterator[Workers]:
+async def open_pool(limits: PoolConfig, confine: str | None) -> AsyncIterator[WorkerPool]:
     """Start the worker processes and wait until each of them has answered.
 
     What they read lies beneath the folder `confine`, if there is one.
     """
-    lacking = sandbox.missing()
+    lacking = sandbox.missing_protection()
     if lacking is not None:
         log.info("readers are not fully confined: %s", lacking)
     multiprocessing.set_forkserver_preload(_PRELOADED)
     init = functools.partial(server.enter, limits.memory, confine, limits.sizes, limits.seconds)
     async with _open_context(init) as context, trio.open_nursery() as background:
-        workers = Workers(context, limits, background)
+        workers = WorkerPool(context, limits, background)
         try:
             async with trio.open_nursery() as nursery:
                 for _ in range(limits.count):
                     nursery.start_soon(workers.begin)
-        except* (WorkerError, DeadlineError) as group:
+        except* (ReaderDiedError, ReaderTimeoutError) as group:
             why = group.exceptions[0]
             raise MountError(f"the reader processes do not start: {why}") from None
         background.start_soon(workers.level)
@@ -242,7 +258,7 @@ async def _open_context(init: Callable[[], None]) -> AsyncIterator[trio_parallel
         async with trio_parallel.open_worker_context(
             idle_timeout=math.inf,
             init=init,
-            retire=server.weary,
+            retire=server.should_retire,
             grace_period=0.5,
             worker_type=trio_parallel.WorkerType.FORKSERVER,
         ) as context:

@@ -4,12 +4,12 @@ import os
 from dataclasses import dataclass
 
 from esrffs import model
-from esrffs.errors import EsrffsError, MissingError, StaleError
+from esrffs.errors import EsrffsError, NotFoundError, StaleError
 from esrffs.model import Generation
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ReaderSpec:
     """What a reader is opened on: one file, or the files of a series, in one generation each."""
 
     paths: tuple[str, ...]
@@ -24,13 +24,13 @@ class Subject:
             try:
                 now = Generation.of(os.stat(path))
             except OSError as error:
-                raise MissingError(f"cannot be opened: {error.strerror}") from error
+                raise NotFoundError(f"cannot be opened: {error.strerror}") from error
             if now != generation:
                 raise StaleError("changed while it was read")
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class SharedBuffer:
     """Shared memory of a worker: it holds an answer until the worker is asked the next thing.
 
     A worker may open nothing of the daemon's, so that the daemon has to open what is the worker's.

@@ -25,37 +25,39 @@ from esrffs.encoders import xattrs
 from esrffs.errors import DamagedError, EsrffsError, MemoryLimitError, TooLargeError
 from esrffs.formats import budget, readers
 from esrffs.linux import sandbox
-from esrffs.model import Box, GroupInfo, Listing, Reader
-from esrffs.workers.protocol import Parcel, Subject
+from esrffs.model import Box, GroupInfo, GroupListing, Reader
+from esrffs.workers.protocol import ReaderSpec, SharedBuffer
 
-OPEN_READERS = 4  # per worker: a few files are read side by side, rarely more
+MAX_OPEN_READERS = 4  # per worker: a few files are read side by side, rarely more
 
 
 @dataclass(slots=True)
-class _State:
+class _WorkerState:
     """All that a worker remembers but for its readers."""
 
     folder: str | None = None
     seconds: float = math.inf
     parcel: int | None = None
-    weary: bool = False
+    should_retire: bool = False
 
 
-_MOMENT = 0.01  # seconds that are spent on what nobody asked for yet: some ten calls' worth
-_MEMBERS = 2000  # that are sent at once, about
-_HEAVY = 320 << 20  # bytes: one that was so large once does not give it all back
-_state = _State()
-_readers: OrderedDict[Subject, Reader] = OrderedDict()
+PREFETCH_SECONDS = (
+    0.01  # seconds that are spent on what nobody asked for yet: some ten calls' worth
+)
+PREFETCH_MEMBERS = 2000  # that are sent at once, about
+RETIRE_RSS_NBYTES = 320 << 20  # bytes: one that was so large once does not give it all back
+_state = _WorkerState()
+_readers: OrderedDict[ReaderSpec, Reader] = OrderedDict()
 
 
-def enter(memory: int, folder: str | None, sizes: limits.Sizes, seconds: float = math.inf) -> None:
+def enter(memory: int, folder: str | None, sizes: limits.Limits, seconds: float = math.inf) -> None:
     """Called once in each new worker; `seconds` that a call may take."""
-    from esrffs.formats.warm_up import rehearse  # not in the daemon
+    from esrffs.formats.warm_up import warm_up  # not in the daemon
 
-    limits.use(sizes)
-    rehearse()
+    limits.configure(sizes)
+    warm_up()
     sandbox.enter(memory, folder)
-    sandbox.end_with_parent()
+    sandbox.die_with_parent()
     _state.folder = folder
     _state.seconds = seconds
     logging.disable()  # the libraries' remarks: what matters comes back as an error
@@ -65,57 +67,59 @@ def enter(memory: int, folder: str | None, sizes: limits.Sizes, seconds: float =
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as it lives
 
 
-def weary() -> bool:
+def should_retire() -> bool:
     """Asked after each answer: should this worker end, for a new one to take its place?"""
-    return _state.parcel is None and (_state.weary or _heavy())
+    return _state.parcel is None and (_state.should_retire or _memory_high())
 
 
-def _heavy() -> bool:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > _HEAVY
+def _memory_high() -> bool:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > RETIRE_RSS_NBYTES
 
 
-def ready() -> None:
+def ping() -> None:
     """Does nothing, in a worker that has started."""
 
 
-def leave() -> None:
+def retire() -> None:
     """Let this worker be the last that it does."""
-    _drop_parcel()
-    _state.weary = True
+    _drop_buffer()
+    _state.should_retire = True
 
 
-def call(subject: Subject, method: str, *arguments: Any) -> Any:
+def call_reader(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
     """The answer of the subject's reader; only `EsrffsError` is raised."""
     budget.begin(_state.seconds)
     return _called(subject, method, *arguments)
 
 
-def _called(subject: Subject, method: str, *arguments: Any) -> Any:
-    _drop_parcel()
+def _called(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
+    _drop_buffer()
     try:
         return _answer(subject, method, *arguments)
     except EsrffsError as error:
-        _end_if_shut_out()
+        _exit_if_source_unreachable()
         # What it was caused by stays here: a chain of tracebacks may be too deep to be sent.
         bare = copied(error)
     raise bare
 
 
-def listings(subject: Subject, address: str, following: Sequence[str]) -> dict[str, Listing]:
+def list_groups(
+    subject: ReaderSpec, address: str, following: Sequence[str]
+) -> dict[str, GroupListing]:
     """The listing of a group, and of others that a walk through the file comes to next.
 
     Those are the groups beneath it and, after them, `following`: as many as take a moment.  One
     that fails ends it, and tells why when it is asked for itself.
     """
-    found = {address: call(subject, "listing", address)}
+    found = {address: call_reader(subject, "listing", address)}
     waiting = [*reversed(following), *_groups(found[address])]
     seen = {found[address].identity}
-    until = time.monotonic() + _MOMENT
-    room = _MEMBERS - len(found[address].members)
+    until = time.monotonic() + PREFETCH_SECONDS
+    room = PREFETCH_MEMBERS - len(found[address].members)
     while waiting and room > 0 and time.monotonic() < until:
         try:
-            budget.begin(_MOMENT, unasked=True)
-            listing: Listing = _called(subject, "listing", waiting[-1])
+            budget.begin(PREFETCH_SECONDS, unasked=True)
+            listing: GroupListing = _called(subject, "listing", waiting[-1])
         except EsrffsError:
             break
         found[waiting.pop()] = listing
@@ -126,21 +130,21 @@ def listings(subject: Subject, address: str, following: Sequence[str]) -> dict[s
     return found
 
 
-def extended(subject: Subject, address: str) -> xattrs.Xattrs:
+def read_xattrs(subject: ReaderSpec, address: str) -> xattrs.Xattrs:
     """The attributes of an object as extended ones; as JSON they may be large, these are not."""
     try:
-        return xattrs.values(call(subject, "attributes", address))
+        return xattrs.from_json(call_reader(subject, "attributes", address))
     except MemoryError as error:
         raise TooLargeError("needs more memory than a reader may use (memory_limit)") from error
 
 
-def _groups(listing: Listing) -> list[str]:
+def _groups(listing: GroupListing) -> list[str]:
     """The addresses of the groups in it, the last first."""
     members = reversed(listing.members)
     return [member.address for member in members if isinstance(member, GroupInfo)]
 
 
-def _answer(subject: Subject, method: str, *arguments: Any) -> Any:
+def _answer(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
     subject.check()
     try:
         answer = getattr(_reader(subject), method)(*arguments)
@@ -167,11 +171,11 @@ def _check_size(address: str, answer: object) -> None:
     match answer:
         case bytes():
             limits.check_json(address, len(answer))
-        case Listing():
+        case GroupListing():
             limits.check_children(address, len(answer.members))
 
 
-def _end_if_shut_out() -> None:
+def _exit_if_source_unreachable() -> None:
     """The sandbox knows the source by its inode: one that was mounted anew is another one."""
     if _state.folder is None:
         return
@@ -183,26 +187,26 @@ def _end_if_shut_out() -> None:
         return
 
 
-def read(
-    subject: Subject,
+def read_box(
+    subject: ReaderSpec,
     address: str,
     box: Box,
     nbytes: int,
     dtype: np.dtype[np.generic] | None = None,
-) -> Parcel:
+) -> SharedBuffer:
     """The elements of this box, exactly `nbytes`; those that can be had, where some cannot.
 
     `dtype`: where a listing told it.
     """
     if dtype is not None:  # of an HDF5 file
-        call(subject, "learn", address, dtype)
+        call_reader(subject, "learn", address, dtype)
     try:
-        answer = call(subject, "read", address, box)
+        answer = call_reader(subject, "read", address, box)
     except PARTIAL as error:
         alone = isinstance(error, MemoryLimitError) or not hasattr(_readers.get(subject), "sound")
         if alone:
             raise
-        answer = call(subject, "sound", address, box)
+        answer = call_reader(subject, "sound", address, box)
     array, told = (answer.array, answer) if isinstance(answer, DamagedArray) else (answer, None)
     if array.nbytes != nbytes:
         raise DamagedError(f"gave {array.nbytes} bytes instead of {nbytes}")
@@ -211,11 +215,11 @@ def read(
     _write(descriptor, raw_bytes(array), 0)
     if told is not None:
         _write(descriptor, told.codes.reshape(-1).data, nbytes)
-    return Parcel(
+    return SharedBuffer(
         os.getpid(),
         descriptor,
         os.fstat(descriptor).st_ino,
-        _heavy(),
+        _memory_high(),
         told.errors if told else (),
         told.codes.size if told else 0,
     )
@@ -233,20 +237,20 @@ def _write(descriptor: int, view: memoryview, offset: int) -> None:
         written += os.pwrite(descriptor, view[written:], offset + written)
 
 
-def _drop_parcel() -> None:
+def _drop_buffer() -> None:
     if _state.parcel is not None:
         os.close(_state.parcel)
         _state.parcel = None
 
 
-def _reader(subject: Subject) -> Reader:
+def _reader(subject: ReaderSpec) -> Reader:
     reader = _readers.get(subject)
     if reader is None:
         # HDF5 shares what it knows of a file between handles of one inode, and refuses to open in
         # another way what is open (the source of a virtual dataset, say): one HDF5 file at a time.
-        for old in [other for other in _readers if _meet(other, subject)]:
+        for old in [other for other in _readers if _conflict(other, subject)]:
             _readers.pop(old).close()
-        while len(_readers) >= OPEN_READERS:
+        while len(_readers) >= MAX_OPEN_READERS:
             _readers.popitem(last=False)[1].close()
         reader = _open(subject)
         _readers[subject] = reader
@@ -254,12 +258,12 @@ def _reader(subject: Subject) -> Reader:
     return reader
 
 
-def _meet(one: Subject, other: Subject) -> bool:
+def _conflict(one: ReaderSpec, other: ReaderSpec) -> bool:
     both_hdf5 = one.format == other.format == "hdf5"
     return both_hdf5 or bool(set(one.paths) & set(other.paths))
 
 
-def _open(subject: Subject) -> Reader:
+def _open(subject: ReaderSpec) -> Reader:
     if subject.series:
         return readers.open_series(subject.paths)
     return readers.open_reader(subject.format, subject.paths[0], subject.confine)

@@ -25,7 +25,7 @@ import numpy as np
 
 from esrffs.errors import EsrffsError
 from esrffs.formats import detect, readers
-from esrffs.model import Box, DatasetInfo, Format, GroupInfo, Reader, TextInfo
+from esrffs.model import Box, DatasetInfo, Format, GroupInfo, JsonInfo, Reader
 
 T = TypeVar("T")
 DEADLINE = 10.0  # seconds for all of one file
@@ -110,7 +110,7 @@ def walk(reader: Reader, address: str = "", depth: int = 6) -> None:
                 walk(reader, member.address, depth - 1)
             case DatasetInfo():
                 read(reader, member)
-            case TextInfo():
+            case JsonInfo():
                 asked(lambda found=member: reader.text(found.address))
 
 
@@ -137,7 +137,7 @@ def look(path: Path) -> None:
     """What the daemon and a worker do with a file; any other exception leaves."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        format_ = detect.recognise(
+        format_ = detect.detect_format(
             lambda offset, count: os.pread(file.fileno(), count, offset), size, path.name
         )
     if format_ is None:

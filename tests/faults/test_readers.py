@@ -266,4 +266,4 @@ def test_a_reader_that_is_always_killed_is_an_error(faulty: Factory, source: Pat
         mounted.log.read_text(),
         re.MULTILINE,
     )
-    assert len(asked_again) == data_file._KILLED - 1
+    assert len(asked_again) == data_file.MAX_KILLS - 1

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from esrffs.errors import MissingError
-from esrffs.model import Box, DatasetInfo, GroupInfo, Reader, Text, TextInfo
+from esrffs.errors import NotFoundError
+from esrffs.model import Box, DatasetInfo, GroupInfo, JsonInfo, JsonText, Reader
 
 
 def walk(reader: Reader, address: str = "", seen: frozenset[int] = frozenset()) -> Iterator[object]:
@@ -63,7 +63,7 @@ class ReaderContract:
         check()
 
     def test_json_is_strict_and_of_the_size_told(self, reader: Reader) -> None:
-        def check(told: Text | None, content: bytes) -> None:
+        def check(told: JsonText | None, content: bytes) -> None:
             assert told is not None
             assert told.size == len(content)
             assert told.content in (None, content)
@@ -71,9 +71,9 @@ class ReaderContract:
             assert content.endswith(b"\n")
 
         for member in walk(reader):
-            if isinstance(member, DatasetInfo | TextInfo) and member.attributes:
+            if isinstance(member, DatasetInfo | JsonInfo) and member.attributes:
                 check(member.attributes, reader.attributes(member.address))
-            if isinstance(member, TextInfo):
+            if isinstance(member, JsonInfo):
                 check(member.content, reader.text(member.address))
             if isinstance(member, GroupInfo):
                 listing = reader.listing(member.address)
@@ -81,9 +81,9 @@ class ReaderContract:
                     check(listing.attributes, reader.attributes(member.address))
 
     def test_an_unknown_address_is_missing(self, reader: Reader) -> None:
-        with pytest.raises(MissingError):
+        with pytest.raises(NotFoundError):
             reader.listing("/no such/group")
-        with pytest.raises(MissingError):
+        with pytest.raises(NotFoundError):
             reader.find("no such/object")
 
     def test_close_twice(self, reader: Reader) -> None:

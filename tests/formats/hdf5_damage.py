@@ -19,7 +19,7 @@ import numpy as np
 
 from esrffs.errors import EsrffsError
 from esrffs.formats.hdf5.reader import Hdf5Reader
-from esrffs.model import BrokenInfo, DatasetInfo, GroupInfo, TextInfo
+from esrffs.model import BrokenInfo, DatasetInfo, GroupInfo, JsonInfo
 from tests.formats.contract import whole
 
 TRIALS = 60
@@ -46,7 +46,7 @@ def values(path: Path) -> dict[str, object]:
                 told = json.loads(reader.attributes(info.address))
                 for text in told.get("__error__", {}).values():
                     check_sentence(text)
-            elif isinstance(info, TextInfo):
+            elif isinstance(info, JsonInfo):
                 found[info.name] = reader.text(info.address)
             elif isinstance(info, GroupInfo):
                 reader.listing(info.address)

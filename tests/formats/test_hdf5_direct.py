@@ -13,7 +13,7 @@ from esrffs.formats.hdf5.reader import Hdf5Reader
 from tests.formats import hdf5_corpus as corpus
 from tests.formats.contract import walk
 
-_UNUSUAL = fast_path.UNUSUAL
+_UNUSUAL = fast_path.NOT_SIMPLE
 
 
 def odd_attributes(folder: Path) -> Path:
@@ -110,9 +110,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
         return call
 
-    monkeypatch.setattr(reader, "plain_dataset", counting(fast_path.plain_dataset))
-    plain = counting(fast_path.plain_attribute)
-    monkeypatch.setattr(attributes, "plain_attribute", plain)
+    monkeypatch.setattr(
+        reader, "describe_contiguous_dataset", counting(fast_path.describe_contiguous_dataset)
+    )
+    plain = counting(fast_path.read_simple_attribute)
+    monkeypatch.setattr(attributes, "read_simple_attribute", plain)
     return counts
 
 

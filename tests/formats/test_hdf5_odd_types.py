@@ -12,7 +12,7 @@ import pytest
 from h5py import h5d, h5p, h5s, h5t
 
 from esrffs.formats.hdf5.reader import Hdf5Reader
-from esrffs.model import BrokenInfo, DatasetInfo, Extent, Member
+from esrffs.model import BrokenInfo, ContiguousLayout, DatasetInfo, Member
 from tests.formats.contract import whole
 
 _hid = ctypes.c_int64
@@ -90,7 +90,7 @@ def test_a_compound_with_new_references_is_bytes(tmp_path: Path) -> None:
     assert isinstance(found["y"], DatasetInfo)
     x = found["x"]
     assert isinstance(x, DatasetInfo)
-    assert isinstance(x.layout, Extent)
+    assert isinstance(x.layout, ContiguousLayout)
     assert (x.shape, x.dtype.kind) == ((2,), "V")
     stored = (tmp_path / "a.h5").read_bytes()[x.layout.offset :][: 2 * x.dtype.itemsize]
     assert [stored[0], stored[x.dtype.itemsize]] == [7, 9]

@@ -21,7 +21,7 @@ from esrffs.formats.hdf5 import json_values, text_widths, values
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.formats.hdf5.references import References
 from esrffs.formats.hdf5.text_widths import Pace, along_chunks
-from esrffs.model import BrokenInfo, DatasetInfo, Member, TextInfo
+from esrffs.model import BrokenInfo, DatasetInfo, JsonInfo, Member
 from tests.formats.contract import whole
 
 TEXT = h5py.string_dtype()
@@ -33,7 +33,7 @@ def unhurried() -> Iterator[None]:
     """The time of a call is that of its process."""
     yield
     budget.begin(math.inf)
-    limits.use(limits.Sizes())
+    limits.configure(limits.Limits())
 
 
 def listed(tmp_path: Path, fill: Filled) -> tuple[Hdf5Reader, dict[str, Member]]:
@@ -165,10 +165,10 @@ def test_one_long_text_makes_json(tmp_path: Path) -> None:
         file["link"] = h5py.SoftLink("/notes")
 
     reader, found = listed(tmp_path, fill)
-    assert isinstance(found["notes"], TextInfo)
+    assert isinstance(found["notes"], JsonInfo)
     assert json.loads(reader.text("/notes")) == words
     assert found["notes"].content.size == len(reader.text("/notes"))
-    assert isinstance(found["rows"], TextInfo)
+    assert isinstance(found["rows"], JsonInfo)
     assert json.loads(reader.text("/rows"))[7] == {"n": 7, "t": words[7]}
     assert found["link"].kind == "text"
 
@@ -187,7 +187,7 @@ def test_where_json_begins(tmp_path: Path, count: int, long: int, wide: bool) ->
     """More than 64 MiB, and more than 16 times the bytes of the texts."""
     words = np.array(["z" * long, *[""] * (count - 1)], object)
     _, found = listed(tmp_path, lambda file: file.create_dataset("x", data=words, dtype=TEXT))
-    assert isinstance(found["x"], TextInfo) == wide
+    assert isinstance(found["x"], JsonInfo) == wide
 
 
 def test_long_texts_alike_stay_an_array(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_json_that_is_too_large_ends_early(tmp_path: Path, monkeypatch: pytest.M
         made[:] = rows
         file["y"] = 1
 
-    limits.use(limits.Sizes(json=1 << 20))
+    limits.configure(limits.Limits(json=1 << 20))
     boxes = []
     real = json_values.json_nbytes
     monkeypatch.setattr(json_values, "json_nbytes", lambda a: boxes.append(a.size) or real(a))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
-from esrffs.formats.hdf5.links import Files
+from esrffs.formats.hdf5.links import FileSet
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.formats.hdf5.stored_mappings import stored_mappings
 from esrffs.model import DatasetInfo
@@ -53,7 +53,7 @@ def test_they_are_what_the_library_tells(tmp_path: Path, version: object) -> Non
             made = h5d.create(file.id, b"v", h5t.STD_U16LE, h5s.create_simple(shape), plist)
             for number in range(random_.choice([0, 3, 9])):
                 h5py.Dataset(made).attrs[f"a{number}"] = np.arange(30)
-        files = Files(str(path), None)
+        files = FileSet(str(path), None)
         dataset = h5d.open(files.main.id, b"v")
         stored = stored_mappings(files.main, dataset)
         if stored is not None:
@@ -92,7 +92,7 @@ def test_other_datasets_have_none(tmp_path: Path) -> None:
         file["plain"] = np.arange(3)
         file.create_dataset("chunked", (9,), "f4", chunks=(3,))
         file.create_dataset("empty", (9,), "f4")
-    files = Files(str(tmp_path / "a.h5"), None)
+    files = FileSet(str(tmp_path / "a.h5"), None)
     for name in (b"plain", b"chunked", b"empty"):
         assert stored_mappings(files.main, h5d.open(files.main.id, name)) is None
     files.close()

@@ -14,7 +14,7 @@ from esrffs.errors import EsrffsError
 from esrffs.formats.images import edf, edf_blocks
 from esrffs.formats.images.edf import EdfFrames
 from esrffs.formats.images.edf_header import Window
-from esrffs.formats.images.edf_regular import Pace, pace
+from esrffs.formats.images.edf_regular import RegularSpacing, regular_spacing
 
 KEYS = "Title Dim_1 dim_3 Size SIZE DataType ByteOrder Compression EDF_BinarySize EDF_DataBlockID"
 
@@ -42,10 +42,10 @@ def written(path: Path, *headers: bytes, data: bytes = bytes(range(24))) -> Path
     return path
 
 
-def pace_of(path: Path) -> Pace | None:
+def pace_of(path: Path) -> RegularSpacing | None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return pace(descriptor, path.stat().st_size)
+        return regular_spacing(descriptor, path.stat().st_size)
     finally:
         os.close(descriptor)
 
@@ -73,7 +73,7 @@ def told(path: Path) -> object:
 def told_by_all(path: Path) -> object:
     """The same, with all headers read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edf, "pace", lambda *_: None)
+        patch.setattr(edf, "regular_spacing", lambda *_: None)
         return told(path)
 
 
@@ -138,7 +138,7 @@ def test_values_that_say_nothing_about_the_data_may_differ(
 ) -> None:
     title = {"Title": "something else"} if "Title" in same else same
     path = written(tmp_path / "even.edf", block(usual(0, **same)), block(usual(1, **title)))
-    assert pace_of(path) == Pace(512, 536, 2)
+    assert pace_of(path) == RegularSpacing(512, 536, 2)
     assert told(path) == told_by_all(path)
 
 

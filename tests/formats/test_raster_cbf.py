@@ -12,8 +12,8 @@ import pytest
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.images.cbf import cbf_header
-from esrffs.formats.images.reader import RasterReader
-from esrffs.formats.images.series import SeriesReader
+from esrffs.formats.images.reader import ImageFileReader
+from esrffs.formats.images.series import ImageSeriesReader
 from esrffs.model import Box, DatasetInfo, Reader
 from tests.formats.test_raster_files import in_order, opened
 
@@ -95,7 +95,7 @@ def read(reader: Reader) -> npt.NDArray[np.generic]:
 
 
 def values(path: Path) -> npt.NDArray[np.generic]:
-    return read(opened(RasterReader(str(path), None)))
+    return read(opened(ImageFileReader(str(path), None)))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -131,7 +131,7 @@ def test_remarks_cost_nothing(tmp_path: Path) -> None:
         tmp_path / "a.cbf", byte_offset(array), packing="x-CBF_BYTE_OFFSET",
         header="# Image_path: /a/long\r\n/path\r\n# \r\n#\r\nx\r\n",
     )  # fmt: skip
-    reader = opened(RasterReader(str(path), None))
+    reader = opened(ImageFileReader(str(path), None))
     np.testing.assert_array_equal(read(reader), array)
     names = {
         member.name for member in reader.listing("/scan_0/instrument/detector_0/others").members
@@ -145,7 +145,7 @@ def test_three_dimensions_and_more_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values(path), array)
     more = cbf(tmp_path / "c.cbf", array[1].tobytes()).read_bytes()
     path = cbf(tmp_path / "b.cbf", array[0].tobytes(), rest=more[more.index(b"_array_data.data") :])
-    reader = opened(RasterReader(str(path), None))
+    reader = opened(ImageFileReader(str(path), None))
     np.testing.assert_array_equal(read(reader), array[0])
     assert "another image" in json.loads(reader.attributes(""))["end"]
 
@@ -194,13 +194,15 @@ def test_too_few_pixels_are_not_filled_up(tmp_path: Path) -> None:
 def test_a_series_of_both_kinds_ends(tmp_path: Path) -> None:
     array = pixels("i4")
     paths = [str(cbf(tmp_path / f"a{n}.cbf", (array + n).tobytes())) for n in range(3)]
-    np.testing.assert_array_equal(read(opened(SeriesReader(paths))), [array + n for n in range(3)])
+    np.testing.assert_array_equal(
+        read(opened(ImageSeriesReader(paths))), [array + n for n in range(3)]
+    )
     assert cbf_header(paths[0])[0] == cbf_header(paths[1])[0]
     cbf(
         Path(paths[2]),
         array.astype("<i2").tobytes(),
         X_Binary_Element_Type='"signed 16-bit integer"',
     )
-    reader = opened(SeriesReader(paths))
+    reader = opened(ImageSeriesReader(paths))
     assert len(read(reader)) == 2
     assert "dtype" in json.loads(reader.attributes(""))["end"]

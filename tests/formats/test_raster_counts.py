@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.reader import ImageFileReader
 from esrffs.model import Box, DatasetInfo
 from tests.formats.test_raster_files import in_order, opened
 
@@ -48,7 +48,7 @@ FORMATS: dict[str, Callable[[int], bytes]] = {
 
 
 def values(path: Path) -> tuple[npt.NDArray[np.generic], str | None]:
-    reader = opened(RasterReader(str(path), None))
+    reader = opened(ImageFileReader(str(path), None))
     info = reader.find("scan_0/image/data")
     assert isinstance(info, DatasetInfo)
     array = reader.read(info.address, Box((0,) * len(info.shape), info.shape))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.images.edf_blocks import scan
-from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.reader import ImageFileReader
 from esrffs.model import Box, DatasetInfo
 from tests.formats.test_raster_files import edf_text, in_order, opened
 
@@ -46,7 +46,7 @@ def keys(**others: object) -> dict[str, object]:
 
 
 def values(path: Path) -> tuple[npt.NDArray[np.generic], str | None]:
-    reader = opened(RasterReader(str(path), None))
+    reader = opened(ImageFileReader(str(path), None))
     info = reader.find("scan_0/image/data")
     assert isinstance(info, DatasetInfo)
     array = reader.read(info.address, Box((0,) * len(info.shape), info.shape))

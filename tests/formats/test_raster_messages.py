@@ -13,7 +13,7 @@ from esrffs.errors import EsrffsError
 from esrffs.formats.images.cbf import read_cbf
 from esrffs.formats.images.error_sentences import GIVES_UP, sentence
 from esrffs.formats.images.fabio_frames import FabioFrames
-from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.reader import ImageFileReader
 from esrffs.model import BrokenInfo, DatasetInfo
 from tests.formats.contract import walk, whole
 from tests.formats.test_raster_files import WRITERS, edf, edf_text, image
@@ -32,7 +32,7 @@ def said(path: Path) -> list[str]:
     texts = []
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            reader = RasterReader(str(path), None)
+            reader = ImageFileReader(str(path), None)
         except EsrffsError as error:
             return [str(error)]
         try:

@@ -15,7 +15,7 @@ import pytest
 
 from esrffs.errors import DamagedError
 from esrffs.formats.images.packed import CUT, PackedFile, packed_nbytes
-from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.reader import ImageFileReader
 from esrffs.model import Box, DatasetInfo
 from tests.formats.test_raster_files import WRITERS, edf, edf_text, image, in_order, opened
 
@@ -29,7 +29,7 @@ STACK = np.random.default_rng(1).poisson(20, (12, 128, 128)).astype("<u2")
 
 def values(path: Path) -> tuple[npt.NDArray[np.generic], str | None]:
     """The frames that are served, with an axis for them, and what `end` says."""
-    reader = opened(RasterReader(str(path), None))
+    reader = opened(ImageFileReader(str(path), None))
     info = reader.find("scan_0/image/data")
     assert isinstance(info, DatasetInfo)
     array = reader.read(info.address, Box((0,) * len(info.shape), info.shape))
@@ -116,7 +116,7 @@ def test_the_only_member_is_damaged(raw: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.edf.gz"
     path.write_bytes(packed)
     with pytest.raises(DamagedError, match="its packed data are damaged"):
-        RasterReader(str(path), None)
+        ImageFileReader(str(path), None)
 
 
 @pytest.mark.parametrize("kind", PACKERS)
@@ -137,7 +137,7 @@ def test_a_wrong_trailer(raw: bytes, trailer: str, tmp_path: Path) -> None:
     packed[-8 if trailer == "checksum" else -4] ^= 1
     (tmp_path / "a.edf.gz").write_bytes(packed)
     with pytest.raises(DamagedError, match="damaged"):
-        RasterReader(str(tmp_path / "a.edf.gz"), None)
+        ImageFileReader(str(tmp_path / "a.edf.gz"), None)
 
 
 @pytest.mark.parametrize("kind", PACKERS)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from esrffs.errors import EsrffsError, UnsupportedError
 from esrffs.formats import detect
-from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.reader import ImageFileReader
 from esrffs.model import Box, DatasetInfo
 from tests.formats.test_raster_files import image, in_order, opened
 
@@ -20,7 +20,7 @@ __all__ = ["in_order"]  # a fixture for every test here
 
 
 def values(path: Path) -> npt.NDArray[np.generic]:
-    reader = opened(RasterReader(str(path), None))
+    reader = opened(ImageFileReader(str(path), None))
     info = reader.find("scan_0/image/data")
     assert isinstance(info, DatasetInfo)
     return reader.read(info.address, Box((0,) * len(info.shape), info.shape))
@@ -28,7 +28,7 @@ def values(path: Path) -> npt.NDArray[np.generic]:
 
 def recognised(path: Path) -> str | None:
     content = path.read_bytes()
-    return detect.recognise(lambda at, n: content[at : at + n], len(content), path.name)
+    return detect.detect_format(lambda at, n: content[at : at + n], len(content), path.name)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
@@ -88,7 +88,7 @@ def test_jpeg(mode: str, tmp_path: Path) -> None:
 def test_further_pictures_are_told(tmp_path: Path) -> None:
     pictures = [Image.fromarray(image(n).astype("u1")) for n in range(3)]
     pictures[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=pictures[1:])
-    reader = opened(RasterReader(str(tmp_path / "a.jpg"), None))
+    reader = opened(ImageFileReader(str(tmp_path / "a.jpg"), None))
     assert json.loads(reader.attributes(""))["end"] == "after frame 0: 2 more, which are not read"
 
 

@@ -13,9 +13,9 @@ from fabio.edfimage import EdfFrame
 from silx.io import fabioh5
 
 from esrffs.errors import DamagedError, UnsupportedError
-from esrffs.formats.images.series import SeriesReader, gaps, numbers
+from esrffs.formats.images.series import ImageSeriesReader, missing_numbers, numbers
 from esrffs.formats.images.tiff import TiffFrames
-from esrffs.model import Asked, DatasetInfo, Frames, Reader
+from esrffs.model import DatasetInfo, FramesLayout, OpaqueLayout, Reader
 from tests.formats.contract import ReaderContract, walk, whole
 from tests.formats.test_raster import assert_same_tree, data, values
 from tests.formats.test_raster_files import MOTORS, edf, edf_text, image, in_order, opened
@@ -25,8 +25,8 @@ COUNT = 5
 __all__ = ["in_order"]  # a fixture for every test here
 
 
-def open_series(paths: list[str]) -> SeriesReader:
-    return opened(SeriesReader(paths))
+def open_series(paths: list[str]) -> ImageSeriesReader:
+    return opened(ImageSeriesReader(paths))
 
 
 def write(folder: Path, *numbers: int, suffix: str = "edf") -> list[str]:
@@ -75,7 +75,7 @@ def test_verbatim(order: str, tmp_path: Path) -> None:
         )  # fmt: skip
         paths.append(str(path))
     info = data(open_series(paths))
-    assert isinstance(info.layout, Frames)
+    assert isinstance(info.layout, FramesLayout)
     assert info.layout.files == tuple(paths)
     dtype = info.dtype.newbyteorder() if info.layout.swapped else info.dtype
     for number, (path, offset) in enumerate(zip(paths, info.layout.offsets, strict=True)):
@@ -111,10 +111,10 @@ def test_numbers_and_gaps() -> None:
     assert numbers(["x1008_r2.cbf", "x1018_r2.cbf"]) == [1008, 1018]
     assert numbers(["f.0012", "f.0013"]) == [12, 13]
     assert numbers(["one.edf"]) == numbers(["a.edf", "b.edf"]) == numbers(["a", "ab"]) == []
-    assert gaps([1, 2, 5], 9) == (2, [3, 4])
-    assert gaps([0, 9], 3) == (8, [1, 2, 3])
-    assert gaps([0, 10**29], 2) == (10**29 - 1, [1, 2])
-    assert gaps([], 2) == (0, [])
+    assert missing_numbers([1, 2, 5], 9) == (2, [3, 4])
+    assert missing_numbers([0, 9], 3) == (8, [1, 2, 3])
+    assert missing_numbers([0, 10**29], 2) == (10**29 - 1, [1, 2])
+    assert missing_numbers([], 2) == (0, [])
 
 
 @pytest.mark.parametrize("kind", ["shape", "dtype", "cut", "rubbish", "frames", "absent"])
@@ -153,7 +153,7 @@ def test_one_that_is_left_keeps_its_axis(tmp_path: Path) -> None:
     paths = write(tmp_path, 0, 1)
     edf(Path(paths[1]), image(shape=(3, 3)))
     reader = open_series(paths)
-    assert (data(reader).shape, data(reader).layout) == ((1, 24, 32), Asked())
+    assert (data(reader).shape, data(reader).layout) == ((1, 24, 32), OpaqueLayout())
     np.testing.assert_array_equal(values(reader), [image(0)])
 
 
@@ -174,7 +174,7 @@ def test_a_compressed_run(tmp_path: Path) -> None:
             shutil.copyfileobj(plain, packed)
         paths.append(path + ".gz")
     reader = open_series(paths)
-    assert data(reader).layout == Asked()
+    assert data(reader).layout == OpaqueLayout()
     np.testing.assert_array_equal(values(reader), [image(n) for n in range(3)])
 
 

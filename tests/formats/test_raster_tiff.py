@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from silx.io import fabioh5
 
-from esrffs.formats.images.reader import RasterReader
-from esrffs.formats.images.series import SeriesReader
+from esrffs.formats.images.reader import ImageFileReader
+from esrffs.formats.images.series import ImageSeriesReader
 from esrffs.formats.images.tiff_directories import UnpackedFile
-from esrffs.model import Asked, Frames
+from esrffs.model import FramesLayout, OpaqueLayout
 from tests.formats.contract import ReaderContract, datasets
 from tests.formats.test_raster import assert_same_tree, data, open_raster, values, verbatim
 from tests.formats.test_raster_files import in_order, opened
@@ -81,21 +81,21 @@ def samples_last(array: np.ndarray, layout: str) -> np.ndarray:
     return np.moveaxis(array, -3, -1) if layout.startswith("plane") else array
 
 
-def end(reader: RasterReader) -> str:
+def end(reader: ImageFileReader) -> str:
     return str(json.loads(reader.attributes("")).get("end", ""))
 
 
-def interpretation(reader: RasterReader) -> str:
+def interpretation(reader: ImageFileReader) -> str:
     return str(json.loads(reader.attributes(data(reader).address))["interpretation"])
 
 
-def assert_served(path: Path, expected: np.ndarray) -> RasterReader:
+def assert_served(path: Path, expected: np.ndarray) -> ImageFileReader:
     reader = open_raster(str(path), None)
     info = data(reader)
     found = values(reader)
     assert (info.shape, info.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_array_equal(found, expected)
-    if isinstance(info.layout, Frames):
+    if isinstance(info.layout, FramesLayout):
         np.testing.assert_array_equal(verbatim(path, info), expected)
     assert end(reader) == ""
     return reader
@@ -103,7 +103,7 @@ def assert_served(path: Path, expected: np.ndarray) -> RasterReader:
 
 class TestContract(ReaderContract):
     @pytest.fixture(params=["tiles", "plane tiles", "strips", "volume"])
-    def reader(self, request: pytest.FixtureRequest, tmp_path: Path) -> RasterReader:
+    def reader(self, request: pytest.FixtureRequest, tmp_path: Path) -> ImageFileReader:
         layout = request.param
         path = tmp_path / "a.tif"
         if layout == "volume":
@@ -143,7 +143,9 @@ def test_every_type_in_either_order(layout: str, compression: str | None, tmp_pa
             np.testing.assert_array_equal(oracle, expected if order == "<" else expected[0])
         swapped_complex = order == ">" and dtype[0] == "c"
         if compression is None and layout in ("one", "strips", "colour") and dtype != "?":
-            assert isinstance(data(reader).layout, Asked if swapped_complex else Frames)
+            assert isinstance(
+                data(reader).layout, OpaqueLayout if swapped_complex else FramesLayout
+            )
         reader.close()
     assert written or compression in OTHERS
 
@@ -174,7 +176,7 @@ def test_bits_that_are_stored_the_other_way_round(tmp_path: Path) -> None:
     path.write_bytes(raw)
     expected = np.packbits(np.unpackbits(array).reshape(-1, 8)[:, ::-1]).reshape(Y, X)
     reader = assert_served(path, expected)
-    assert isinstance(data(reader).layout, Asked)
+    assert isinstance(data(reader).layout, OpaqueLayout)
 
 
 @pytest.mark.parametrize("compression", LOSSLESS)
@@ -263,7 +265,7 @@ def test_packed_files(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
         packed = tmp_path / f"a.tif.{suffix}"
         packed.write_bytes(pack(plain.read_bytes()))
         reader = assert_served(packed, array)
-        assert isinstance(data(reader).layout, Asked)
+        assert isinstance(data(reader).layout, OpaqueLayout)
 
 
 def test_a_packed_file_larger_than_what_is_kept_of_it(
@@ -321,13 +323,13 @@ def test_colour_is_in_a_series_with_its_like(tmp_path: Path) -> None:
         path = tmp_path / f"a{number}.tif"
         write(path, [numbers("u1", (Y, X, samples)) + number], photometric="rgb")
         paths.append(str(path))
-    reader = opened(SeriesReader(paths))
+    reader = opened(ImageSeriesReader(paths))
     expected = [numbers("u1", (Y, X, 3)) + number for number in range(3)]
     np.testing.assert_array_equal(values(reader), expected)
     assert interpretation(reader) == "rgba-image"
     assert "a3.tif" in end(reader)
     layout = data(reader).layout
-    assert isinstance(layout, Frames)
+    assert isinstance(layout, FramesLayout)
     assert layout.files == tuple(paths[:3])
 
 
@@ -335,7 +337,7 @@ def test_a_series_of_packed_files(tmp_path: Path) -> None:
     pages = numbers("i2", (3, Y, X))
     for number, page in enumerate(pages):
         write(tmp_path / f"a{number}.tif", [page], **LAYOUTS["tiles"], compression="lzw")
-    reader = opened(SeriesReader([str(tmp_path / f"a{n}.tif") for n in range(3)]))
+    reader = opened(ImageSeriesReader([str(tmp_path / f"a{n}.tif") for n in range(3)]))
     np.testing.assert_array_equal(values(reader), pages)
 
 

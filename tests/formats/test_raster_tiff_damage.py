@@ -12,10 +12,10 @@ import pytest
 import tifffile
 
 from esrffs.errors import DamagedError, EsrffsError, TooLargeError, UnsupportedError
-from esrffs.formats.images.reader import RasterReader
+from esrffs.formats.images.reader import ImageFileReader
 from esrffs.formats.images.tiff_directories import PlainFile
 from esrffs.formats.images.tiff_segments import Segments
-from esrffs.model import Asked, Box, Frames
+from esrffs.model import Box, FramesLayout, OpaqueLayout
 from tests.formats.contract import walk
 from tests.formats.test_raster import data, open_raster, values
 from tests.formats.test_raster_files import in_order
@@ -34,7 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def frame(reader: RasterReader, number: int) -> np.ndarray:
+def frame(reader: ImageFileReader, number: int) -> np.ndarray:
     info = data(reader)
     box = Box((number, 0, 0), (number + 1, *info.shape[1:]))
     return reader.read(info.address, box)[0]
@@ -100,7 +100,7 @@ def test_a_cut_file_shows_what_is_whole_and_says_what_is_not(kind: str, tmp_path
                 continue
             np.testing.assert_array_equal(found, pages[number])
         assert failed or end(reader)
-        assert not failed or isinstance(data(reader).layout, Asked)
+        assert not failed or isinstance(data(reader).layout, OpaqueLayout)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,7 +114,7 @@ def test_any_byte_may_be_another(kind: str, tmp_path: Path) -> None:
         changed[at] = random.integers(0, 256)
         path.write_bytes(changed)
         try:
-            reader = RasterReader(str(path), None)
+            reader = ImageFileReader(str(path), None)
         except EsrffsError:
             continue
         try:
@@ -338,7 +338,7 @@ def test_many_pages_are_found_once(
     info = data(reader)
     assert watch.seconds < 2
     assert info.shape == (count, 32, 32)
-    assert isinstance(info.layout, Asked if compression else Frames)
+    assert isinstance(info.layout, OpaqueLayout if compression else FramesLayout)
     watch = Stopwatch()
     found = values(reader)
     assert watch.seconds < 5

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from esrffs.formats import warm_up
-from esrffs.formats.detect import recognise
+from esrffs.formats.detect import detect_format
 from esrffs.formats.warm_up import sample
 
 FORMATS = {"hdf5": "hdf5", "raster": "raster", "spec": "spec", "tiff": "raster"}
 
 _NOTHING_NEW = """
 import sys
-from esrffs.formats import preloaded, rehearsal
+from esrffs.formats import preload, warm_up
 before = set(sys.modules)
 for kind in ("hdf5", "raster", "spec", "tiff"):
-    rehearsal._read(kind)
+    warm_up._read(kind)
 print(sorted(set(sys.modules) - before))
 """
 
@@ -33,7 +33,7 @@ def test_samples_are_sound_files_of_their_formats(
     def pread(offset: int, count: int) -> bytes:
         return content[offset : offset + count]
 
-    assert recognise(pread, len(content), names[kind]) == FORMATS[kind]
+    assert detect_format(pread, len(content), names[kind]) == FORMATS[kind]
     listed: list[str] = []
     walk = warm_up._walk
 
@@ -42,7 +42,7 @@ def test_samples_are_sound_files_of_their_formats(
         walk(reader)
 
     monkeypatch.setattr(warm_up, "_walk", walked)
-    warm_up._read(kind)  # raises what `rehearse` does not
+    warm_up._read(kind)  # raises what `warm_up` does not
     assert listed
 
 
@@ -54,9 +54,7 @@ def test_nothing_is_loaded_once_a_reader_is_asked() -> None:
 
 
 def test_the_daemon_loads_no_format_library() -> None:
-    asked = (
-        "import sys, esrffs.daemon; print({'h5py', 'silx', 'fabio', 'tifffile'} & set(sys.modules))"
-    )
+    asked = "import sys, esrffs.cli.daemon; print({'h5py', 'silx', 'fabio', 'tifffile'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
@@ -67,17 +65,17 @@ def test_a_disk_without_room_for_samples_hinders_nobody(monkeypatch: pytest.Monk
 
     warm_up._folder.cache_clear()
     monkeypatch.setattr(warm_up.tempfile, "mkdtemp", refused)
-    warm_up.rehearse()
+    warm_up.warm_up()
 
 
 _KILLED_CHILD = """
 import os, signal
-from esrffs.formats import rehearsal
-rehearsal.rehearse()
+from esrffs.formats import warm_up
+warm_up.warm_up()
 child = os.fork()
 if child == 0:
-    rehearsal._walk = lambda reader: os.kill(os.getpid(), signal.SIGKILL)
-    rehearsal.rehearse()
+    warm_up._walk = lambda reader: os.kill(os.getpid(), signal.SIGKILL)
+    warm_up.warm_up()
 os.waitpid(child, 0)
 print(len(os.listdir(os.environ["TMPDIR"])))
 """

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esrffs.encoders.json_text import to_json
-from esrffs.errors import DamagedError, MissingError
-from esrffs.formats.spec.reader import SpecReader, recognise_spec
+from esrffs.errors import DamagedError, NotFoundError
+from esrffs.formats.spec.reader import SpecReader, is_spec
 from esrffs.model import Box, BrokenInfo, DatasetInfo, GroupInfo, LinkInfo, Member
 from tests.formats.contract import ReaderContract, whole
 
@@ -135,7 +135,7 @@ class TestReal(ReaderContract):
 
     @pytest.mark.usefixtures("reader")
     def test_recognised(self, path: Path) -> None:
-        assert recognise_spec(path.read_bytes()[:4096], path.name)
+        assert is_spec(path.read_bytes()[:4096], path.name)
 
 
 def test_two_analysers_as_silx(tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_odd_scan_lines_spoil_nothing(tmp_path: Path, start: bytes) -> None:
 
 def test_comments_and_blank_lines_first(tmp_path: Path) -> None:
     content = b"\n# made by hand\n\n" + HEAD + scan(b"#L a", b"1")
-    assert recognise_spec(content, "x")
+    assert is_spec(content, "x")
     assert values(opened(tmp_path, content), "1.1/measurement/a") == [1]
 
 
@@ -421,7 +421,7 @@ def test_two_file_headers(tmp_path: Path) -> None:
 
 def test_a_file_header_alone(tmp_path: Path) -> None:
     reader = opened(tmp_path, HEAD)
-    assert recognise_spec(HEAD, "x")
+    assert is_spec(HEAD, "x")
     assert reader.listing("").members == ()
     assert b'"NXroot"' in reader.attributes("")
 
@@ -534,7 +534,7 @@ def test_growth_is_not_seen_and_a_cut_is_an_error(tmp_path: Path) -> None:
 
 
 def test_failures_of_opening(tmp_path: Path) -> None:
-    with pytest.raises(MissingError):
+    with pytest.raises(NotFoundError):
         SpecReader(str(tmp_path / "none"), None)
     with pytest.raises(DamagedError):
         SpecReader(str(tmp_path), None)
@@ -546,9 +546,9 @@ def test_failures_of_opening(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["1", "/9", "/0/99", "/0/0/0", "/-1", "/0/", "/x", "//"])
 def test_addresses_that_nobody_gave(tmp_path: Path, address: str) -> None:
     reader = opened(tmp_path, TWO_ANALYSERS)
-    with pytest.raises(MissingError):
+    with pytest.raises(NotFoundError):
         reader.listing(address)
-    with pytest.raises(MissingError):
+    with pytest.raises(NotFoundError):
         reader.read("/0", Box((), ()))
 
 
@@ -556,7 +556,7 @@ def test_listing_parses_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     reader = opened(tmp_path, TWO_ANALYSERS.replace(b"@A", b"#A"))
     monkeypatch.setattr("esrffs.formats.spec.scan_index._floats", lambda _: pytest.fail("parsed"))
     monkeypatch.setattr(
-        "esrffs.formats.spec.scan_index.SpecText.survey",
+        "esrffs.formats.spec.scan_index.SpecFile.survey",
         lambda *_: pytest.fail("surveyed"),
     )
     assert names(reader) == ["1.1", "2.1", "1.2"]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from esrffs.formats.detect import recognise
-from esrffs.formats.spec.reader import recognise_spec
+from esrffs.formats.detect import detect_format
+from esrffs.formats.spec.reader import is_spec
 from esrffs.model import Format
 from tests.formats.test_spec import HEAD, opened, scan
 
@@ -15,7 +15,7 @@ fuzz = settings(suppress_health_check=list(HealthCheck), database=None)
 
 
 def taken(content: bytes) -> Format | None:
-    return recognise(lambda at, count: content[at : at + count], len(content), "x.dat")
+    return detect_format(lambda at, count: content[at : at + count], len(content), "x.dat")
 
 
 SPEC = {
@@ -63,12 +63,12 @@ OTHER = {
 
 @pytest.mark.parametrize("case", SPEC)
 def test_recognised(case: str) -> None:
-    assert recognise_spec(SPEC[case][:4096], "scan.dat")
+    assert is_spec(SPEC[case][:4096], "scan.dat")
 
 
 @pytest.mark.parametrize("case", OTHER)
 def test_not_recognised(case: str) -> None:
-    assert not recognise_spec(OTHER[case][:4096], "notes.txt")
+    assert not is_spec(OTHER[case][:4096], "notes.txt")
 
 
 LONG = HEAD.split(b"\n", 1)[1] + b"#O2 a  b\n" * 500
@@ -118,10 +118,10 @@ def test_whatever_is_recognised_is_read(tmp_path: Path, content: bytes) -> None:
 
 @given(st.binary(max_size=300) | st.text("#SFEDLNO 01\n", max_size=60).map(str.encode))
 def test_recognition_never_fails(head: bytes) -> None:
-    assert recognise_spec(head, "") in (True, False)
+    assert is_spec(head, "") in (True, False)
 
 
 def test_sources_of_this_project_are_not_spec() -> None:
     for path in Path(__file__).parents[2].rglob("*.*"):
         if path.is_file() and path.suffix in {".py", ".md", ".toml", ".txt"}:
-            assert not recognise_spec(path.read_bytes()[:4096], "extensionless"), path
+            assert not is_spec(path.read_bytes()[:4096], "extensionless"), path

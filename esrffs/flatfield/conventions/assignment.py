@@ -8,15 +8,30 @@ from typing import Any
 import numpy.typing as npt
 
 from esrffs.flatfield.conventions.name_words import DIGITS
-from esrffs.flatfield.conventions.queries import Describe, Entry, List, Read, Steps
-from esrffs.flatfield.plan import NO_DARK, Correction, Flat, Options, Part, Reduced, RefusalError
+from esrffs.flatfield.conventions.queries import (
+    DescribeArray,
+    ListMembers,
+    MemberSummary,
+    Queries,
+    ReadValues,
+)
+from esrffs.flatfield.plan import (
+    NO_DARK,
+    ConventionError,
+    Correction,
+    CorrectionOptions,
+    Flat,
+    FrameRange,
+    ReducedFrame,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FrameStack:
     """An array of numbers that can be an image (y, x) or a stack (n, y, x).
 
-    `colour`: its last axis are the samples of a pixel, so that it is neither (`agree` says so).
+    `colour`: its last axis are the samples of a pixel, so that it is neither
+    (`check_same_frame_shape` says so).
     """
 
     path: str
@@ -32,11 +47,11 @@ class Source:
         return self.shape[-2:]
 
     @property
-    def part(self) -> Part:
-        return Part(self.path, 0, self.frames)
+    def part(self) -> FrameRange:
+        return FrameRange(self.path, 0, self.frames)
 
 
-def source(path: str, entry: Entry | None) -> Source | None:
+def source(path: str, entry: MemberSummary | None) -> FrameStack | None:
     """The entry as an image or stack; None where it is something else."""
     if entry is None or entry.shape is None or entry.dtype is None:
         return None
@@ -44,33 +59,33 @@ def source(path: str, entry: Entry | None) -> Source | None:
         return None
     if len(entry.shape) not in ((3, 4) if entry.colour else (2, 3)):
         return None
-    return Source(path, entry.shape, entry.colour)
+    return FrameStack(path, entry.shape, entry.colour)
 
 
-def listing(path: str) -> Steps[Mapping[str, Entry]]:
-    answer: Mapping[str, Entry] | None = yield List(path)
+def listing(path: str) -> Queries[Mapping[str, MemberSummary]]:
+    answer: Mapping[str, MemberSummary] | None = yield ListMembers(path)
     return answer or {}
 
 
-def describe(path: str, entry: Entry | None = None) -> Steps[Source | None]:
+def describe(path: str, entry: MemberSummary | None = None) -> Queries[FrameStack | None]:
     """The image or stack at this path; asks only where the entry does not tell already."""
     if entry is None or entry.shape is None:
-        entry = yield Describe(path)
+        entry = yield DescribeArray(path)
     return source(path, entry)
 
 
-def read(path: str) -> Steps[npt.NDArray[Any] | None]:
-    answer: npt.NDArray[Any] | None = yield Read(path)
+def read(path: str) -> Queries[npt.NDArray[Any] | None]:
+    answer: npt.NDArray[Any] | None = yield ReadValues(path)
     return answer
 
 
-def read_text(path: str) -> Steps[str]:
+def read_text(path: str) -> Queries[str]:
     """A string dataset, or ""."""
     answer = yield from read(path)
     return "" if answer is None or answer.size != 1 else str(answer.reshape(-1)[0])
 
 
-def below(path: str, *names: str) -> str:
+def join_path(path: str, *names: str) -> str:
     return "/".join(part for part in (path, *names) if part)
 
 
@@ -81,14 +96,14 @@ def number(name: str) -> float | None:
 
 
 @dataclass(slots=True)
-class Roles:
+class RoleAssignment:
     """Who plays which part, before it is known whether they fit together."""
 
     convention: str
-    options: Options
-    dark: Sequence[Source] = ()
+    options: CorrectionOptions
+    dark: Sequence[FrameStack] = ()
     dark_divisor: int = 1
-    flats: list[tuple[float, Source]] = field(default_factory=list)
+    flats: list[tuple[float, FrameStack]] = field(default_factory=list)
 
     def correction(self) -> Correction:
         """Dark: mean of all; flats: median of those at one abscissa.  RefusalError if unfit.
@@ -96,25 +111,25 @@ class Roles:
         Without a dark it is 0 where the mount was told so (`-o dark=none`).
         """
         dark = [dark for dark in self.dark if dark.frames]
-        runs: dict[float, list[Source]] = {}
+        runs: dict[float, list[FrameStack]] = {}
         for abscissa, flat in self.flats:
             if flat.frames:
                 runs.setdefault(abscissa, []).append(flat)
         if not dark and not self.options.no_dark:
-            raise RefusalError(
+            raise ConventionError(
                 f"{self.convention}: no dark image (`-o dark=none` corrects without one)"
             )
         if not runs:
-            raise RefusalError(f"{self.convention}: no flat image")
-        agree([*dark, *(flat for run in runs.values() for flat in run)])
+            raise ConventionError(f"{self.convention}: no flat image")
+        check_same_frame_shape([*dark, *(flat for run in runs.values() for flat in run)])
         if self.options.norm_current:
-            raise RefusalError(f"norm=current: no machine current is known ({self.convention})")
+            raise ConventionError(f"norm=current: no machine current is known ({self.convention})")
         return Correction(
-            Reduced(tuple(one.part for one in dark), "mean", self.dark_divisor)
+            ReducedFrame(tuple(one.part for one in dark), "mean", self.dark_divisor)
             if dark
             else NO_DARK,
             tuple(
-                Flat(abscissa, Reduced(tuple(flat.part for flat in run), "median"))
+                Flat(abscissa, ReducedFrame(tuple(flat.part for flat in run), "median"))
                 for abscissa, run in sorted(runs.items())
             ),
             self.options.method,
@@ -122,26 +137,26 @@ class Roles:
         )
 
     @property
-    def reference(self) -> Source:
+    def reference(self) -> FrameStack:
         """An image whose shape all others must have, once there is a correction."""
         return next(one for one in (*self.dark, *(flat for _, flat in self.flats)) if one.frames)
 
 
-def agree(sources: Iterable[Source]) -> None:
+def check_same_frame_shape(sources: Iterable[FrameStack]) -> None:
     """RefusalError unless all frames have one shape, and one sample for each pixel."""
     one, *others = sources
     for each in (one, *others):
         if each.colour:
-            raise RefusalError(colour(each))
+            raise ConventionError(colour(each))
     for other in others:
         if other.frame != one.frame:
-            raise RefusalError(
+            raise ConventionError(
                 f"shapes do not agree: {one.path} has frames {one.frame}, "
                 f"{other.path} has {other.frame}"
             )
 
 
-def colour(one: Source) -> str:
+def colour(one: FrameStack) -> str:
     """Why a colour image is not corrected."""
     return (
         f"{one.path} is a colour image, {one.shape}: only images with one sample for each pixel "

@@ -5,18 +5,24 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from esrffs.flatfield.conventions.assignment import (
-    Roles,
-    Source,
-    agree,
-    below,
+    FrameStack,
+    RoleAssignment,
+    check_same_frame_shape,
     describe,
+    join_path,
     listing,
     read,
     read_text,
 )
 from esrffs.flatfield.conventions.image_keys import ALIGNMENT, DARK, FLAT, PROJECTION
-from esrffs.flatfield.conventions.queries import Entry, Steps
-from esrffs.flatfield.plan import Options, Output, Recipe, RefusalError, Stretch
+from esrffs.flatfield.conventions.queries import MemberSummary, Queries
+from esrffs.flatfield.plan import (
+    ConventionError,
+    CorrectedDataset,
+    CorrectionOptions,
+    CorrectionPlan,
+    RawRun,
+)
 
 SCAN = re.compile(r"(\d{1,15})\.(\d{1,15})", re.ASCII)
 START_TITLES = (
@@ -37,20 +43,22 @@ TITLES = {
     ALIGNMENT: ("static images",),
 }
 
-Members = Mapping[str, Entry]
-Type = int | Literal["start"] | None
+Members = Mapping[str, MemberSummary]
+ScanType = int | Literal["start"] | None
 
 
-class Block(NamedTuple):
+class ScanFrames(NamedTuple):
     """What one scan adds to the acquisition: `first` counts frames over all of its scans."""
 
     scan: str
     type: int
-    source: Source
+    source: FrameStack
     first: int
 
 
-def bliss(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+def bliss(
+    path: str, members: Members, options: CorrectionOptions
+) -> Queries[CorrectionPlan | None]:
     """A scan of projections; its darks and flats are other scans of the same acquisition."""
     parent, _, name = path.rpartition("/")
     if not SCAN.fullmatch(name) or "instrument" not in members:
@@ -64,36 +72,36 @@ def bliss(path: str, members: Members, options: Options) -> Steps[Recipe | None]
     if not detectors:
         return None
     scans = yield from _acquisition(parent, name)
-    outputs: list[Output] = []
+    outputs: list[CorrectedDataset] = []
     failed: dict[str, str] = {}
     for detector in detectors:
         blocks = yield from _blocks(parent, scans, detector)
         name = "data" if len(detectors) == 1 else detector
         try:
             outputs.append(_corrected_scan(path, name, blocks, options))
-        except RefusalError as refusal:
+        except ConventionError as refusal:
             failed[detector] = str(refusal)
     if not outputs:
-        raise RefusalError(next(iter(failed.values())))
+        raise ConventionError(next(iter(failed.values())))
     notes = tuple(f"{detector} is left out: {reason}" for detector, reason in failed.items())
     warnings = yield from _unfinished(path, members, next(iter(detectors.values())))
-    return Recipe("BLISS scans", tuple(outputs), (), notes, warnings)
+    return CorrectionPlan("BLISS scans", tuple(outputs), (), notes, warnings)
 
 
-def _check_use(parent: str, name: str) -> Steps[None]:
+def _check_use(parent: str, name: str) -> Queries[None]:
     """RefusalError where the acquisition of a scan of darks or flats has no projections."""
-    if (yield from _detectors(below(parent, name))):
+    if (yield from _detectors(join_path(parent, name))):
         scans = yield from _acquisition(parent, name)
         if all(kind != PROJECTION for _, kind in scans):
-            raise RefusalError(
+            raise ConventionError(
                 "BLISS scans: darks or flats were found, but nothing to correct: no scan of "
                 "projections in this acquisition"
             )
 
 
-def _unfinished(path: str, members: Members, data: Source) -> Steps[tuple[str, ...]]:
+def _unfinished(path: str, members: Members, data: FrameStack) -> Queries[tuple[str, ...]]:
     """A warning where the title promises more projections than there are."""
-    title = (yield from read_text(below(path, "title"))) if "title" in members else ""
+    title = (yield from read_text(join_path(path, "title"))) if "title" in members else ""
     promised = PROMISED.match(title)
     count = int(promised[2]) - int(promised[1]) if promised else 0
     if data.frames >= count:
@@ -101,36 +109,36 @@ def _unfinished(path: str, members: Members, data: Source) -> Steps[tuple[str, .
     return (f"{title!r} has {data.frames} frames: if it was stopped, those that exist are there",)
 
 
-def _type(path: str, members: Members) -> Steps[Type]:
+def _type(path: str, members: Members) -> Queries[ScanType]:
     """By `technique/image_key`, else `technique/scan_category` (a start), else by title."""
     if "technique" in members:
-        technique = yield from listing(below(path, "technique"))
+        technique = yield from listing(join_path(path, "technique"))
         if "image_key" in technique:
-            key = yield from read(below(path, "technique", "image_key"))
+            key = yield from read(join_path(path, "technique", "image_key"))
             if key is not None and key.size == 1 and key.dtype.kind in "iu":
                 return int(key.reshape(-1)[0])
         if "scan_category" in technique:
             return "start"
     if "title" not in members:
         return None
-    title = yield from read_text(below(path, "title"))
+    title = yield from read_text(join_path(path, "title"))
     if title.startswith(START_TITLES):
         return "start"
     return next((kind for kind, starts in TITLES.items() if title.startswith(starts)), None)
 
 
-def _detectors(path: str) -> Steps[dict[str, Source]]:
+def _detectors(path: str) -> Queries[dict[str, FrameStack]]:
     """The stacks `instrument/<detector>/data` of a scan; where there is none, single images.
 
     Beside a stack, (points, channels) is a spectrum for each point rather than an image.
     """
-    instrument = below(path, "instrument")
+    instrument = join_path(path, "instrument")
     members = yield from listing(instrument)
     found = {}
     for name, entry in members.items():
         if entry.kind == "group":
-            inside = yield from listing(below(instrument, name))
-            where = below(instrument, name, "data")
+            inside = yield from listing(join_path(instrument, name))
+            where = join_path(instrument, name, "data")
             if "data" in inside and inside["data"].kind != "group":
                 data = yield from describe(where, inside["data"])
                 if data is not None:
@@ -139,7 +147,7 @@ def _detectors(path: str) -> Steps[dict[str, Source]]:
     return stacks or found
 
 
-def _acquisition(parent: str, name: str) -> Steps[list[tuple[str, int]]]:
+def _acquisition(parent: str, name: str) -> Queries[list[tuple[str, int]]]:
     """Names and types of the scans between the start before this one and the start after it."""
     members = yield from listing(parent)
     names = sorted(
@@ -148,15 +156,15 @@ def _acquisition(parent: str, name: str) -> Steps[list[tuple[str, int]]]:
     at = names.index(name)
     before = yield from _until_start(parent, names[at - 1 :: -1] if at else [])
     after = yield from _until_start(parent, names[at + 1 :])
-    kind = yield from _type(below(parent, name), (yield from listing(below(parent, name))))
+    kind = yield from _type(join_path(parent, name), (yield from listing(join_path(parent, name))))
     own = kind if isinstance(kind, int) else PROJECTION
     return [*reversed(before), (name, own), *after]
 
 
-def _until_start(parent: str, names: Sequence[str]) -> Steps[list[tuple[str, int]]]:
+def _until_start(parent: str, names: Sequence[str]) -> Queries[list[tuple[str, int]]]:
     found = []
     for name in names:
-        path = below(parent, name)
+        path = join_path(parent, name)
         kind = yield from _type(path, (yield from listing(path)))
         if kind == "start":
             break
@@ -165,20 +173,22 @@ def _until_start(parent: str, names: Sequence[str]) -> Steps[list[tuple[str, int
     return found
 
 
-def _blocks(parent: str, scans: list[tuple[str, int]], detector: str) -> Steps[list[Block]]:
+def _blocks(parent: str, scans: list[tuple[str, int]], detector: str) -> Queries[list[ScanFrames]]:
     blocks, first = [], 0
     for name, kind in scans:
-        path = below(parent, name)
-        data = yield from describe(below(path, "instrument", detector, "data"))
+        path = join_path(parent, name)
+        data = yield from describe(join_path(path, "instrument", detector, "data"))
         if data is not None:
-            blocks.append(Block(path, kind, data, first))
+            blocks.append(ScanFrames(path, kind, data, first))
             first += data.frames
     return blocks
 
 
-def _corrected_scan(path: str, name: str, blocks: list[Block], options: Options) -> Output:
+def _corrected_scan(
+    path: str, name: str, blocks: list[ScanFrames], options: CorrectionOptions
+) -> CorrectedDataset:
     """As if the blocks were the frames of one NXtomo: neighbouring scans of flats are one run."""
-    roles = Roles("BLISS scans", options)
+    roles = RoleAssignment("BLISS scans", options)
     previous, start = None, 0.0
     for block in blocks:
         if block.type != previous:
@@ -191,6 +201,6 @@ def _corrected_scan(path: str, name: str, blocks: list[Block], options: Options)
         previous = block.type
     correction = roles.correction()
     raw = next(block for block in blocks if block.scan == path)
-    agree([roles.reference, raw.source])
-    stretch = Stretch(raw.source.part, float(raw.first))
-    return Output(name, raw.source.shape, (stretch,), correction)
+    check_same_frame_shape([roles.reference, raw.source])
+    stretch = RawRun(raw.source.part, float(raw.first))
+    return CorrectedDataset(name, raw.source.shape, (stretch,), correction)

@@ -20,42 +20,46 @@ from esrffs.flatfield.conventions.image_keys import (
     runs,
 )
 from esrffs.flatfield.conventions.name_words import frame_numbers, listed, shared_numbers
-from esrffs.flatfield.conventions.queries import Entry, ReadFile, Steps
+from esrffs.flatfield.conventions.queries import MemberSummary, Queries, ReadTextFile
 from esrffs.flatfield.plan import (
     NO_DARK,
+    ConventionError,
+    CorrectedDataset,
     Correction,
+    CorrectionOptions,
+    CorrectionPlan,
     Flat,
-    Options,
-    Output,
-    Part,
-    Recipe,
-    Reduced,
-    RefusalError,
-    Stretch,
+    FrameRange,
+    RawRun,
+    ReducedFrame,
 )
 
 FILE = ".esrffs.toml"
 _BYTES = 1 << 16
 _DOTS = 100  # in one line
 
-Members = Mapping[str, Entry]
+Members = Mapping[str, MemberSummary]
 
 
-def configured(members: Members, options: Options) -> Steps[Recipe | None]:
+def from_config_file(
+    members: Members, options: CorrectionOptions
+) -> Queries[CorrectionPlan | None]:
     if FILE not in members:
         return None
-    answer: bytes | None = yield ReadFile(FILE)
+    answer: bytes | None = yield ReadTextFile(FILE)
     if answer is None:
-        raise RefusalError(f"{FILE}: cannot be read, or is not a small file")
+        raise ConventionError(f"{FILE}: cannot be read, or is not a small file")
     document = _document(answer)
     tables = document.pop("corrected", None)
     if document:
-        raise RefusalError(f"{FILE}: unknown key `{next(iter(document))}`; expected [[corrected]]")
+        raise ConventionError(
+            f"{FILE}: unknown key `{next(iter(document))}`; expected [[corrected]]"
+        )
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise RefusalError(f"{FILE}: expected one or more tables [[corrected]]")
+        raise ConventionError(f"{FILE}: expected one or more tables [[corrected]]")
     if options.norm_current:
-        raise RefusalError(f"norm=current: no machine current is known ({FILE})")
-    outputs: dict[str, Output] = {}
+        raise ConventionError(f"norm=current: no machine current is known ({FILE})")
+    outputs: dict[str, CorrectedDataset] = {}
     notes: list[str] = []
     warnings: list[str] = []
     references = References(members)
@@ -67,21 +71,21 @@ def configured(members: Members, options: Options) -> Steps[Recipe | None]:
             outputs[output.name] = output
         notes += settings.notes
         warnings += settings.warnings
-    return Recipe(FILE, tuple(outputs.values()), (), tuple(notes), tuple(warnings))
+    return CorrectionPlan(FILE, tuple(outputs.values()), (), tuple(notes), tuple(warnings))
 
 
 def _document(answer: bytes) -> Table:
     if len(answer) > _BYTES:
-        raise RefusalError(f"{FILE}: longer than {_BYTES} bytes")
+        raise ConventionError(f"{FILE}: longer than {_BYTES} bytes")
     if any(line.count(b".") > _DOTS for line in answer.split(b"\n")):  # tomllib takes their square
-        raise RefusalError(f"{FILE}: a line with more than {_DOTS} dots")
+        raise ConventionError(f"{FILE}: a line with more than {_DOTS} dots")
     try:
         return tomllib.loads(answer.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # of which TOMLDecodeError is one
-        raise RefusalError(f"{FILE}: not TOML: {error}") from None
+        raise ConventionError(f"{FILE}: not TOML: {error}") from None
 
 
-def _outputs(settings: Settings, options: Options) -> Steps[list[Output]]:
+def _outputs(settings: Settings, options: CorrectionOptions) -> Queries[list[CorrectedDataset]]:
     table, left_out = settings.table, LeftOut(settings)
     if "data" in table or "keys" in table:
         if not {"data", "keys"} <= table.keys() or "raw" in table:
@@ -93,7 +97,9 @@ def _outputs(settings: Settings, options: Options) -> Steps[list[Output]]:
     return (yield from _raw(settings, correction, left_out))
 
 
-def _raw(settings: Settings, correction: Correction, left_out: LeftOut) -> Steps[list[Output]]:
+def _raw(
+    settings: Settings, correction: Correction, left_out: LeftOut
+) -> Queries[list[CorrectedDataset]]:
     """A result for each raw image or stack, without the frames that are left out."""
     sources = yield from settings.arrays("raw")
     name = settings.name(len(sources))
@@ -108,10 +114,10 @@ def _raw(settings: Settings, correction: Correction, left_out: LeftOut) -> Steps
         else:
             kept = left_out.kept(first, last)
         frames = () if len(one.source.shape) == 2 else (sum(b - a for a, b in kept),)
-        stretches = tuple(Stretch(Part(path, a, b), start + (a - first)) for a, b in kept)
+        stretches = tuple(RawRun(FrameRange(path, a, b), start + (a - first)) for a, b in kept)
         if stretches:
             shape = *frames, *one.source.frame
-            found.append(Output(name or one.name, shape, stretches, correction))
+            found.append(CorrectedDataset(name or one.name, shape, stretches, correction))
     left_out.check(listed(str(one.part) for one in sources))
     if not found:
         raise settings.wrong("leave_out", "every frame is left out")
@@ -135,7 +141,9 @@ def _at(settings: Settings, position: float, number: float | None, one: Named) -
     return position
 
 
-def _keyed(settings: Settings, options: Options, left_out: LeftOut) -> Steps[list[Output]]:
+def _keyed(
+    settings: Settings, options: CorrectionOptions, left_out: LeftOut
+) -> Queries[list[CorrectedDataset]]:
     """A stack of projections, flats and darks in a row, with a key for each frame."""
     one, *more = yield from settings.arrays("data")
     if more or one.part != one.source.part:
@@ -149,33 +157,36 @@ def _keyed(settings: Settings, options: Options, left_out: LeftOut) -> Steps[lis
     keys[invalid] = INVALID
     path = one.part.path
     frames = {
-        key: [Part(path, a, b) for a, b in runs(keys == key)] for key in (PROJECTION, FLAT, DARK)
+        key: [FrameRange(path, a, b) for a, b in runs(keys == key)]
+        for key in (PROJECTION, FLAT, DARK)
     }
     if not frames[PROJECTION]:
         raise settings.wrong("keys", f"no projection: no frame has {PROJECTION}")
     dark = yield from _keyed_dark(settings, options, frames[DARK])
     flats = yield from _keyed_flats(settings, frames[FLAT])
     correction = yield from settings.correction(options, dark, flats)
-    stretches = tuple(Stretch(part, float(part.first)) for part in frames[PROJECTION])
+    stretches = tuple(RawRun(part, float(part.first)) for part in frames[PROJECTION])
     count = sum(part.last - part.first for part in frames[PROJECTION])
     shape = count, *one.source.frame
-    return [Output(settings.name(1) or one.name, shape, stretches, correction)]
+    return [CorrectedDataset(settings.name(1) or one.name, shape, stretches, correction)]
 
 
-def _keys(settings: Settings, data: Named) -> Steps[Keys]:
+def _keys(settings: Settings, data: Named) -> Queries[Keys]:
     text = settings.table["keys"]
     try:
         path = settings.references.path(text)
         values = yield from read(path)
         there = "" if values is not None else (yield from settings.references.around(path))
         keys, warnings = fitted_keys(values, str(text), data.source, there)
-    except RefusalError as error:
+    except ConventionError as error:
         raise settings.wrong("keys", str(error)) from None
     settings.warnings += warnings
     return keys
 
 
-def _keyed_dark(settings: Settings, options: Options, frames: list[Part]) -> Steps[Reduced]:
+def _keyed_dark(
+    settings: Settings, options: CorrectionOptions, frames: list[FrameRange]
+) -> Queries[ReducedFrame]:
     """As named, else the first run of darks."""
     if "dark" in settings.table:
         return (yield from settings.dark("dark", options))
@@ -184,7 +195,7 @@ def _keyed_dark(settings: Settings, options: Options, frames: list[Part]) -> Ste
     return settings.reduced_dark(frames[:1]) if frames else NO_DARK
 
 
-def _keyed_flats(settings: Settings, frames: list[Part]) -> Steps[tuple[Flat, ...]]:
+def _keyed_flats(settings: Settings, frames: list[FrameRange]) -> Queries[tuple[Flat, ...]]:
     """As named, else each run of flats at its first frame."""
     if "flat" in settings.table:
         return (yield from settings.flats())

@@ -12,23 +12,23 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from esrffs.flatfield.conventions.assignment import Source, describe, listing
+from esrffs.flatfield.conventions.assignment import FrameStack, describe, listing
 from esrffs.flatfield.conventions.name_words import listed, stem
-from esrffs.flatfield.conventions.queries import Entry, Steps
-from esrffs.flatfield.plan import Part, RefusalError
+from esrffs.flatfield.conventions.queries import MemberSummary, Queries
+from esrffs.flatfield.plan import ConventionError, FrameRange
 
 _PATTERN = 255  # bytes: as long as a name may be
 _FRAMES = re.compile(r"(.*)\[(\d{0,15}):(\d{0,15})\]", re.ASCII | re.DOTALL)
 _WILD = re.compile(r"[*?]")
 
-Members = Mapping[str, Entry]
+Members = Mapping[str, MemberSummary]
 
 
 class Named(NamedTuple):
     """An array, and which of its frames are meant."""
 
-    part: Part
-    source: Source
+    part: FrameRange
+    source: FrameStack
 
     @property
     def name(self) -> str:
@@ -50,15 +50,15 @@ class References:
     def path(self, text: object) -> str:
         """The path that a text names, whatever is there."""
         if not isinstance(text, str) or not text:
-            raise RefusalError(f'expected a text such as "scan.h5::/entry/keys", not {text!r}')
+            raise ConventionError(f'expected a text such as "scan.h5::/entry/keys", not {text!r}')
         file, colons, inner = text.partition("::")
         return _normal(file, text) + (colons and "::" + inner.strip("/"))
 
-    def arrays(self, value: object, more: str = "") -> Steps[list[Named]]:
+    def arrays(self, value: object, more: str = "") -> Queries[list[Named]]:
         """The arrays that a text or a list of texts names; at least one."""
         texts = value if isinstance(value, list) else [value]
         if not texts or not all(isinstance(text, str) and text for text in texts):
-            raise RefusalError(
+            raise ConventionError(
                 f'expected a text such as "file.edf", or several{more}, not {value!r}'
             )
         found: list[Named] = []
@@ -68,7 +68,7 @@ class References:
                 found.append(one)
         return found
 
-    def _expanded(self, text: str) -> Steps[list[str]]:
+    def _expanded(self, text: str) -> Queries[list[str]]:
         """The text, or one for each file that fits its pattern."""
         file, colons, inner = text.partition("::")
         if not _WILD.search(file):
@@ -76,16 +76,16 @@ class References:
             return [text]
         place, slash, name = file.rpartition("/")
         if len(name) > _PATTERN:
-            raise RefusalError(f"no file is called {name[:_PATTERN]!r}…")
+            raise ConventionError(f"no file is called {name[:_PATTERN]!r}…")
         if _WILD.search(place):
-            raise RefusalError(f"{text!r}: `*` and `?` may stand in the last name only")
+            raise ConventionError(f"{text!r}: `*` and `?` may stand in the last name only")
         members = yield from self._contents(_normal(place, text) if slash else "")
         self._spend(len(members), 0)
         pattern = re.sub(r"\[", "[[]", name)
         files = {one: entry for one, entry in members.items() if entry.kind in ("raster", "data")}
         names = [one for one in files if not one.startswith(".") and fnmatchcase(one, pattern)]
         if not names:
-            raise RefusalError(f"no file is called {file!r}; {_there(place, files)}")
+            raise ConventionError(f"no file is called {file!r}; {_there(place, files)}")
         self._spend(0, len(names))
         return [place + slash + one + colons + inner for one in sorted(names)]
 
@@ -93,34 +93,34 @@ class References:
         self.comparisons -= comparisons
         self.files -= files
         if self.comparisons < 0 or self.files < 0:
-            raise RefusalError("too many files, or patterns for too many files")
+            raise ConventionError("too many files, or patterns for too many files")
 
-    def _contents(self, place: str) -> Steps[Members]:
+    def _contents(self, place: str) -> Queries[Members]:
         """What is in a folder, or in the group `file::path`; nothing where it cannot be told."""
         if not place:
             return self.members
         if place not in self._known:
             self.folders -= 1
             if self.folders < 0:
-                raise RefusalError("too many folders, or groups that are not there")
+                raise ConventionError("too many folders, or groups that are not there")
             self._known[place] = yield from listing(place)
         return self._known[place]
 
-    def _one(self, text: str) -> Steps[Named]:
+    def _one(self, text: str) -> Queries[Named]:
         """`file`, `file::path`, with `[first:last]` for some frames of a stack."""
         frames = _FRAMES.fullmatch(text)
         path = self.path(frames[1] if frames else text)
         one = yield from describe(path)
         if one is None:
             there = yield from self.around(path)
-            raise RefusalError(f"no image or stack of numbers at {path!r}; {there}")
+            raise ConventionError(f"no image or stack of numbers at {path!r}; {there}")
         first = int(frames[2] or 0) if frames else 0
         last = int(frames[3] or one.frames) if frames else one.frames
         if not 0 <= first < last <= one.frames:
-            raise RefusalError(f"{text!r}: expected frames within [0:{one.frames}]")
-        return Named(Part(path, first, last), replace(one, path=path))
+            raise ConventionError(f"{text!r}: expected frames within [0:{one.frames}]")
+        return Named(FrameRange(path, first, last), replace(one, path=path))
 
-    def around(self, path: str) -> Steps[str]:
+    def around(self, path: str) -> Queries[str]:
         """The names that are there, where this path leads to no array."""
         file, _, inner = path.partition("::")
         place, _, name = file.rpartition("/")
@@ -138,7 +138,9 @@ class References:
 def _normal(file: str, text: str) -> str:
     """The path without `.`, and with `..` at its beginning only; whether it is there is asked."""
     if file.startswith("/"):
-        raise RefusalError(f"{text!r} leads out of the folder: expected a path from this folder on")
+        raise ConventionError(
+            f"{text!r} leads out of the folder: expected a path from this folder on"
+        )
     return posixpath.normpath(file) if "/" in file else file
 
 

@@ -7,12 +7,20 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from esrffs.flatfield.conventions.assignment import agree
+from esrffs.flatfield.conventions.assignment import check_same_frame_shape
 from esrffs.flatfield.conventions.config_references import Named, References
 from esrffs.flatfield.conventions.name_words import frame_numbers, shared_numbers
-from esrffs.flatfield.conventions.queries import Steps
+from esrffs.flatfield.conventions.queries import Queries
 from esrffs.flatfield.formula import Method
-from esrffs.flatfield.plan import NO_DARK, Correction, Flat, Options, Part, Reduced, RefusalError
+from esrffs.flatfield.plan import (
+    NO_DARK,
+    ConventionError,
+    Correction,
+    CorrectionOptions,
+    Flat,
+    FrameRange,
+    ReducedFrame,
+)
 
 KEYS = (
     "name",
@@ -35,7 +43,7 @@ LARGEST = 1e15  # of an abscissa: whole numbers below it are exact
 _SPANS = 1000  # in one list
 
 Table = dict[str, Any]
-Wrong = Callable[[str, str], RefusalError]
+Wrong = Callable[[str, str], ConventionError]
 Reduction = Literal["mean", "median"]
 
 
@@ -53,10 +61,10 @@ class Settings:
                 hint = f"did you mean `{near[0]}`?" if near else f"expected {', '.join(KEYS)}"
                 raise self.wrong(key, f"unknown key; {hint}")
 
-    def wrong(self, key: str, text: str) -> RefusalError:
-        return RefusalError(f"{self.where}: `{key}`: {text}")
+    def wrong(self, key: str, text: str) -> ConventionError:
+        return ConventionError(f"{self.where}: `{key}`: {text}")
 
-    def arrays(self, key: str, value: object = None, *, more: str = "") -> Steps[list[Named]]:
+    def arrays(self, key: str, value: object = None, *, more: str = "") -> Queries[list[Named]]:
         """The arrays that the value of a key names, all of one frame shape."""
         try:
             found = yield from self.references.arrays(
@@ -64,14 +72,14 @@ class Settings:
             )
             for one in found:
                 self._frame = self._frame or one
-                agree([self._frame.source, one.source])
-        except RefusalError as error:
+                check_same_frame_shape([self._frame.source, one.source])
+        except ConventionError as error:
             raise self.wrong(key, str(error)) from None
         return found
 
     def correction(
-        self, options: Options, dark: Reduced, flats: tuple[Flat, ...]
-    ) -> Steps[Correction]:
+        self, options: CorrectionOptions, dark: ReducedFrame, flats: tuple[Flat, ...]
+    ) -> Queries[Correction]:
         nan = self.table.get("nan", options.nan)
         if nan is not None and (isinstance(nan, bool) or not isinstance(nan, int | float)):
             raise self.wrong("nan", f"expected a number, not {nan!r}")
@@ -84,24 +92,24 @@ class Settings:
         own = (yield from self.dark("flat_dark", options)) if "flat_dark" in self.table else None
         return Correction(dark, flats, method, nan, own, scale)
 
-    def dark(self, key: str, options: Options) -> Steps[Reduced]:
+    def dark(self, key: str, options: CorrectionOptions) -> Queries[ReducedFrame]:
         """A run of darks, or a constant."""
         value = self.table.get(key)
         if value is None and options.no_dark:
             return NO_DARK
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return Reduced((), "mean", 1, self.number(key, value))
+            return ReducedFrame((), "mean", 1, self.number(key, value))
         found = yield from self.arrays(key, more=" or a number")
         return self.reduced_dark([one.part for one in found])
 
-    def reduced_dark(self, parts: list[Part]) -> Reduced:
+    def reduced_dark(self, parts: list[FrameRange]) -> ReducedFrame:
         reduction: Reduction = self._choice("dark_reduction", "mean", ("mean", "median"))
         exposures = self.table.get("dark_n", 1)
         if isinstance(exposures, bool) or not isinstance(exposures, int) or exposures < 1:
             raise self.wrong("dark_n", f"expected a whole number from 1 on, not {exposures!r}")
-        return Reduced(tuple(parts), reduction, exposures)
+        return ReducedFrame(tuple(parts), reduction, exposures)
 
-    def flats(self) -> Steps[tuple[Flat, ...]]:
+    def flats(self) -> Queries[tuple[Flat, ...]]:
         """One flat for a text, several for several texts or tables `{ from, at }`."""
         value = self.table.get("flat")
         tables = value if isinstance(value, list) else [value]
@@ -118,14 +126,14 @@ class Settings:
         at = self._flat_abscissae(tables, names)
         if len(names) > 1 and isinstance(tables[0], str):
             self.notes += shared_numbers("flat", names, at)
-        together: dict[float, list[Part]] = {}
+        together: dict[float, list[FrameRange]] = {}
         for abscissa, found in zip(at, groups, strict=True):
             together.setdefault(abscissa, []).extend(flat.part for flat in found)
         return tuple(self.flat(at, parts) for at, parts in sorted(together.items()))
 
-    def flat(self, at: float, parts: list[Part]) -> Flat:
+    def flat(self, at: float, parts: list[FrameRange]) -> Flat:
         reduction: Reduction = self._choice("flat_reduction", "median", ("mean", "median"))
-        return Flat(at, Reduced(tuple(parts), reduction))
+        return Flat(at, ReducedFrame(tuple(parts), reduction))
 
     def _flat_abscissae(self, tables: list[Any], names: list[str]) -> list[float]:
         if isinstance(tables[0], dict):

@@ -1,8 +1,8 @@
 """Which array is raw, which is flat, which is dark.
 
 Decided here: whether a group or a folder has a `corrected/`, and what that holds.  It is decided
-from names, shapes and small values, never from image data, and without I/O: `in_file` and
-`in_folder` are generators that yield questions (see `flatfield/plan`).  Each convention has
+from names, shapes and small values, never from image data, and without I/O: `detect_in_group` and
+`detect_in_folder` are generators that yield questions (see `flatfield/plan`).  Each convention has
 its own place; the first that finds something to say is followed:
 
 | `.esrffs.toml` | `roles_config` |
@@ -17,57 +17,66 @@ from collections.abc import Iterable
 
 from esrffs.flatfield.conventions.assignment import listing
 from esrffs.flatfield.conventions.bliss import bliss
-from esrffs.flatfield.conventions.config_file import configured
-from esrffs.flatfield.conventions.image_folder import id19, plain
+from esrffs.flatfield.conventions.config_file import from_config_file
+from esrffs.flatfield.conventions.image_folder import id19, named_images
 from esrffs.flatfield.conventions.name_words import is_flat
-from esrffs.flatfield.conventions.named_groups import WANTED, data_exchange, named, siblings, unused
+from esrffs.flatfield.conventions.named_groups import (
+    WANTED,
+    data_exchange,
+    numbered_flat_groups,
+    raw_flat_dark_groups,
+    unused,
+)
 from esrffs.flatfield.conventions.nxtomo import nxtomo
 from esrffs.flatfield.conventions.queries import (
-    Steps,
+    Queries,
 )
 from esrffs.flatfield.conventions.scan_folders import scan_folders
 from esrffs.flatfield.plan import (
-    Found,
-    Options,
-    Recipe,
-    Refusal,
-    RefusalError,
+    ConventionError,
+    CorrectionOptions,
+    CorrectionPlan,
+    Detection,
+    Rejected,
 )
 
 _WANTED = WANTED | {"instrument", "definition"}  # those of NXtomo and BLISS
 
 
-def may_hold_roles(names: Iterable[str]) -> bool:
+def group_may_match(names: Iterable[str]) -> bool:
     """May a group with members of these names be one that is corrected?  Most are not."""
     known = list(names)
     return not _WANTED.isdisjoint(known) or any(map(is_flat, known))
 
 
-def in_file(path: str, options: Options) -> Steps[Found]:
+def detect_in_group(path: str, options: CorrectionOptions) -> Queries[Detection]:
     """What `corrected/` holds in the group at this path of a data file."""
     members = yield from listing(path)
-    if not may_hold_roles(members):
+    if not group_may_match(members):
         return None
-    conventions = (nxtomo, bliss, data_exchange, named, siblings, unused)
+    conventions = (nxtomo, bliss, data_exchange, raw_flat_dark_groups, numbered_flat_groups, unused)
     found = yield from _first([follow(path, members, options) for follow in conventions])
     return found
 
 
-def in_folder(options: Options) -> Steps[Found]:
+def detect_in_folder(options: CorrectionOptions) -> Queries[Detection]:
     """What `corrected/` holds in a folder; paths are relative to it."""
     members = yield from listing("")
     found = yield from _first(
-        [follow(members, options) for follow in (configured, id19, plain, scan_folders)]
+        [
+            follow(members, options)
+            for follow in (from_config_file, id19, named_images, scan_folders)
+        ]
     )
     return found
 
 
-def _first(conventions: Iterable[Steps[Recipe | None]]) -> Steps[Found]:
+def _first(conventions: Iterable[Queries[CorrectionPlan | None]]) -> Queries[Detection]:
     try:
         for convention in conventions:
             found = yield from convention
             if found is not None:
                 return found
-    except RefusalError as refusal:
-        return Refusal(str(refusal))
+    except ConventionError as refusal:
+        return Rejected(str(refusal))
     return None

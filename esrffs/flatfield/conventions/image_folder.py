@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
-from esrffs.flatfield.conventions.assignment import Roles, Source, colour, describe
+from esrffs.flatfield.conventions.assignment import FrameStack, RoleAssignment, colour, describe
 from esrffs.flatfield.conventions.info_file import darks, is_projection, read_info
 from esrffs.flatfield.conventions.name_words import (
     abscissae,
@@ -16,10 +16,17 @@ from esrffs.flatfield.conventions.name_words import (
     shared_numbers,
     stem,
 )
-from esrffs.flatfield.conventions.queries import Entry, Steps
-from esrffs.flatfield.plan import Options, Output, Part, Recipe, RefusalError, Stretch
+from esrffs.flatfield.conventions.queries import MemberSummary, Queries
+from esrffs.flatfield.plan import (
+    ConventionError,
+    CorrectedDataset,
+    CorrectionOptions,
+    CorrectionPlan,
+    FrameRange,
+    RawRun,
+)
 
-Members = Mapping[str, Entry]
+Members = Mapping[str, MemberSummary]
 
 REDUCED_FLAT = re.compile(r"refHST_?(\d{1,15})", re.ASCII)
 RAW_FLAT = re.compile(r"ref(?!HST)(?![a-zA-Z]).*?\d{3,4}_(\d{3,4})", re.ASCII)
@@ -40,24 +47,24 @@ def _numbered(members: Members, pattern: re.Pattern[str]) -> dict[int, list[str]
     return found
 
 
-def image_sources(names: Iterable[str], members: Members) -> Steps[list[Source]]:
+def image_sources(names: Iterable[str], members: Members) -> Queries[list[FrameStack]]:
     """These files as images or stacks; RefusalError where one is none."""
     found = []
     for name in names:
         one = yield from describe(name, members[name])
         if one is None:
-            raise RefusalError(f"{name} holds no image that can be read")
+            raise ConventionError(f"{name} holds no image that can be read")
         found.append(one)
     return found
 
 
-def plain(members: Members, options: Options) -> Steps[Recipe | None]:
+def named_images(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan | None]:
     """`dark*.edf`, `flat*.edf` and `ref*.edf` by whole words, all other images and series raw."""
     flats = _files(members, is_flat)
     found = (yield from darks(members)) if _files(members, is_dark) else None
     if not flats and found is None:
         return None
-    roles = Roles("folder of images", options)
+    roles = RoleAssignment("folder of images", options)
     others = [
         name
         for name, entry in members.items()
@@ -65,7 +72,7 @@ def plain(members: Members, options: Options) -> Steps[Recipe | None]:
     ]
     if not others:
         there = " and ".join(word for word, names in (("darks", found), ("flats", flats)) if names)
-        raise RefusalError(f"{roles.convention}: {there} were found, but no image to correct")
+        raise ConventionError(f"{roles.convention}: {there} were found, but no image to correct")
     notes: list[str] = []
     if found is not None:
         roles.dark = yield from image_sources(found.names, members)
@@ -78,7 +85,7 @@ def plain(members: Members, options: Options) -> Steps[Recipe | None]:
     return (yield from recipe_of_images(others, members, roles, notes))
 
 
-def id19(members: Members, options: Options) -> Steps[Recipe | None]:
+def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan | None]:
     """`darkend0000.edf`/`dark.edf`, `ref0000_1500.edf`, `refHST1500.edf`, `<prefix>.info`.
 
     What is reduced already (`dark.edf`, `refHST…`) serves before what it was made from.
@@ -87,7 +94,7 @@ def id19(members: Members, options: Options) -> Steps[Recipe | None]:
     reduced_flats = _numbered(members, REDUCED_FLAT)
     if not raw_flats and not reduced_flats:
         return None
-    roles = Roles("ID19 folder", options)
+    roles = RoleAssignment("ID19 folder", options)
     info = yield from read_info(members)
     found = yield from darks(members)
     roles.dark = yield from image_sources(found.names, members)
@@ -101,13 +108,13 @@ def id19(members: Members, options: Options) -> Steps[Recipe | None]:
         if entry.kind in ("raster", "series") and is_projection(stem(name), info.prefix)
     ]
     if not others:
-        raise RefusalError(f"ID19 folder: no projection {info.prefix}NNNN")
+        raise ConventionError(f"ID19 folder: no projection {info.prefix}NNNN")
     return (yield from recipe_of_images(others, members, roles, found.notes))
 
 
 def recipe_of_images(
-    names: Iterable[str], members: Members, roles: Roles, notes: Iterable[str] = ()
-) -> Steps[Recipe]:
+    names: Iterable[str], members: Members, roles: RoleAssignment, notes: Iterable[str] = ()
+) -> Queries[CorrectionPlan]:
     """Each raw file, and each series as one stack; a file of another shape is left out.
 
     The files of a series have its shape: they are not opened one by one.
@@ -123,10 +130,10 @@ class RawImages:
     """Series with their files, and single files, whose frames have the shape of `reference`."""
 
     members: Members
-    reference: Source
+    reference: FrameStack
     notes: list[str]
-    series: dict[str, tuple[Source, list[str]]] = field(default_factory=dict)
-    singles: dict[str, Source] = field(default_factory=dict)
+    series: dict[str, tuple[FrameStack, list[str]]] = field(default_factory=dict)
+    singles: dict[str, FrameStack] = field(default_factory=dict)
     _rasters: list[str] = field(default_factory=list)  # all of them, for their positions
 
     @property
@@ -134,7 +141,7 @@ class RawImages:
         """Those of all series, in their order."""
         return [file for _, files in self.series.values() for file in files]
 
-    def look_at(self, names: Iterable[str]) -> Steps[None]:
+    def look_at(self, names: Iterable[str]) -> Queries[None]:
         names = list(names)
         self._rasters = [name for name in names if self.members[name].kind == "raster"]
         for name in (name for name in names if self.members[name].kind == "series"):
@@ -150,7 +157,7 @@ class RawImages:
                 if self._fits(one, name, 0):
                     self.singles[name] = one
 
-    def _fits(self, one: Source | None, name: str, frames: int) -> TypeGuard[Source]:
+    def _fits(self, one: FrameStack | None, name: str, frames: int) -> TypeGuard[FrameStack]:
         wanted = self.reference
         if one is None:
             why = "it holds no image"
@@ -176,19 +183,25 @@ class RawImages:
             at += [positions[name]] if len(one.shape) == 2 else [0.0, one.frames - 1.0]
         return min(at, default=0.0), max(at, default=0.0)
 
-    def recipe(self, roles: Roles) -> Recipe:
+    def recipe(self, roles: RoleAssignment) -> CorrectionPlan:
         """A result for each file, and one for each series."""
         correction, positions = roles.correction(), self.positions()
-        outputs: list[Output] = []
+        outputs: list[CorrectedDataset] = []
         for name, (one, files) in self.series.items():
-            runs = [Stretch(Part(file, 0, 1), positions[file]) for file in files]
-            outputs.append(Output(stem(name), one.shape, tuple(runs), correction))
-            outputs += [Output(stem(run.part.path), one.frame, (run,), correction) for run in runs]
+            runs = [RawRun(FrameRange(file, 0, 1), positions[file]) for file in files]
+            outputs.append(CorrectedDataset(stem(name), one.shape, tuple(runs), correction))
+            outputs += [
+                CorrectedDataset(stem(run.part.path), one.frame, (run,), correction) for run in runs
+            ]
         for name, one in self.singles.items():
             at = 0.0 if len(one.shape) == 3 else positions[name]
-            outputs.append(Output(stem(name), one.shape, (Stretch(one.part, at),), correction))
+            outputs.append(
+                CorrectedDataset(stem(name), one.shape, (RawRun(one.part, at),), correction)
+            )
         if not outputs:
-            raise RefusalError(f"{roles.convention}: shapes do not agree: {'; '.join(self.notes)}")
+            raise ConventionError(
+                f"{roles.convention}: shapes do not agree: {'; '.join(self.notes)}"
+            )
         images = [*self.files, *(name for name, one in self.singles.items() if len(one.shape) == 2)]
         told = shared_numbers("raw image", images, [positions[name] for name in images])
-        return Recipe(roles.convention, tuple(outputs), (), (*self.notes, *told))
+        return CorrectionPlan(roles.convention, tuple(outputs), (), (*self.notes, *told))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from esrffs.flatfield.conventions.assignment import Source
-from esrffs.flatfield.plan import RefusalError
+from esrffs.flatfield.conventions.assignment import FrameStack
+from esrffs.flatfield.plan import ConventionError
 
 PROJECTION, FLAT, DARK, INVALID, ALIGNMENT = 0, 1, 2, 3, -1
 
@@ -23,7 +23,7 @@ def runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def fitted_keys(
-    values: npt.NDArray[Any] | None, name: str, data: Source, there: str = ""
+    values: npt.NDArray[Any] | None, name: str, data: FrameStack, there: str = ""
 ) -> tuple[Keys, list[str]]:
     """The keys of the frames that exist, and a warning where there are fewer frames than keys.
 
@@ -31,13 +31,15 @@ def fitted_keys(
     are no keys, or too few; without values it says what is `there`.
     """
     if values is None:
-        raise RefusalError(f"no small array of numbers at {name!r}; {there}")
+        raise ConventionError(f"no small array of numbers at {name!r}; {there}")
     keys = np.atleast_1d(values)
     if keys.ndim != 1 or keys.dtype.kind not in "iufb":
-        raise RefusalError(f"{name} has shape {keys.shape}, type {keys.dtype}: no keys of frames")
+        raise ConventionError(
+            f"{name} has shape {keys.shape}, type {keys.dtype}: no keys of frames"
+        )
     count = data.frames
     if len(keys) < count:
-        raise RefusalError(
+        raise ConventionError(
             f"{name} has shape {keys.shape}, but {data.path} has {count} frames: more than keys"
         )
     warnings = []

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from esrffs.flatfield.conventions.name_words import is_dark, is_flat, stem
-from esrffs.flatfield.conventions.queries import Entry, ReadFile, Steps
-from esrffs.flatfield.plan import RefusalError
+from esrffs.flatfield.conventions.queries import MemberSummary, Queries, ReadTextFile
+from esrffs.flatfield.plan import ConventionError
 
 ACCUMULATED_DARK = re.compile(r"darkend\d{3,4}", re.ASCII)
 COUNTS = ("tomo_n", "ref_on", "dark_n")
@@ -21,7 +21,7 @@ _LINE = re.compile(r"\s*(\w+)\s*=?(.*)", re.ASCII)
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
-Members = Mapping[str, Entry]
+Members = Mapping[str, MemberSummary]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,15 @@ def is_projection(name: str, prefix: str) -> bool:
     return bool(re.search(r"(\d|#)$", name, re.ASCII))
 
 
-def read_info(members: Members) -> Steps[ScanInfo]:
+def read_info(members: Members) -> Queries[ScanInfo]:
     """The `.info` file of these images; an empty `ScanInfo` where there is none."""
     names = sorted(name for name in members if name.endswith(".info"))
     for name in names:
         prefix = name.removesuffix(".info")
         if any(is_projection(stem(other), prefix) for other in members) or len(names) == 1:
-            answer: bytes | None = yield ReadFile(name)
+            answer: bytes | None = yield ReadTextFile(name)
             if answer is None:
-                raise RefusalError(f"{name}: cannot be read, or is not a small file")
+                raise ConventionError(f"{name}: cannot be read, or is not a small file")
             return ScanInfo(prefix, counts(name, answer))
     return ScanInfo()
 
@@ -73,11 +73,11 @@ def counts(name: str, content: bytes) -> Mapping[str, float]:
         key, text = match[1].lower(), match[2].partition("#")[0].strip()
         value = float(text) if _PLAIN_NUMBER.fullmatch(text) else None
         if value is None or not abs(value) < LARGEST:
-            raise RefusalError(f"{name}: {match[1]} is {text!r}, which is no number")
+            raise ConventionError(f"{name}: {match[1]} is {text!r}, which is no number")
         if key == "dark_n" and (value < 1 or value != int(value)):
-            raise RefusalError(f"{name}: {match[1]} is {text!r}, not a whole number from 1 on")
+            raise ConventionError(f"{name}: {match[1]} is {text!r}, not a whole number from 1 on")
         if found.setdefault(key, value) != value:
-            raise RefusalError(f"{name}: {match[1]} is {found[key]:g}, and {text!r} further on")
+            raise ConventionError(f"{name}: {match[1]} is {found[key]:g}, and {text!r} further on")
     return found
 
 
@@ -88,7 +88,7 @@ def _decoded(content: bytes) -> str:
     return content.decode("latin-1")
 
 
-def darks(members: Members) -> Steps[Darks]:
+def darks(members: Members) -> Queries[Darks]:
     """The files of darks: those that are one exposure, else `darkend0000` divided by `DARK_N`."""
     rasters = (name for name, entry in members.items() if entry.kind == "raster")
     names = sorted(name for name in rasters if is_dark(stem(name)))

@@ -8,17 +8,23 @@ import re
 from collections.abc import Mapping
 
 from esrffs.flatfield.conventions.assignment import (
-    Roles,
-    Source,
-    agree,
-    below,
+    FrameStack,
+    RoleAssignment,
+    check_same_frame_shape,
     describe,
+    join_path,
     listing,
     number,
 )
 from esrffs.flatfield.conventions.name_words import frame_numbers, is_flat
-from esrffs.flatfield.conventions.queries import Entry, Steps
-from esrffs.flatfield.plan import Options, Output, Recipe, RefusalError, Stretch
+from esrffs.flatfield.conventions.queries import MemberSummary, Queries
+from esrffs.flatfield.plan import (
+    ConventionError,
+    CorrectedDataset,
+    CorrectionOptions,
+    CorrectionPlan,
+    RawRun,
+)
 
 RAW = ("data", "raw", "projections")
 FLAT = ("flatfield", "flat", "flats")
@@ -27,7 +33,7 @@ WHITE, BLACK = "data_white", "data_dark"  # of Data Exchange
 WANTED = frozenset((*FLAT, *DARK, WHITE, BLACK))  # one of them by each of these conventions
 DIGIT = re.compile(r"\d", re.ASCII)
 
-Members = Mapping[str, Entry]
+Members = Mapping[str, MemberSummary]
 
 
 def _first(names: tuple[str, ...], members: Members) -> str | None:
@@ -38,7 +44,7 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def images(path: str, entry: Entry) -> Steps[list[Source]]:
+def images(path: str, entry: MemberSummary) -> Queries[list[FrameStack]]:
     """The images and stacks that a child stands for: itself, its `data`, or all that it holds."""
     if entry.kind != "group":
         one = yield from describe(path, entry)
@@ -48,19 +54,19 @@ def images(path: str, entry: Entry) -> Steps[list[Source]]:
             return []
     members = yield from listing(path)
     if "data" in members and members["data"].kind != "group":
-        one = yield from describe(below(path, "data"), members["data"])
+        one = yield from describe(join_path(path, "data"), members["data"])
         if one is not None:
             return [one]
     found = []
     for name, member in members.items():
         if member.kind != "group":
-            one = yield from describe(below(path, name), member)
+            one = yield from describe(join_path(path, name), member)
             if one is not None:
                 found.append(one)
     return found
 
 
-def _abscissae(sources: list[Source]) -> list[tuple[float, Source]]:
+def _abscissae(sources: list[FrameStack]) -> list[tuple[float, FrameStack]]:
     """Each image at the number that is its name, else at its position."""
     numbers = [number(_name(one.path)) for one in sources]
     return [
@@ -69,70 +75,78 @@ def _abscissae(sources: list[Source]) -> list[tuple[float, Source]]:
     ]
 
 
-def outputs(names: list[str], sources: list[Source], roles: Roles) -> tuple[Output, ...]:
+def outputs(
+    names: list[str], sources: list[FrameStack], roles: RoleAssignment
+) -> tuple[CorrectedDataset, ...]:
     """Each raw image at its number or position; the frames of a stack at their positions."""
     correction = roles.correction()
-    agree([roles.reference, *sources])
+    check_same_frame_shape([roles.reference, *sources])
     return tuple(
-        Output(
+        CorrectedDataset(
             name,
             one.shape,
-            (Stretch(one.part, abscissa if len(one.shape) == 2 else 0.0),),
+            (RawRun(one.part, abscissa if len(one.shape) == 2 else 0.0),),
             correction,
         )
         for name, (abscissa, one) in zip(names, _abscissae(sources), strict=True)
     )
 
 
-def named(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+def raw_flat_dark_groups(
+    path: str, members: Members, options: CorrectionOptions
+) -> Queries[CorrectionPlan | None]:
     """Children `data`, `flatfield`, `dark` (and their other names)."""
     raw, flat, dark = _first(RAW, members), _first(FLAT, members), _first(DARK, members)
     if raw is None or (flat is None and dark is None):
         return None
-    roles = Roles("group with data, flat and dark", options)
-    raws = yield from images(below(path, raw), members[raw])
+    roles = RoleAssignment("group with data, flat and dark", options)
+    raws = yield from images(join_path(path, raw), members[raw])
     if not raws and (flat is None or dark is None):
         return None
     if not raws:
-        raise RefusalError(f"{roles.convention}: no image in {below(path, raw)}")
+        raise ConventionError(f"{roles.convention}: no image in {join_path(path, raw)}")
     if dark is not None:
-        roles.dark = yield from images(below(path, dark), members[dark])
+        roles.dark = yield from images(join_path(path, dark), members[dark])
     if flat is not None:
-        flats = yield from images(below(path, flat), members[flat])
+        flats = yield from images(join_path(path, flat), members[flat])
         roles.flats = _abscissae(flats)
-    return Recipe(roles.convention, outputs([_name(one.path) for one in raws], raws, roles))
+    return CorrectionPlan(roles.convention, outputs([_name(one.path) for one in raws], raws, roles))
 
 
-def unused(path: str, members: Members, _options: Options) -> Steps[Recipe | None]:
+def unused(
+    path: str, members: Members, _options: CorrectionOptions
+) -> Queries[CorrectionPlan | None]:
     """To be asked last: a refusal where there are darks or flats, and nothing to correct."""
-    found: dict[str, list[Source]] = {}
+    found: dict[str, list[FrameStack]] = {}
     for name in (name for name in members if name in WANTED):
-        found[name] = yield from images(below(path, name), members[name])
+        found[name] = yield from images(join_path(path, name), members[name])
     found = {name: sources for name, sources in found.items() if sources}
     if found:
-        raise RefusalError(
+        raise ConventionError(
             f"{' and '.join(found)} were found, but nothing to correct: no images in "
             f"{', '.join(RAW)}, nor in a group beside them"
         )
     return None
 
 
-def siblings(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+def numbered_flat_groups(
+    path: str, members: Members, options: CorrectionOptions
+) -> Queries[CorrectionPlan | None]:
     """Sibling groups `dark`, `flat_000`, `flat_500`, and one that holds a stack, or one image."""
     flats = [name for name in members if is_flat(name) and DIGIT.search(name)]
     dark = _first(DARK, members)
     if not flats or (dark is None and not options.no_dark):
         return None
-    roles = Roles("sibling groups dark and flat_<number>", options)
+    roles = RoleAssignment("sibling groups dark and flat_<number>", options)
     if dark is not None:
-        roles.dark = yield from images(below(path, dark), members[dark])
+        roles.dark = yield from images(join_path(path, dark), members[dark])
     for name, at in zip(flats, frame_numbers(flats), strict=True):
-        found = yield from images(below(path, name), members[name])
+        found = yield from images(join_path(path, name), members[name])
         roles.flats += [(at or 0.0, flat) for flat in found]
     candidates = {}
     for name, member in members.items():
         if name not in (*flats, *DARK, "corrected"):
-            candidates[name] = yield from images(below(path, name), member)
+            candidates[name] = yield from images(join_path(path, name), member)
     chosen = {
         name: next((one for one in found if len(one.shape) > 2), None)
         for name, found in candidates.items()
@@ -146,22 +160,26 @@ def siblings(path: str, members: Members, options: Options) -> Steps[Recipe | No
     names = [name for name, one in chosen.items() if one is not None]
     stacks = [one for one in chosen.values() if one is not None]
     if not stacks:
-        raise RefusalError(f"{roles.convention}: no group beside them holds a stack")
-    return Recipe(roles.convention, outputs(names if len(stacks) > 1 else ["data"], stacks, roles))
+        raise ConventionError(f"{roles.convention}: no group beside them holds a stack")
+    return CorrectionPlan(
+        roles.convention, outputs(names if len(stacks) > 1 else ["data"], stacks, roles)
+    )
 
 
-def data_exchange(path: str, members: Members, options: Options) -> Steps[Recipe | None]:
+def data_exchange(
+    path: str, members: Members, options: CorrectionOptions
+) -> Queries[CorrectionPlan | None]:
     """APS Data Exchange: `data`, `data_white`, `data_dark`."""
     if "data" not in members or not {WHITE, BLACK} & members.keys():
         return None
-    roles = Roles("APS Data Exchange", options)
-    raw = yield from describe(below(path, "data"), members["data"])
+    roles = RoleAssignment("APS Data Exchange", options)
+    raw = yield from describe(join_path(path, "data"), members["data"])
     if raw is None:
         return None
     if BLACK in members:
-        dark = yield from describe(below(path, BLACK), members[BLACK])
+        dark = yield from describe(join_path(path, BLACK), members[BLACK])
         roles.dark = [dark] if dark else []
     if WHITE in members:
-        white = yield from describe(below(path, WHITE), members[WHITE])
+        white = yield from describe(join_path(path, WHITE), members[WHITE])
         roles.flats = [(0.0, white)] if white else []
-    return Recipe(roles.convention, outputs(["data"], [raw], roles))
+    return CorrectionPlan(roles.convention, outputs(["data"], [raw], roles))

@@ -12,12 +12,13 @@ Kind = Literal["group", "dataset", "link", "raster", "series", "data", "folder",
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MemberSummary:
     """What is at a name: in a data file a group, dataset or link; in a folder a raster, a series,
     another data file, a folder, or something else.
 
-    `shape` and `dtype` may be None until `Describe` is asked.  `numbers` are those of the files
-    of a series, in order; its name is `NAME_####.edf`.  `colour`: several samples for each pixel.
+    `shape` and `dtype` may be None until `DescribeArray` is asked.  `numbers` are those of the
+    files of a series, in order; its name is `NAME_####.edf`.  `colour`: several samples for each
+    pixel.
     """
 
     kind: Kind
@@ -28,39 +29,45 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class List:
-    """Answer: `Mapping[str, Entry]` of this group (links as "link" or as what they lead to)."""
+class ListMembers:
+    """Which members has this group?
+
+    Answer: `Mapping[str, MemberSummary]`; links as "link" or as what they lead to.
+    """
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class Describe:
-    """Answer: the `Entry`, with shape and dtype, of a dataset (links followed) or an image file."""
+class DescribeArray:
+    """Which shape and dtype has this dataset (links followed) or image file?
+
+    Answer: its `MemberSummary`.
+    """
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadValues:
     """Answer: all values of a small dataset; a string as a 0-d array of `<U`."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class ReadFile:
+class ReadTextFile:
     """Answer: the bytes of a small file of the folder."""
 
     name: str
 
 
-Question = List | Describe | Read | ReadFile
+Query = ListMembers | DescribeArray | ReadValues | ReadTextFile
 T = TypeVar("T")
-Steps = Generator[Question, Any, T]
+Queries = Generator[Query, Any, T]
 
 
-def answered(steps: Steps[T], answer: Callable[[Question], object]) -> T:
+def answer_all(steps: Queries[T], answer: Callable[[Query], object]) -> T:
     """Drive a convention with a function that answers (tests, or a synchronous tree)."""
     try:
         question = next(steps)

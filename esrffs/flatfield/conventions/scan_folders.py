@@ -8,18 +8,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from esrffs.flatfield.conventions.assignment import Roles, Source, below, listing
+from esrffs.flatfield.conventions.assignment import FrameStack, RoleAssignment, join_path, listing
 from esrffs.flatfield.conventions.image_folder import RawImages, image_sources
 from esrffs.flatfield.conventions.name_words import frame_numbers, is_dark, is_flat, listed
-from esrffs.flatfield.conventions.queries import Entry, Steps
-from esrffs.flatfield.plan import Options, Recipe, RefusalError
+from esrffs.flatfield.conventions.queries import MemberSummary, Queries
+from esrffs.flatfield.plan import ConventionError, CorrectionOptions, CorrectionPlan
 
 _PROJECTIONS = re.compile(r"(proj|tomo|raw|sample)", re.IGNORECASE)
 _BEFORE = re.compile(r"(?<![a-z])(before|pre|begin|start|first)(?![a-z])", re.IGNORECASE)
 _AFTER = re.compile(r"(?<![a-z])(after|post|end|last)(?![a-z])", re.IGNORECASE)
 _OTHERS = 16  # folders that are looked into because they might hold the projections
 
-Members = Mapping[str, Entry]
+Members = Mapping[str, MemberSummary]
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class ScanFolders:
     flats: list[str]
     darks: list[str]
     raw: list[str]
-    images: dict[str, Entry]
+    images: dict[str, MemberSummary]
 
     def of(self, folders: list[str], *kinds: str) -> list[str]:
         """The paths of the images, and series, in these folders."""
@@ -40,18 +40,20 @@ class ScanFolders:
         ]
 
 
-def scan_folders(members: Members, options: Options) -> Steps[Recipe | None]:
+def scan_folders(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan | None]:
     """Child folders `flat*` and `dark*` by whole words, and one with the projections."""
     found = yield from _assigned(members)
     if found is None:
         return None
-    roles = Roles("folders of a scan", options)
+    roles = RoleAssignment("folders of a scan", options)
     there = listed([*found.flats, *found.darks])
     if not found.of(found.raw, "raster", "series"):
-        raise RefusalError(f"{roles.convention}: {there} were found, but no folder of projections")
+        raise ConventionError(
+            f"{roles.convention}: {there} were found, but no folder of projections"
+        )
     darks = sorted(found.of(found.darks, "raster"))
     roles.dark = yield from image_sources(darks, found.images)
-    flats: dict[str, list[Source]] = {}
+    flats: dict[str, list[FrameStack]] = {}
     for folder in found.flats:
         flats[folder] = yield from image_sources(sorted(found.of([folder], "raster")), found.images)
     roles.flats = [(0.0, one) for sources in flats.values() for one in sources]
@@ -63,11 +65,11 @@ def scan_folders(members: Members, options: Options) -> Steps[Recipe | None]:
     return raw.recipe(roles)
 
 
-def _assigned(members: Members) -> Steps[ScanFolders | None]:
+def _assigned(members: Members) -> Queries[ScanFolders | None]:
     """Which folder is which; None where no flats and darks are in any."""
     folders = sorted(name for name, entry in members.items() if entry.kind == "folder")
     flats, darks = list(filter(is_flat, folders)), list(filter(is_dark, folders))
-    images: dict[str, Entry] = {}
+    images: dict[str, MemberSummary] = {}
     for name in (*flats, *darks):
         images |= yield from _images(name)
     if not images:
@@ -75,16 +77,16 @@ def _assigned(members: Members) -> Steps[ScanFolders | None]:
     others = [name for name in folders if name not in (*flats, *darks)]
     likely = [name for name in others if _PROJECTIONS.match(name)]
     if not likely and len(others) > _OTHERS:
-        raise RefusalError(
+        raise ConventionError(
             f"folders of a scan: too many folders might hold the projections: {listed(others)}; "
             "name one in .esrffs.toml"
         )
-    candidates: dict[str, dict[str, Entry]] = {}
+    candidates: dict[str, dict[str, MemberSummary]] = {}
     for name in likely or others:
         candidates[name] = yield from _images(name)
     raw = [name for name, inside in candidates.items() if inside]
     if not likely and len(raw) > 1:
-        raise RefusalError(
+        raise ConventionError(
             f"folders of a scan: {listed(raw)} might hold the projections; name one in .esrffs.toml"
         )
     for name in raw:
@@ -92,11 +94,11 @@ def _assigned(members: Members) -> Steps[ScanFolders | None]:
     return ScanFolders(flats, darks, raw, images)
 
 
-def _images(folder: str) -> Steps[dict[str, Entry]]:
+def _images(folder: str) -> Queries[dict[str, MemberSummary]]:
     """The images and series in a child folder, by their paths."""
     members = yield from listing(folder)
     return {
-        below(folder, name): entry
+        join_path(folder, name): entry
         for name, entry in members.items()
         if entry.kind in ("raster", "series")
     }

@@ -16,9 +16,9 @@ import numpy as np
 from esrffs import limits
 from esrffs.errors import TooLargeError
 from esrffs.formats.filters.native import blosc2_unshuffle
-from esrffs.linux.buffers import buffer
+from esrffs.linux.buffers import allocate
 
-Client = tuple[int, ...]
+ClientData = tuple[int, ...]
 Buffer = bytes | bytearray | memoryview
 
 LIMIT = 2**31 - 1  # bytes: the decoders count with C's int
@@ -28,7 +28,7 @@ _lib: Any = imagecodecs  # whose stubs do not know that it takes memoryviews
 
 
 def room(size: int) -> memoryview:
-    return buffer(size, "decoded")
+    return allocate(size, "decoded")
 
 
 def believed(declared: int, size: int) -> int:
@@ -65,7 +65,7 @@ def all_of(decompressor: Any, raw: memoryview, size: int) -> bytes:
     return b"".join(parts)
 
 
-def deflate(raw: memoryview, _client: Client, size: int) -> Buffer:
+def deflate(raw: memoryview, _client: ClientData, size: int) -> Buffer:
     """What is longer than it need be does not fit into the target, and is unpacked by zlib."""
     try:
         done: Buffer = _lib.deflate_decode(raw, out=room(size))
@@ -74,7 +74,7 @@ def deflate(raw: memoryview, _client: Client, size: int) -> Buffer:
     return done
 
 
-def unshuffle(raw: memoryview, client: Client, _size: int) -> Buffer:
+def unshuffle(raw: memoryview, client: ClientData, _size: int) -> Buffer:
     """The first bytes of all elements, then the second ones …; what is no whole element, as is."""
     itemsize, size = client[0], len(raw)
     whole = size - size % itemsize
@@ -89,7 +89,7 @@ def unshuffle(raw: memoryview, client: Client, _size: int) -> Buffer:
     return target.data
 
 
-def fletcher32(raw: memoryview, _client: Client, _size: int) -> Buffer:
+def fletcher32(raw: memoryview, _client: ClientData, _size: int) -> Buffer:
     """Old libraries stored the sums with the bytes of both halves swapped: HDF5 takes either."""
     size = len(raw) - 4
     if size < 1:
@@ -102,7 +102,7 @@ def fletcher32(raw: memoryview, _client: Client, _size: int) -> Buffer:
     return raw[:size]
 
 
-def szip(raw: memoryview, client: Client, size: int) -> Buffer:
+def szip(raw: memoryview, client: ClientData, size: int) -> Buffer:
     """The size of the array stands before the stream; the rest is told by the client data."""
     (declared,) = struct.unpack_from("<I", raw)
     mask, block, bits, line = client[0], client[1], client[2], client[3]

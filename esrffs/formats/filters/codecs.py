@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
 from esrffs.formats.filters import builtin, plugins
-from esrffs.formats.filters.builtin import LIMIT, Buffer, Client
+from esrffs.formats.filters.builtin import LIMIT, Buffer, ClientData
 from esrffs.formats.filters.native import bitunshuffle
 
 Filters = tuple[tuple[int, tuple[int, ...]], ...]
@@ -62,12 +62,12 @@ def decode(
     return chunk[:nbytes]
 
 
-def undone(chunk: memoryview, number: int, client: Client, least: int) -> memoryview:
+def undone(chunk: memoryview, number: int, client: ClientData, least: int) -> memoryview:
     """One filter undone: so many bytes or more, DamagedError, UnsupportedError."""
     return _undo(_STAGES[number], chunk, client, least)
 
 
-def _undo(stage: "_Stage", chunk: memoryview, client: Client, size: int) -> memoryview:
+def _undo(stage: "_Filter", chunk: memoryview, client: ClientData, size: int) -> memoryview:
     """One filter undone: at least `size` bytes, or DamagedError."""
     if not chunk:
         raise DamagedError(f"{stage.name}: 0 bytes are no chunk")
@@ -80,21 +80,21 @@ def _undo(stage: "_Stage", chunk: memoryview, client: Client, size: int) -> memo
     return done
 
 
-class _Stage:
+class _Filter:
     def __init__(
         self,
         name: str,
-        decode: Callable[[memoryview, Client, int], Buffer],
-        accepts: Callable[[Client], bool] = lambda _client: True,
+        decode: Callable[[memoryview, ClientData, int], Buffer],
+        accepts: Callable[[ClientData], bool] = lambda _client: True,
     ) -> None:
         self.name, self.decode, self.accepts = name, decode, accepts
 
 
-def _shuffle_accepts(client: Client) -> bool:
+def _shuffle_accepts(client: ClientData) -> bool:
     return len(client) == 1 and client[0] > 0
 
 
-def _szip_accepts(client: Client) -> bool:
+def _szip_accepts(client: ClientData) -> bool:
     """Options, pixels in a block, bits of a pixel, pixels in a line: of what szip defines."""
     return (
         len(client) == 4
@@ -104,7 +104,7 @@ def _szip_accepts(client: Client) -> bool:
     )
 
 
-def _bitshuffle_accepts(client: Client) -> bool:
+def _bitshuffle_accepts(client: ClientData) -> bool:
     """Version, version, size of an element[, elements in a block[, compressor[, level]]]."""
     return (
         len(client) >= 3
@@ -118,16 +118,16 @@ def _bitshuffle_accepts(client: Client) -> bool:
 _FAILURES = (RuntimeError, ValueError, OSError, EOFError, struct.error, zlib.error)
 SAME_SIZE = (SHUFFLE, FLETCHER32)  # (fletcher32: four bytes more)
 _STAGES = {
-    DEFLATE: _Stage("deflate", builtin.deflate),
-    SHUFFLE: _Stage("shuffle", builtin.unshuffle, _shuffle_accepts),
-    FLETCHER32: _Stage("fletcher32", builtin.fletcher32),
-    SZIP: _Stage("szip", builtin.szip, _szip_accepts),
-    BZIP2: _Stage("bzip2", plugins.bzip2),
-    LZF: _Stage("LZF", plugins.lzf),
-    BLOSC: _Stage("Blosc", plugins.blosc),
-    LZ4: _Stage("LZ4", plugins.lz4),
-    BITSHUFFLE: _Stage("bitshuffle", plugins.bitshuffle, _bitshuffle_accepts),
-    ZSTD: _Stage("zstd", plugins.zstd),
+    DEFLATE: _Filter("deflate", builtin.deflate),
+    SHUFFLE: _Filter("shuffle", builtin.unshuffle, _shuffle_accepts),
+    FLETCHER32: _Filter("fletcher32", builtin.fletcher32),
+    SZIP: _Filter("szip", builtin.szip, _szip_accepts),
+    BZIP2: _Filter("bzip2", plugins.bzip2),
+    LZF: _Filter("LZF", plugins.lzf),
+    BLOSC: _Filter("Blosc", plugins.blosc),
+    LZ4: _Filter("LZ4", plugins.lz4),
+    BITSHUFFLE: _Filter("bitshuffle", plugins.bitshuffle, _bitshuffle_accepts),
+    ZSTD: _Filter("zstd", plugins.zstd),
 }
 
 # c-blosc2 looks up the CPU's features, once, unlocked

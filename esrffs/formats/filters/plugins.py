@@ -14,7 +14,7 @@ import numpy as np
 
 from esrffs import limits
 from esrffs.errors import UnsupportedError
-from esrffs.formats.filters.builtin import Buffer, Client, all_of, believed, room
+from esrffs.formats.filters.builtin import Buffer, ClientData, all_of, believed, room
 from esrffs.formats.filters.native import bitunshuffle
 
 MANY = 2**16  # blocks; more must be at least BLOCK bytes each, or the walk over them is the work
@@ -27,7 +27,7 @@ _STORED = struct.Struct(">I")  # before each of them
 _lib: Any = imagecodecs  # whose stubs do not know that it takes memoryviews
 
 
-def lzf(raw: memoryview, _client: Client, size: int) -> Buffer:
+def lzf(raw: memoryview, _client: ClientData, size: int) -> Buffer:
     """It does not say how much it holds: where that is more than is needed, room is tried for."""
     tried = max(size, 1)
     while True:
@@ -42,11 +42,11 @@ def lzf(raw: memoryview, _client: Client, size: int) -> Buffer:
             return done
 
 
-def bzip2(raw: memoryview, _client: Client, size: int) -> Buffer:
+def bzip2(raw: memoryview, _client: ClientData, size: int) -> Buffer:
     return all_of(bz2.BZ2Decompressor(), raw, size)
 
 
-def zstd(raw: memoryview, _client: Client, size: int) -> Buffer:
+def zstd(raw: memoryview, _client: ClientData, size: int) -> Buffer:
     """The first frame is to declare the size; one that does not is for hdf5plugin to judge."""
     magic, head = struct.unpack_from("<IB", raw)
     single, width = head >> 5 & 1, (0, 2, 4, 8)[head >> 6] or head >> 5 & 1
@@ -74,7 +74,7 @@ def _end_of_frame(raw: memoryview, at: int, head: int) -> int:
     return at + 4 * (head >> 2 & 1)
 
 
-def blosc(raw: memoryview, _client: Client, size: int) -> Buffer:
+def blosc(raw: memoryview, _client: ClientData, size: int) -> Buffer:
     """c-blosc believes the stored size that the chunk declares: it must be there."""
     declared, _block, stored = struct.unpack_from("<III", raw, 4)
     if not 16 <= stored <= len(raw):
@@ -84,7 +84,7 @@ def blosc(raw: memoryview, _client: Client, size: int) -> Buffer:
     return done
 
 
-def lz4(raw: memoryview, _client: Client, size: int) -> Buffer:
+def lz4(raw: memoryview, _client: ClientData, size: int) -> Buffer:
     """A block that did not shrink is stored as is."""
     size, block = _header(raw, size)
     block = min(block, size)
@@ -99,7 +99,7 @@ def lz4(raw: memoryview, _client: Client, size: int) -> Buffer:
     return out
 
 
-def bitshuffle(raw: memoryview, client: Client, size: int) -> Buffer:
+def bitshuffle(raw: memoryview, client: ClientData, size: int) -> Buffer:
     """The last block is a multiple of 8 elements; what remains after that is stored as is."""
     itemsize, block = client[2], client[3] if len(client) > 3 else 0
     function = bitunshuffle[client[4] if len(client) > 4 else 0]

@@ -12,9 +12,20 @@ from esrffs.errors import EsrffsError
 from esrffs.formats import budget
 from esrffs.formats.budget import TooSlowError
 from esrffs.formats.hdf5.byte_order import in_order
-from esrffs.formats.hdf5.datatypes import Array, element_type, plain
-from esrffs.formats.hdf5.fast_path import UNUSUAL, plain_attribute
-from esrffs.formats.hdf5.library import FOREIGN, h5, h5a, h5d, h5g, h5i, h5p, h5s, h5t, sentence
+from esrffs.formats.hdf5.datatypes import Array, element_type, to_json_value
+from esrffs.formats.hdf5.fast_path import NOT_SIMPLE, read_simple_attribute
+from esrffs.formats.hdf5.library import (
+    H5PY_EXCEPTIONS,
+    h5,
+    h5a,
+    h5d,
+    h5g,
+    h5i,
+    h5p,
+    h5s,
+    h5t,
+    sentence,
+)
 from esrffs.formats.hdf5.new_references import NBYTES, paths
 from esrffs.formats.hdf5.references import References, decoded
 
@@ -22,7 +33,7 @@ _LEAST = 4  # bytes of JSON that a byte of an attribute makes, about
 _COMPACT = 8  # so many stand in the object's header, in the order in which they were made
 
 
-def attributes(
+def read_attributes(
     holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID, references: References
 ) -> dict[str, object]:
     """All attributes, as `encoders/json_text` takes them.  Raises nothing of ours."""
@@ -32,7 +43,7 @@ def attributes(
         for name in _names(holder):
             budget.check("its attributes")
             _take(holder, name, references, found, errors)
-    except (TooSlowError, *FOREIGN) as error:
+    except (TooSlowError, *H5PY_EXCEPTIONS) as error:
         errors["*"] = sentence(error)
     if errors:
         found["__error__"] = errors
@@ -49,12 +60,12 @@ def _take(
     errors: dict[str, str],
 ) -> None:
     key = decoded(name)
-    found[key] = plain_attribute(holder.id, name)
-    if found[key] is not UNUSUAL:
+    found[key] = read_simple_attribute(holder.id, name)
+    if found[key] is not NOT_SIMPLE:
         return
     try:
         found[key] = _value(h5a.open(holder, name), references)
-    except (EsrffsError, MemoryError, *FOREIGN) as error:
+    except (EsrffsError, MemoryError, *H5PY_EXCEPTIONS) as error:
         found[key], errors[key] = None, sentence(error)
 
 
@@ -84,14 +95,14 @@ def _value(attribute: h5a.AttrID, references: References) -> object:
         attribute.read(value, mtype=element.memory)
     if element.new_reference:
         value = paths(value, h5i.get_file_id(attribute), references)
-    return plain(in_order(value), references)
+    return to_json_value(in_order(value), references)
 
 
 def _enumerate(holder: h5d.DatasetID | h5t.TypeID, found: dict[str, object]) -> None:
     try:
         stored = holder.get_type() if isinstance(holder, h5d.DatasetID) else holder
         named = element_type(stored).enumeration
-    except (EsrffsError, *FOREIGN):
+    except (EsrffsError, *H5PY_EXCEPTIONS):
         return  # the dataset itself says why
     if named:
         found["__enum__"] = named

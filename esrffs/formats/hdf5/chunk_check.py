@@ -12,7 +12,7 @@ from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.filters import codecs
 from esrffs.formats.hdf5.filter_guard import guarded
 from esrffs.formats.hdf5.layout import filters_of
-from esrffs.formats.hdf5.library import h5d, h5p, ours, partial_chunks_unfiltered
+from esrffs.formats.hdf5.library import h5d, h5p, partial_chunks_unfiltered, translate_errors
 from esrffs.model import Box
 
 Applied = list[tuple[int, tuple[int, ...]]]  # filters that were not skipped
@@ -45,7 +45,7 @@ def check_chunks(dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box) -> int:
             if stored.size < nbytes:
                 raise DamagedError(f"{name}: {stored.size} bytes where {nbytes} belong")
             continue
-        with ours(name):
+        with translate_errors(name):
             _, raw = dataset.read_direct_chunk(corner)
         try:
             least = max(least, _check(memoryview(raw), applied, nbytes))

@@ -17,13 +17,13 @@ import numpy.typing as npt
 from numpy.lib.recfunctions import repack_fields
 
 from esrffs.errors import StaleError, UnsupportedError
-from esrffs.formats.hdf5.library import FOREIGN, h5py, h5r, h5t
+from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5py, h5r, h5t
 from esrffs.formats.hdf5.new_references import is_new_reference
 from esrffs.formats.hdf5.references import References, decoded
 
 Array: TypeAlias = npt.NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
-Leaf = tuple[str, ...]  # the names that lead to a field of a compound; () where it is none
+FieldPath = tuple[str, ...]  # the names that lead to a field of a compound; () where it is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class ElementType:
     held: DType
     dims: tuple[int, ...] = ()
     verbatim: bool = False
-    leaves: tuple[Leaf, ...] = ()
+    leaves: tuple[FieldPath, ...] = ()
     pickled: bool = False  # only JSON can hold it
     enumeration: object = None  # names and values; field by field in a compound
     object_reference: bool = False  # and nothing else: 8 bytes, an address
     new_reference: bool = False  # read as `V64`, which `hdf5_new_references` makes into paths
 
-    def dtype(self, widths: Mapping[Leaf, int]) -> DType:
+    def dtype(self, widths: Mapping[FieldPath, int]) -> DType:
         """The dtype that `numpy.save` is given."""
         return _saved(self.held, widths, bool(self.leaves))
 
@@ -72,7 +72,7 @@ def _element_type(stored: h5t.TypeID) -> ElementType:
     _refuse_what_crashes(stored)
     try:
         known = _known(stored)
-    except FOREIGN as error:
+    except H5PY_EXCEPTIONS as error:
         if is_new_reference(stored):
             return ElementType(stored, _TEXT, leaves=((),), new_reference=True)
         if _points(stored):
@@ -178,7 +178,7 @@ def _points(stored: h5t.TypeID) -> bool:
     )
 
 
-def _leaves(dtype: DType, above: Leaf = ()) -> Iterator[Leaf]:
+def _leaves(dtype: DType, above: FieldPath = ()) -> Iterator[FieldPath]:
     """Where in an element Python objects stand."""
     base = dtype.subdtype[0] if dtype.subdtype else dtype
     if base.names and base.hasobject:
@@ -188,13 +188,13 @@ def _leaves(dtype: DType, above: Leaf = ()) -> Iterator[Leaf]:
         yield above
 
 
-def _at(dtype: DType, leaf: Leaf) -> DType:
+def _at(dtype: DType, leaf: FieldPath) -> DType:
     for name in leaf:
         dtype = (dtype.subdtype[0] if dtype.subdtype else dtype)[name]
     return dtype.subdtype[0] if dtype.subdtype else dtype
 
 
-def _is_sequence(dtype: DType, leaf: Leaf) -> bool:
+def _is_sequence(dtype: DType, leaf: FieldPath) -> bool:
     found = _at(dtype, leaf)
     return h5py.check_string_dtype(found) is None and h5py.check_ref_dtype(found) is None
 
@@ -203,7 +203,9 @@ def _bare(dtype: DType) -> DType:
     return np.dtype(dtype.str)
 
 
-def _saved(dtype: DType, widths: Mapping[Leaf, int], packed: bool, leaf: Leaf = ()) -> DType:
+def _saved(
+    dtype: DType, widths: Mapping[FieldPath, int], packed: bool, leaf: FieldPath = ()
+) -> DType:
     """Without h5py's metadata, text in place of objects; packed where text changed the sizes."""
     if dtype.subdtype:
         return np.dtype((_saved(dtype.subdtype[0], widths, packed, leaf), dtype.subdtype[1]))
@@ -219,7 +221,7 @@ def _saved(dtype: DType, widths: Mapping[Leaf, int], packed: bool, leaf: Leaf = 
     return np.dtype(("U", max(1, widths.get(leaf, 1)))) if dtype.hasobject else _bare(dtype)
 
 
-def texts(array: Array, leaf: Leaf, references: References) -> list[str]:
+def texts(array: Array, leaf: FieldPath, references: References) -> list[str]:
     """The variable-length strings or references at one place of every element."""
     for name in leaf:
         array = array[name]
@@ -229,7 +231,9 @@ def texts(array: Array, leaf: Leaf, references: References) -> list[str]:
     ]
 
 
-def as_text(array: Array, element: ElementType, dtype: DType, references: References) -> Array:
+def to_fixed_width_text(
+    array: Array, element: ElementType, dtype: DType, references: References
+) -> Array:
     """The same elements with `<U…` in place of objects."""
     out: Array = np.zeros(array.shape, dtype)
     _copy(array, out)
@@ -252,17 +256,17 @@ def _copy(array: Array, out: Array) -> None:
             out[name] = array[name]
 
 
-def plain(value: object, references: References) -> object:
+def to_json_value(value: object, references: References) -> object:
     """A value of any type with paths in place of references: what `encoders/json_text` takes."""
     match value:
         case np.ndarray() if not value.dtype.hasobject:
             return value if value.ndim else value[()]
         case np.ndarray() if value.ndim == 0:
-            return plain(value[()], references)
+            return to_json_value(value[()], references)
         case np.ndarray() | list():
-            return [plain(inner, references) for inner in value]
+            return [to_json_value(inner, references) for inner in value]
         case np.void() if value.dtype.names:
-            return {name: plain(value[name], references) for name in value.dtype.names}
+            return {name: to_json_value(value[name], references) for name in value.dtype.names}
         case h5r.Reference():
             return references.text(value)
         case _:

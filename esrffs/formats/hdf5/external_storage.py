@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from esrffs.errors import DamagedError, MissingError, UnsupportedError
+from esrffs.errors import DamagedError, NotFoundError, UnsupportedError
 from esrffs.formats.hdf5.datatypes import Array, ElementType
 from esrffs.formats.hdf5.library import h5p, h5t
-from esrffs.formats.hdf5.links import Files, Found, OpenFile, find_file
+from esrffs.formats.hdf5.links import FileSet, OpenFile, ResolvedObject, find_file
 from esrffs.model import Box
 
 
-def read_external(files: Files, found: Found, element: ElementType, box: Box) -> Array:
+def read_external(files: FileSet, found: ResolvedObject, element: ElementType, box: Box) -> Array:
     """A (not empty) box of values that lie in raw files, read without libhdf5.
 
     Relative paths start at the folder of the HDF5 file; libhdf5 would take the working directory.
@@ -48,7 +48,11 @@ def _runs(shape: tuple[int, ...], box: Box) -> Iterator[tuple[int, int]]:
 
 
 def _pieces(
-    files: Files, holder: OpenFile, segments: Sequence[tuple[bytes, int, int]], at: int, count: int
+    files: FileSet,
+    holder: OpenFile,
+    segments: Sequence[tuple[bytes, int, int]],
+    at: int,
+    count: int,
 ) -> Iterator[bytes]:
     """`count` bytes from byte `at` of the raw data, which these segments of files make up."""
     for name, offset, size in segments:
@@ -61,11 +65,11 @@ def _pieces(
         raise DamagedError("its raw files hold fewer values than it has")
 
 
-def _raw_file(files: Files, holder: OpenFile, name: bytes) -> str:
+def _raw_file(files: FileSet, holder: OpenFile, name: bytes) -> str:
     """Where a raw file lies.  One that is not there is damage: the dataset itself is there."""
     try:
         return find_file(name, holder.path, files.confine)
-    except MissingError as error:
+    except NotFoundError as error:
         raise DamagedError(f"its values lie in a raw file that is not there: {error}") from error
 
 

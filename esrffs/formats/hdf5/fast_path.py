@@ -3,7 +3,7 @@
 Decided here: which of them are plain enough for that (contiguous datasets; attributes that are a
 number or a text, or a short row of them).  How they look is decided in `hdf5`, `hdf5_layout` and
 `hdf5_attributes`: these give the same answers in three times the time, and do so wherever the
-answer here is `None` or `UNUSUAL`.
+answer here is `None` or `NOT_SIMPLE`.
 
 These are calls by ctypes into the libhdf5 that h5py has loaded, in signatures that have not
 changed since HDF5 1.10.  The GIL is kept (`PyDLL`): libhdf5 does one thing at a time, and a
@@ -19,10 +19,10 @@ import numpy as np
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.hdf5.datatypes import ElementType, element_type
-from esrffs.formats.hdf5.library import FOREIGN, h5d, h5p, h5py, h5s, h5t
+from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5p, h5py, h5s, h5t
 from esrffs.formats.hdf5.references import decoded
 
-UNUSUAL: Final = object()  # an attribute that h5py has to read
+NOT_SIMPLE: Final = object()  # an attribute that h5py has to read
 _ROOM = 4096  # bytes: an attribute that is longer is not plain
 _COMPACT = 8  # so many attributes stand in the object's header, in the order of their making
 _DATASET = 5  # H5I_DATASET
@@ -30,16 +30,16 @@ _SCALAR, _SIMPLE, _NULL = 0, 1, 2  # H5S_class_t
 _NAME, _NATIVE = 0, 2  # H5_INDEX_NAME, H5_ITER_NATIVE
 _NOWHERE = (1 << 64) - 1  # HADDR_UNDEF
 
-_room = (c_uint64 * (_ROOM // 8))()
-_at = ctypes.addressof(_room)
-_bytes = memoryview(_room).cast("B")
+_scratch = (c_uint64 * (_ROOM // 8))()
+_at = ctypes.addressof(_scratch)
+_bytes = memoryview(_scratch).cast("B")
 _axes = (c_uint64 * 32)()  # H5S_MAX_RANK
 _axes_at = ctypes.addressof(_axes)
 _size = c_size_t()
 _size_at = ctypes.addressof(_size)
 
 
-class _Hdf5:
+class _Libhdf5:
     """libhdf5's own names; AttributeError where the library that h5py has loaded lacks one."""
 
     def __init__(self) -> None:
@@ -77,13 +77,13 @@ class _Hdf5:
 
 
 try:
-    _hdf5: _Hdf5 | None = _Hdf5()
+    _hdf5: _Libhdf5 | None = _Libhdf5()
 except (OSError, AttributeError):
     _hdf5 = None
 
 
 @dataclass(frozen=True, slots=True)
-class PlainDataset:
+class ContiguousDataset:
     """A contiguous dataset, `offset` bytes from the start of the file."""
 
     shape: tuple[int, ...]
@@ -93,7 +93,7 @@ class PlainDataset:
     attributes: dict[str, object]
 
 
-def plain_dataset(group: int, name: bytes) -> PlainDataset | None:
+def describe_contiguous_dataset(group: int, name: bytes) -> ContiguousDataset | None:
     """The member `name` of this group (its HDF5 id), if it is one and its attributes are plain."""
     if _hdf5 is None or (opened := _hdf5.o_open(group, name, 0)) < 0:
         return None
@@ -103,10 +103,10 @@ def plain_dataset(group: int, name: bytes) -> PlainDataset | None:
         _hdf5.o_close(opened)
 
 
-def plain_attribute(holder: int, name: bytes) -> object:
-    """The value of an attribute of this object (its HDF5 id), or `UNUSUAL`."""
+def read_simple_attribute(holder: int, name: bytes) -> object:
+    """The value of an attribute of this object (its HDF5 id), or `NOT_SIMPLE`."""
     if _hdf5 is None or (opened := _hdf5.a_open(holder, name, 0)) < 0:
-        return UNUSUAL
+        return NOT_SIMPLE
     try:
         return _value(_hdf5, opened)
     finally:
@@ -145,7 +145,7 @@ def free_sequences(
         _hdf5.reclaim(memory_type.id, memory.id, 0, sequences.ctypes.data)
 
 
-def _dataset(hdf5: _Hdf5, opened: int) -> PlainDataset | None:
+def _dataset(hdf5: _Libhdf5, opened: int) -> ContiguousDataset | None:
     offset = hdf5.d_offset(opened)
     if offset == _NOWHERE:
         return None
@@ -162,10 +162,10 @@ def _dataset(hdf5: _Hdf5, opened: int) -> PlainDataset | None:
     attributes = _attributes(hdf5, opened) if shape is not None else None
     if shape is None or attributes is None:
         return None
-    return PlainDataset(shape, kind.element, offset, hdf5.d_stored(opened), attributes)
+    return ContiguousDataset(shape, kind.element, offset, hdf5.d_stored(opened), attributes)
 
 
-def _shape(hdf5: _Hdf5, space: int) -> tuple[int, ...] | None:
+def _shape(hdf5: _Libhdf5, space: int) -> tuple[int, ...] | None:
     kind = hdf5.s_class(space)
     if kind == _SIMPLE:
         rank = hdf5.s_axes(space, _axes_at, None)
@@ -173,7 +173,7 @@ def _shape(hdf5: _Hdf5, space: int) -> tuple[int, ...] | None:
     return () if kind == _SCALAR else None
 
 
-class _Kind(NamedTuple):
+class _TypeInfo(NamedTuple):
     """What is known of a type.  `room`: bytes of one element, 0 where an attribute is not plain."""
 
     element: ElementType
@@ -181,11 +181,11 @@ class _Kind(NamedTuple):
     text: bool  # of variable length
 
 
-_KINDS: dict[bytes, _Kind | None] = {}  # by encoded types: a file has few
+_KINDS: dict[bytes, _TypeInfo | None] = {}  # by encoded types: a file has few
 _REMEMBERED = 1024
 
 
-def _kind(hdf5: _Hdf5, stored: int) -> _Kind | None:
+def _kind(hdf5: _Libhdf5, stored: int) -> _TypeInfo | None:
     """What elements of this type are; None where only h5py will know."""
     _size.value = _ROOM
     if hdf5.t_encode(stored, _at, _size_at) < 0:
@@ -203,21 +203,21 @@ def _kind(hdf5: _Hdf5, stored: int) -> _Kind | None:
         return known
 
 
-def _known(encoded: bytes) -> _Kind | None:
+def _known(encoded: bytes) -> _TypeInfo | None:
     try:
         element = element_type(h5t.decode(encoded))
-    except (EsrffsError, *FOREIGN):
+    except (EsrffsError, *H5PY_EXCEPTIONS):
         return None
     held = element.held
     if element.pickled or element.dims or element.new_reference:
-        return _Kind(element, 0, False)
+        return _TypeInfo(element, 0, False)
     if element.leaves:
         text = element.leaves == ((),) and h5py.check_string_dtype(held) is not None
-        return _Kind(element, 8 if text else 0, text)
-    return _Kind(element, held.itemsize if held.char in "?bBhHiIlLqQefdS" else 0, False)
+        return _TypeInfo(element, 8 if text else 0, text)
+    return _TypeInfo(element, held.itemsize if held.char in "?bBhHiIlLqQefdS" else 0, False)
 
 
-def _attributes(hdf5: _Hdf5, opened: int) -> dict[str, object] | None:
+def _attributes(hdf5: _Libhdf5, opened: int) -> dict[str, object] | None:
     """All attributes in the order of the file; None if any is not plain."""
     count = hdf5.a_count(opened)
     if not 0 <= count <= _COMPACT:
@@ -235,12 +235,12 @@ def _attributes(hdf5: _Hdf5, opened: int) -> dict[str, object] | None:
             found[name] = value = _value(hdf5, attribute)
         finally:
             hdf5.a_close(attribute)
-        if value is UNUSUAL:
+        if value is NOT_SIMPLE:
             return None
     return found
 
 
-def _value(hdf5: _Hdf5, attribute: int) -> object:
+def _value(hdf5: _Libhdf5, attribute: int) -> object:
     space = hdf5.a_space(attribute)
     stored = hdf5.a_type(attribute)
     try:
@@ -249,18 +249,18 @@ def _value(hdf5: _Hdf5, attribute: int) -> object:
         shape = _shape(hdf5, space)
         kind = _kind(hdf5, stored)
         if shape is None or len(shape) > 1 or kind is None:
-            return UNUSUAL
+            return NOT_SIMPLE
         count = shape[0] if shape else 1
         if not 0 < count * kind.room <= _ROOM:
-            return UNUSUAL
+            return NOT_SIMPLE
         values: list[object]
         if hdf5.a_read(attribute, stored if kind.text else kind.element.memory.id, _at) < 0:
-            return UNUSUAL
+            return NOT_SIMPLE
         if kind.text:
             try:
-                values = [string_at(at) if at else b"" for at in _room[:count]]
+                values = [string_at(at) if at else b"" for at in _scratch[:count]]
             except MemoryError:  # h5py says so, of this attribute alone
-                return UNUSUAL
+                return NOT_SIMPLE
             finally:
                 hdf5.reclaim(stored, space, 0, _at)
         else:

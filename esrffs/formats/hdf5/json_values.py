@@ -12,7 +12,7 @@ import numpy as np
 from esrffs import limits
 from esrffs.encoders.json_text import value_to_json
 from esrffs.formats import budget
-from esrffs.formats.hdf5.datatypes import Array, plain
+from esrffs.formats.hdf5.datatypes import Array, to_json_value
 from esrffs.formats.hdf5.references import References
 from esrffs.model import Box
 
@@ -32,7 +32,7 @@ def json_of_dataset(
     """All elements as nested lists (UTF-8); `read` gives a box.  TooLargeError, TooSlowError."""
     limits.check_json(address, _ELEMENT_NBYTES * math.prod(shape))
     if not math.prod(shape) or not shape:
-        return value_to_json(plain(read(Box((0,) * len(shape), shape)), references))
+        return value_to_json(to_json_value(read(Box((0,) * len(shape), shape)), references))
     pieces: list[bytes] = []
     nbytes = first = 0
     rows = _FIRST_ROWS
@@ -42,7 +42,9 @@ def json_of_dataset(
         array = read(Box((first, *[0] * (len(shape) - 1)), (last, *shape[1:])))
         least = json_nbytes(array)
         limits.check_json(address, nbytes + least)
-        piece = _rows(array) or value_to_json(plain(array, references))[2:-3]  # less its brackets
+        piece = (
+            _rows(array) or value_to_json(to_json_value(array, references))[2:-3]
+        )  # less its brackets
         nbytes += len(piece) + 2
         limits.check_json(address, nbytes)
         pieces.append(piece)

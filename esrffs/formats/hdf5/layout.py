@@ -1,8 +1,8 @@
 """Where the values of an HDF5 dataset lie in its file, and whether they lie there at all.
 
-Decided here: which datasets others may read without the HDF5 library (`Extent`, `Chunked` with
-`indexed`), and what is checked before the library is let read, because it makes zeros of whatever
-lies past the end of a file.
+Decided here: which datasets others may read without the HDF5 library (`ContiguousLayout`,
+`ChunkedLayout` with `indexed`), and what is checked before the library is let read, because it
+makes zeros of whatever lies past the end of a file.
 """
 
 import math
@@ -16,7 +16,15 @@ from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.hdf5.datatypes import Array, ElementType
 from esrffs.formats.hdf5.library import h5, h5d, h5p, h5s, h5z, partial_chunks_unfiltered
 from esrffs.formats.hdf5.links import OpenFile
-from esrffs.model import Asked, Box, Chunked, ChunkIndex, Extent, Layout, Virtual
+from esrffs.model import (
+    Box,
+    ChunkedLayout,
+    ChunkIndex,
+    ContiguousLayout,
+    Layout,
+    OpaqueLayout,
+    VirtualLayout,
+)
 
 _GRID_LIMIT = 1 << 22  # chunks in one index: 80 MiB of it
 _ALL_SKIPPED = 0xFFFFFFFF  # the mask of a chunk to which no filter was applied
@@ -29,37 +37,41 @@ def layout(
     """How the values of this shape (axes of an array type included) can be got at."""
     offset = dataset.get_offset()
     if offset is not None:  # contiguous, and in this file
-        return contiguous(offset, dataset.get_storage_size(), element, shape, file)
+        return contiguous_layout(offset, dataset.get_storage_size(), element, shape, file)
     plist = dataset.get_create_plist()
     if plist.get_layout() == h5d.CONTIGUOUS:
-        return _never_written(dataset, plist, element, shape)
+        return _unwritten_layout(dataset, plist, element, shape)
     if plist.get_layout() != h5d.CHUNKED or not shape:
-        return Asked()
+        return OpaqueLayout()
     told = _chunked(plist, element, shape, file)
-    return replace(told, indexed=False) if told.indexed and _misplaced(dataset) else told
+    return (
+        replace(told, indexed=False)
+        if told.indexed and _chunk_offsets_unreliable(dataset)
+        else told
+    )
 
 
-def _never_written(
+def _unwritten_layout(
     dataset: h5d.DatasetID, plist: h5p.PropDCID, element: ElementType, shape: tuple[int, ...]
 ) -> Layout:
     """Contiguous without a place: nothing was written, however much is declared."""
     if plist.get_external_count() or dataset.get_storage_size() or not element.verbatim:
-        return Asked()
+        return OpaqueLayout()
     fill = fill_value(plist, element)
-    return Asked() if fill is None or not shape else Virtual((), fill)
+    return OpaqueLayout() if fill is None or not shape else VirtualLayout((), fill)
 
 
-def contiguous(
+def contiguous_layout(
     offset: int, stored: int, element: ElementType, shape: tuple[int, ...], file: OpenFile
-) -> Extent | Asked:
+) -> ContiguousLayout | OpaqueLayout:
     """How values from this offset of the file can be got at, of which `stored` bytes are there."""
     size = element.held.itemsize * math.prod(shape)
     written = size and stored == size  # else the offset means nothing
     whole = element.verbatim and written and file.holds(offset + size)
-    return Extent(offset) if whole else Asked()
+    return ContiguousLayout(offset) if whole else OpaqueLayout()
 
 
-def _misplaced(dataset: h5d.DatasetID) -> bool:
+def _chunk_offsets_unreliable(dataset: h5d.DatasetID) -> bool:
     """Whether libhdf5 may tell wrong places for the chunks, although it reads them right.
 
     So it does (2.0 at least) where they are indexed by an extensible array, which turns the one
@@ -72,15 +84,15 @@ def _misplaced(dataset: h5d.DatasetID) -> bool:
 
 def _chunked(
     plist: h5p.PropDCID, element: ElementType, shape: tuple[int, ...], file: OpenFile
-) -> Chunked:
+) -> ChunkedLayout:
     chunk = (*plist.get_chunk(), *element.dims)
     if not element.verbatim:
-        return Chunked(chunk)
+        return ChunkedLayout(chunk)
     filters = filters_of(plist)
     indexed = 0 < math.prod(_grid(shape, chunk)) <= _GRID_LIMIT and (
         _BASED or not file.id.get_create_plist().get_userblock()
     )
-    return Chunked(chunk, filters, fill_value(plist, element), indexed)
+    return ChunkedLayout(chunk, filters, fill_value(plist, element), indexed)
 
 
 def _grid(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
@@ -116,7 +128,7 @@ def chunk_index(dataset: h5d.DatasetID) -> ChunkIndex:
     """Where each chunk lies, which for some may be past the end of a file that was cut short."""
     plist = dataset.get_create_plist()
     shape, chunk = dataset.shape, plist.get_chunk()
-    index = _walked(dataset, shape, chunk)
+    index = _collect_chunks(dataset, shape, chunk)
     if index.sizes[index.offsets >= 0].sum() != dataset.get_storage_size():
         raise DamagedError("the chunk index does not agree with itself")
     if plist.get_nfilters() and partial_chunks_unfiltered(plist):
@@ -139,7 +151,9 @@ def past_the_end(index: ChunkIndex, size: int) -> np.ndarray[tuple[int], np.dtyp
     return (index.offsets >= 0) & (index.offsets + index.sizes > size)
 
 
-def _walked(dataset: h5d.DatasetID, shape: Sequence[int], chunk: Sequence[int]) -> ChunkIndex:
+def _collect_chunks(
+    dataset: h5d.DatasetID, shape: Sequence[int], chunk: Sequence[int]
+) -> ChunkIndex:
     grid = _grid(shape, chunk)
     total = math.prod(grid)
     if total > _GRID_LIMIT:
@@ -180,9 +194,11 @@ def check_within(dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box, file: Op
             raise DamagedError(f"truncated: its values go on past the file's {size} bytes")
     elif plist.get_layout() == h5d.CHUNKED:
         chunk = plist.get_chunk()
-        if _misplaced(dataset):
+        if _chunk_offsets_unreliable(dataset):
             raise DamagedError("truncated: which of its chunks are lost cannot be told")
-        lost = past_the_end(_walked(dataset, shape, chunk), size).reshape(_grid(shape, chunk))
+        lost = past_the_end(_collect_chunks(dataset, shape, chunk), size).reshape(
+            _grid(shape, chunk)
+        )
         touched = zip(box.start, box.stop, chunk, strict=True)
         if lost[tuple(slice(a // k, -(-b // k)) for a, b, k in touched)].any():
             raise DamagedError(f"truncated: a chunk lies past the file's {size} bytes")

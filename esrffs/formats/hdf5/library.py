@@ -26,10 +26,10 @@ import hdf5plugin  # noqa: F401  (its import is what registers its filters)
 from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t, h5z
 
 from esrffs.errors import (
+    AccessDeniedError,
     DamagedError,
     EsrffsError,
-    ForbiddenError,
-    MissingError,
+    NotFoundError,
     TooLargeError,
     UnsupportedError,
 )
@@ -49,13 +49,28 @@ __all__ = [
     "h5s",
     "h5t",
 ]
-__all__ += ["FOREIGN", "close_file", "h5z", "open_file", "ours", "partial_chunks_unfiltered"]
+__all__ += [
+    "H5PY_EXCEPTIONS",
+    "close_file",
+    "h5z",
+    "open_file",
+    "partial_chunks_unfiltered",
+    "translate_errors",
+]
 __all__ += ["sentence"]
 
-FOREIGN = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
+H5PY_EXCEPTIONS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+)
 
 
-class ours:  # noqa: N801  # named as what it is used like: contextlib.suppress
+class translate_errors:  # noqa: N801  # named as what it is used like: contextlib.suppress
     """`with ours(what)` turns every failure of h5py into one of ours that names `what` failed.
 
     A class and no generator, because a listing enters it for every object.
@@ -75,12 +90,12 @@ class ours:  # noqa: N801  # named as what it is used like: contextlib.suppress
         what = self._what
         match error:
             case PermissionError():
-                raise ForbiddenError(f"{what}: {sentence(error)}") from error
+                raise AccessDeniedError(f"{what}: {sentence(error)}") from error
             case FileNotFoundError():
-                raise MissingError(f"{what}: {sentence(error)}") from error
+                raise NotFoundError(f"{what}: {sentence(error)}") from error
             case MemoryError():
                 raise TooLargeError(f"{what}: {sentence(error)}") from error
-        if isinstance(error, FOREIGN):
+        if isinstance(error, H5PY_EXCEPTIONS):
             raise DamagedError(f"{what}: {sentence(error)}") from error
 
 
@@ -130,7 +145,7 @@ def open_file(path: str) -> h5f.FileID:
     access.set_fclose_degree(h5f.CLOSE_WEAK)
     access.set_file_locking(False, True)
     access.set_cache(0, _CHUNK_SLOTS, _chunk_cache_nbytes(), 0.75)
-    with ours("cannot be opened as HDF5"):
+    with translate_errors("cannot be opened as HDF5"):
         try:
             return h5f.open(name, h5f.ACC_RDONLY, access)
         except OSError as error:

@@ -18,17 +18,27 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from esrffs.errors import (
+    AccessDeniedError,
     EsrffsError,
-    ForbiddenError,
-    LoopError,
-    MissingError,
+    LinkLoopError,
+    NotFoundError,
     OwnMountError,
     UnsupportedError,
 )
-from esrffs.formats.hdf5.library import close_file, h5d, h5f, h5g, h5l, h5o, h5t, open_file, ours
+from esrffs.formats.hdf5.library import (
+    close_file,
+    h5d,
+    h5f,
+    h5g,
+    h5l,
+    h5o,
+    h5t,
+    open_file,
+    translate_errors,
+)
 from esrffs.formats.hdf5.references import References, decoded
 from esrffs.linux import path_walk
-from esrffs.linux.permissions import may_follow
+from esrffs.linux.permissions import may_reference
 
 _HOPS = 16  # links that lead to links: libhdf5's own limit
 _GROUPS = 256  # that stay open: members of one are asked for one after the other
@@ -65,7 +75,7 @@ class OpenFile:
 
 def _open(path: str, brand: int = 0) -> OpenFile:
     file = open_file(path)
-    with ours("the root group"):
+    with translate_errors("the root group"):
         return OpenFile(
             path, file, h5g.open(file, b"/"), References(file), os.stat(path).st_size, brand
         )
@@ -82,15 +92,15 @@ def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool
         except OSError:
             continue
         if not allowed(path, confine):
-            raise ForbiddenError(f"{path} lies outside of what this mount may read")
-        if confine is not None and not may_follow(holder, path, confine):
-            raise ForbiddenError(f"not everybody who may read {holder} may read {path}")
+            raise AccessDeniedError(f"{path} lies outside of what this mount may read")
+        if confine is not None and not may_reference(holder, path, confine):
+            raise AccessDeniedError(f"not everybody who may read {holder} may read {path}")
         if stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
             return path
-    raise MissingError(f"no file {os.fsdecode(name)!r} where {holder} looks for it")
+    raise NotFoundError(f"no file {os.fsdecode(name)!r} where {holder} looks for it")
 
 
-def expected(name: bytes, holder: str) -> str:
+def expected_path(name: bytes, holder: str) -> str:
     """The path of a file that `find_file` did not find, where one would expect it."""
     return next(_places(name, holder, by_library=False))
 
@@ -106,10 +116,10 @@ def _places(name: bytes, holder: str, by_library: bool) -> Iterator[str]:
     if by_library:
         folders.insert(1, os.getcwd())
     for folder in dict.fromkeys(folders):
-        yield _neat(os.path.join(folder, wanted))
+        yield _normalized(os.path.join(folder, wanted))
 
 
-def _neat(path: str) -> str:
+def _normalized(path: str) -> str:
     """Without `..`, unless that would lead elsewhere because of a symlink before it."""
     neat = os.path.normpath(path)
     try:
@@ -124,7 +134,7 @@ def allowed(path: str, confine: str | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedObject:
     """An object, the file it lies in, and an address that leads to it."""
 
     object: HdfObject
@@ -132,24 +142,24 @@ class Found:
     address: str
 
 
-class Files:
+class FileSet:
     """The file of a reader, and the others that its links lead to while a call lasts."""
 
     def __init__(self, path: str, confine: str | None) -> None:
         self.confine = confine
         self.main = _open(path)
         self._others: dict[tuple[int, int], OpenFile] = {_key(path): self.main}
-        self._groups: dict[tuple[bytes, ...], Found] = {}  # by their names from the root
+        self._groups: dict[tuple[bytes, ...], ResolvedObject] = {}  # by their names from the root
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.main.path!r}, confine={self.confine!r})"
 
     @contextmanager
-    def call(self, address: str) -> Iterator[Found]:
+    def call(self, address: str) -> Iterator[ResolvedObject]:
         """One call of a reader, about one object: its failures are ours, and name the object."""
         shown = address or "/"
         try:
-            with ours(shown):
+            with translate_errors(shown):
                 yield self.find(address)
         except EsrffsError as error:
             if str(error).startswith(shown):
@@ -158,18 +168,18 @@ class Files:
         finally:
             self.release()
 
-    def find(self, address: str) -> Found:
+    def find(self, address: str) -> ResolvedObject:
         """The object at this address or path, links followed."""
-        root = Found(self.main.root, self.main, "")
+        root = ResolvedObject(self.main.root, self.main, "")
         return self.walk(root, address.encode("utf-8", "surrogateescape"))
 
-    def walk(self, start: Found, path: bytes, hops: int = _HOPS) -> Found:
+    def walk(self, start: ResolvedObject, path: bytes, hops: int = _HOPS) -> ResolvedObject:
         """Follow a path from a group (an absolute one: from the root of its file)."""
         if hops < 0:
-            raise LoopError(f"too many links on the way to {path!r}")
+            raise LinkLoopError(f"too many links on the way to {path!r}")
         here = start
         if path.startswith(b"/") and start.address:
-            here = Found(start.file.root, start.file, "")
+            here = ResolvedObject(start.file.root, start.file, "")
         names = tuple(name for name in path.split(b"/") if name not in (b"", b"."))
         from_root = here.file is self.main and not here.address
         done = 0
@@ -183,39 +193,41 @@ class Files:
             del self._groups[next(iter(self._groups))]
         return here
 
-    def _met(self, names: tuple[bytes, ...]) -> tuple[Found, int]:
+    def _met(self, names: tuple[bytes, ...]) -> tuple[ResolvedObject, int]:
         """The last group on this way from the root that is open, and how far it is."""
         for number in range(len(names), 0, -1):
             if names[:number] in self._groups:
                 return self._groups[names[:number]], number
-        return Found(self.main.root, self.main, ""), 0
+        return ResolvedObject(self.main.root, self.main, ""), 0
 
-    def _step(self, here: Found, name: bytes, hops: int) -> Found:
+    def _step(self, here: ResolvedObject, name: bytes, hops: int) -> ResolvedObject:
         address = f"{here.address}/{decoded(name)}"
         if not isinstance(here.object, h5g.GroupID):
-            raise MissingError(f"{address}: {here.address} is not a group")
+            raise NotFoundError(f"{address}: {here.address} is not a group")
         links = here.object.links
         try:
             link = links.get_info(name)
         except (KeyError, RuntimeError) as error:
-            raise MissingError(f"{address}: {error}") from error
-        with ours(address):
+            raise NotFoundError(f"{address}: {error}") from error
+        with translate_errors(address):
             if link.type == h5l.TYPE_HARD:
-                return Found(h5o.open(here.object, name), here.file, address)
+                return ResolvedObject(h5o.open(here.object, name), here.file, address)
             value = links.get_val(name)
         found = self.target(here, link.type, value, hops - 1)
         if found.file is self.main:
             return found
-        return Found(found.object, found.file, address)
+        return ResolvedObject(found.object, found.file, address)
 
-    def target(self, here: Found, link: int, value: object, hops: int = _HOPS) -> Found:
+    def target(
+        self, here: ResolvedObject, link: int, value: object, hops: int = _HOPS
+    ) -> ResolvedObject:
         """What a soft or external link in the group `here`, with this value, leads to."""
         match link, value:
             case h5l.TYPE_SOFT, bytes():
                 return self.walk(here, value, hops)
             case h5l.TYPE_EXTERNAL, (bytes() as name, bytes() as path):
                 other = self.other(find_file(name, here.file.path, self.confine))
-                return self.walk(Found(other.root, other, ""), path, hops)
+                return self.walk(ResolvedObject(other.root, other, ""), path, hops)
         raise UnsupportedError(f"a user-defined link (type {link})")
 
     def other(self, path: str) -> OpenFile:
@@ -237,7 +249,7 @@ class Files:
 
     def close(self) -> None:
         self.release()
-        with ours("close"):
+        with translate_errors("close"):
             close_file(self.main.id)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from esrffs.formats.hdf5.library import FOREIGN, h5f, h5i, h5p, h5s, h5t
+from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5f, h5i, h5p, h5s, h5t
 from esrffs.formats.hdf5.references import References
 
 NBYTES: Final = 64  # H5R_REF_BUF_SIZE
@@ -71,7 +71,7 @@ def _text(address: int, own: bytes, references: References) -> bytes:
         return b""
     try:
         return _target(_libhdf5, address, own, references).encode("utf-8", "surrogateescape")
-    except FOREIGN:
+    except H5PY_EXCEPTIONS:
         return b"?"
     finally:
         _libhdf5.destroy(address)

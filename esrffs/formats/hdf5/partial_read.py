@@ -12,19 +12,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from esrffs.damage import PARTIAL, Damage, DamagedArray
-from esrffs.errors import DamagedError, EsrffsError, MissingError
+from esrffs.errors import DamagedError, EsrffsError, NotFoundError
 from esrffs.formats.hdf5.datatypes import Array, DType
 from esrffs.formats.hdf5.external_storage import segment_of
 from esrffs.formats.hdf5.library import h5d, h5p
-from esrffs.formats.hdf5.links import Found
-from esrffs.formats.hdf5.virtual_sources import Mapping, mappings
+from esrffs.formats.hdf5.links import ResolvedObject
+from esrffs.formats.hdf5.virtual_sources import SourceMapping, mappings
 from esrffs.model import Box
 
 _SECONDS = 5.0  # that the search may take: what was not looked at by then counts as bad
 
 
 def sound(
-    read: Callable[[Box], Array], found: Found, dtype: DType, box: Box, name: str
+    read: Callable[[Box], Array], found: ResolvedObject, dtype: DType, box: Box, name: str
 ) -> DamagedArray:
     """The elements that `read` gives, asked for smaller and smaller parts, and what is missing."""
     array: Array = np.zeros(box.shape, np.dtype((np.void, dtype.itemsize)))
@@ -50,7 +50,7 @@ def sound(
 
 
 def _named(error: EsrffsError, name: str) -> EsrffsError:
-    kind = DamagedError if isinstance(error, MissingError) else type(error)
+    kind = DamagedError if isinstance(error, NotFoundError) else type(error)
     text = str(error)
     return kind(text if name in text else f"{name}: {text}")
 
@@ -58,7 +58,7 @@ def _named(error: EsrffsError, name: str) -> EsrffsError:
 class _Grain:
     """Which parts of one dataset are bad all over if they are bad."""
 
-    def __init__(self, found: Found, read: Callable[[Box], Array]) -> None:
+    def __init__(self, found: ResolvedObject, read: Callable[[Box], Array]) -> None:
         dataset: h5d.DatasetID = found.object
         plist: h5p.PropDCID = dataset.get_create_plist()
         self._plist = plist
@@ -67,7 +67,7 @@ class _Grain:
         self._itemsize = dataset.get_type().get_size()
         layout = plist.get_layout()
         self._chunk: tuple[int, ...] = plist.get_chunk() if layout == h5d.CHUNKED else ()
-        self._mappings: list[Mapping] = []
+        self._mappings: list[SourceMapping] = []
         if layout == h5d.VIRTUAL:
             self._mappings += mappings(found.file, dataset)
         self._external = plist.get_external_count() > 0

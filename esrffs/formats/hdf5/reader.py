@@ -14,63 +14,69 @@ import numpy as np
 from esrffs import limits
 from esrffs.damage import DamagedArray
 from esrffs.encoders.json_text import to_json, value_to_json
-from esrffs.errors import EsrffsError, ForbiddenError, MissingError, TooLargeError, UnsupportedError
+from esrffs.errors import (
+    AccessDeniedError,
+    EsrffsError,
+    NotFoundError,
+    TooLargeError,
+    UnsupportedError,
+)
 from esrffs.formats import budget
 from esrffs.formats.budget import NotNowError, TooSlowError
-from esrffs.formats.hdf5.attributes import attributes
+from esrffs.formats.hdf5.attributes import read_attributes
 from esrffs.formats.hdf5.datatypes import Array, DType, ElementType, NoDtypeError, element_type
-from esrffs.formats.hdf5.fast_path import plain_dataset
-from esrffs.formats.hdf5.layout import chunk_index, contiguous, layout
-from esrffs.formats.hdf5.library import h5, h5d, h5g, h5l, h5o, h5p, h5t, ours
-from esrffs.formats.hdf5.links import Files, Found, expected, find_file
+from esrffs.formats.hdf5.fast_path import describe_contiguous_dataset
+from esrffs.formats.hdf5.layout import chunk_index, contiguous_layout, layout
+from esrffs.formats.hdf5.library import h5, h5d, h5g, h5l, h5o, h5p, h5t, translate_errors
+from esrffs.formats.hdf5.links import FileSet, ResolvedObject, expected_path, find_file
 from esrffs.formats.hdf5.references import decoded
-from esrffs.formats.hdf5.values import Values, dataset_of, shape_of
-from esrffs.formats.hdf5.virtual_layout import depends, virtual_layout
+from esrffs.formats.hdf5.values import DatasetValues, dataset_of, shape_of
+from esrffs.formats.hdf5.virtual_layout import dependencies, virtual_layout
 from esrffs.formats.hdf5.virtual_sources import check_shape_allowed, is_virtual
 from esrffs.model import (
-    Asked,
     Box,
     BrokenInfo,
-    Chunked,
+    ChunkedLayout,
     ChunkIndex,
+    ContiguousLayout,
     DatasetInfo,
-    Extent,
     GroupInfo,
-    Kind,
+    GroupListing,
+    JsonInfo,
+    JsonText,
     Layout,
     LinkInfo,
-    Listing,
     Member,
-    Text,
-    TextInfo,
-    Virtual,
+    MemberKind,
+    OpaqueLayout,
+    VirtualLayout,
 )
 
-_Kinds = dict[object, Kind | EsrffsError]  # what links lead to, by their values
+_Kinds = dict[object, MemberKind | EsrffsError]  # what links lead to, by their values
 
 
 class Hdf5Reader:
     """One HDF5 file.  Where `confine` is the real path of a folder, nothing outside is opened."""
 
     def __init__(self, path: str, confine: str | None) -> None:
-        self._files = Files(path, confine)
-        self._values = Values(self._files)
-        self._texts: dict[str, Text | EsrffsError] = {}  # JSON whose size is known, by address
+        self._files = FileSet(path, confine)
+        self._values = DatasetValues(self._files)
+        self._texts: dict[str, JsonText | EsrffsError] = {}  # JSON whose size is known, by address
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._files!r})"
 
-    def listing(self, address: str) -> Listing:
+    def listing(self, address: str) -> GroupListing:
         """Members in the order of their creation where that was tracked, else by name."""
         with self._files.call(address) as group:
             if not isinstance(group.object, h5g.GroupID):
-                raise MissingError(f"{address} is not a group")
+                raise NotFoundError(f"{address} is not a group")
             limits.check_children(address or "/", group.object.get_num_objs())
             kinds: _Kinds = {}
             members = tuple(self._member(group, *link, kinds) for link in _links(group.object))
-            return Listing(members, _attributes(group), _identity(group))
+            return GroupListing(members, _attributes(group), _identity(group))
 
-    def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+    def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
         """The object at this path, links followed; MissingError, LoopError, ForbiddenError."""
         with self._files.call(path) as found:
             return self._described(found, path.rstrip("/").rpartition("/")[2])
@@ -88,7 +94,7 @@ class Hdf5Reader:
     def attributes(self, address: str) -> bytes:
         """All attributes of the object as JSON."""
         with self._files.call(address) as found:
-            return to_json(attributes(found.object, found.file.references))
+            return to_json(read_attributes(found.object, found.file.references))
 
     def text(self, address: str) -> bytes:
         """A dataset that numpy could hold only by pickling, or a datatype, as JSON."""
@@ -108,10 +114,10 @@ class Hdf5Reader:
         """Let go of the file."""
         self._files.close()
 
-    def _member(self, group: Found, name: bytes, type_: int, kinds: _Kinds) -> Member:
+    def _member(self, group: ResolvedObject, name: bytes, type_: int, kinds: _Kinds) -> Member:
         shown = decoded(name)
         try:
-            with ours(f"{group.address}/{shown}"), budget.one_object():
+            with translate_errors(f"{group.address}/{shown}"), budget.one_object():
                 if name == b"." or b"/" in name:
                     raise UnsupportedError("HDF5 cannot open an object of this name")
                 if type_ == h5l.TYPE_HARD:
@@ -120,7 +126,7 @@ class Hdf5Reader:
                     if plain is not None:
                         return plain
                     member = h5o.open(group.object, name)
-                    return self._described(Found(member, group.file, address), shown)
+                    return self._described(ResolvedObject(member, group.file, address), shown)
                 value = group.object.links.get_val(name)
                 return self._link(group, shown, type_, value, kinds)
         except NotNowError:
@@ -129,33 +135,37 @@ class Hdf5Reader:
             address = f"{group.address}/{shown}"
             text = str(error)
             reason = text if text.startswith(address) else f"{address}: {text}"
-            kind: Kind | None = "text" if address in self._texts else None
-            return BrokenInfo(shown, reason, isinstance(error, ForbiddenError), error.code, kind)
+            kind: MemberKind | None = "text" if address in self._texts else None
+            return BrokenInfo(shown, reason, isinstance(error, AccessDeniedError), error.code, kind)
 
-    def _plain(self, group: Found, name: bytes, shown: str, address: str) -> DatasetInfo | None:
+    def _plain(
+        self, group: ResolvedObject, name: bytes, shown: str, address: str
+    ) -> DatasetInfo | None:
         """A dataset of the simplest kind, of which most files have the most."""
         if group.file is not self._files.main:
             return None
-        plain = plain_dataset(group.object.id, name)
+        plain = describe_contiguous_dataset(group.object.id, name)
         if plain is None:
             return None
         element = plain.element
         shape = plain.shape + element.dims
-        where = contiguous(plain.offset, plain.stored, element, shape, group.file)
-        if element.leaves or element.pickled or isinstance(where, Asked):
+        where = contiguous_layout(plain.offset, plain.stored, element, shape, group.file)
+        if element.leaves or element.pickled or isinstance(where, OpaqueLayout):
             return None
         return DatasetInfo(
             shown, address, shape, element.dtype({}), where, _text(plain.attributes, element)
         )
 
-    def _link(self, group: Found, name: str, type_: int, value: object, kinds: _Kinds) -> LinkInfo:
+    def _link(
+        self, group: ResolvedObject, name: str, type_: int, value: object, kinds: _Kinds
+    ) -> LinkInfo:
         if value not in kinds:
             try:
                 kinds[value] = self._kind(self._files.target(group, type_, value))
             except EsrffsError as error:
                 kinds[value] = error
         kind = kinds[value]
-        forbidden = isinstance(kind, ForbiddenError)
+        forbidden = isinstance(kind, AccessDeniedError)
         known = None if isinstance(kind, EsrffsError) else kind
         match value:
             case bytes():
@@ -165,7 +175,7 @@ class Hdf5Reader:
                 return LinkInfo(name, decoded(path), place, known, forbidden)
         raise UnsupportedError(str(kind))
 
-    def _kind(self, target: Found) -> Kind:
+    def _kind(self, target: ResolvedObject) -> MemberKind:
         if isinstance(target.object, h5g.GroupID):
             return "group"
         if not isinstance(target.object, h5d.DatasetID):
@@ -180,9 +190,9 @@ class Hdf5Reader:
         try:
             return find_file(file, holder, self._files.confine)
         except EsrffsError:
-            return expected(file, holder)
+            return expected_path(file, holder)
 
-    def _described(self, found: Found, name: str) -> GroupInfo | DatasetInfo | TextInfo:
+    def _described(self, found: ResolvedObject, name: str) -> GroupInfo | DatasetInfo | JsonInfo:
         if isinstance(found.object, h5g.GroupID):
             return GroupInfo(name, found.address, _identity(found))
         if isinstance(found.object, h5d.DatasetID):
@@ -195,14 +205,14 @@ class Hdf5Reader:
                 shape = shape_of(found, element)
                 dtype = self._values.dtype(found, element)
                 where = self._layout(found, element, shape)
-                elsewhere = isinstance(where, Asked | Virtual)
-                others = depends(self._files, found) if elsewhere else ()
+                elsewhere = isinstance(where, OpaqueLayout | VirtualLayout)
+                others = dependencies(self._files, found) if elsewhere else ()
                 return DatasetInfo(
                     name, found.address, shape, dtype, where, _attributes(found), others
                 )
-        return TextInfo(name, found.address, self._text(found), _attributes(found))
+        return JsonInfo(name, found.address, self._text(found), _attributes(found))
 
-    def _as_bytes(self, found: Found, name: str) -> DatasetInfo:
+    def _as_bytes(self, found: ResolvedObject, name: str) -> DatasetInfo:
         """A dataset whose elements h5py cannot read, as they stand in the file."""
         stored = dataset_of(found)
         shape, nbytes, offset = stored.shape, stored.get_storage_size(), stored.get_offset()
@@ -213,14 +223,16 @@ class Hdf5Reader:
                 "h5py knows no dtype for its datatype, and its bytes do not lie in one run"
             )
         dtype = np.dtype(("V", nbytes // count))
-        return DatasetInfo(name, found.address, shape, dtype, Extent(offset), _attributes(found))
+        return DatasetInfo(
+            name, found.address, shape, dtype, ContiguousLayout(offset), _attributes(found)
+        )
 
-    def _text(self, found: Found) -> Text:
+    def _text(self, found: ResolvedObject) -> JsonText:
         """The size of the JSON that a dataset or datatype becomes, found out once."""
         known = self._texts.get(found.address)
         if known is None:
             try:
-                known = Text.of(self._json(found))
+                known = JsonText.of(self._json(found))
             except (TooLargeError, TooSlowError) as error:
                 known = type(error)(*error.args)  # it would take as long again
             self._texts[found.address] = known
@@ -228,22 +240,24 @@ class Hdf5Reader:
             raise type(known)(*known.args)
         return known
 
-    def _layout(self, found: Found, element: ElementType, shape: tuple[int, ...]) -> Layout:
+    def _layout(
+        self, found: ResolvedObject, element: ElementType, shape: tuple[int, ...]
+    ) -> Layout:
         if found.file is not self._files.main:
-            return Asked()  # offsets would be those of another file
+            return OpaqueLayout()  # offsets would be those of another file
         if is_virtual(found.file, found.object):
             return virtual_layout(self._files, found, element, shape)
         where = layout(found.object, element, shape, found.file)
         # Chunks of texts are small beside their arrays, and stay decoded while they are read.
-        return Asked() if element.leaves and isinstance(where, Chunked) else where
+        return OpaqueLayout() if element.leaves and isinstance(where, ChunkedLayout) else where
 
-    def _json(self, found: Found) -> bytes:
+    def _json(self, found: ResolvedObject) -> bytes:
         if isinstance(found.object, h5t.TypeID):
             return value_to_json(_committed(found.object))
         return self._values.json(found)
 
 
-def _identity(group: Found) -> int:
+def _identity(group: ResolvedObject) -> int:
     return int(group.file.brand | h5o.get_info(group.object).addr)
 
 
@@ -257,15 +271,15 @@ def _links(group: h5g.GroupID) -> list[tuple[bytes, int]]:
     return links
 
 
-def _text(told: dict[str, object], element: ElementType) -> Text | None:
+def _text(told: dict[str, object], element: ElementType) -> JsonText | None:
     if element.enumeration:
         told["__enum__"] = element.enumeration
-    return Text.of(to_json(told)) if told else None
+    return JsonText.of(to_json(told)) if told else None
 
 
-def _attributes(found: Found) -> Text | None:
-    told = attributes(found.object, found.file.references)
-    return Text.of(to_json(told)) if told else None
+def _attributes(found: ResolvedObject) -> JsonText | None:
+    told = read_attributes(found.object, found.file.references)
+    return JsonText.of(to_json(told)) if told else None
 
 
 def _committed(datatype: h5t.TypeID) -> object:

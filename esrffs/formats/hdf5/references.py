@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from esrffs.formats.hdf5.library import FOREIGN, h5d, h5f, h5g, h5o, h5r, h5s, h5t
+from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5f, h5g, h5o, h5r, h5s, h5t
 
 HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
 
@@ -34,7 +34,7 @@ class References:
             if not isinstance(reference, h5r.RegionReference):
                 return path
             return path + _selection(h5r.get_region(reference, self._file))
-        except FOREIGN:
+        except H5PY_EXCEPTIONS:
             return "?"
 
     def _path(self, reference: h5r.Reference) -> str:
@@ -67,7 +67,9 @@ class References:
     def _know_names(self) -> None:
         if not self._names:
             self._names[h5o.get_info(self._file).addr] = "/"
-            with suppress(*FOREIGN):  # a damaged object ends the search: HDF5 may know more names
+            with suppress(
+                *H5PY_EXCEPTIONS
+            ):  # a damaged object ends the search: HDF5 may know more names
                 h5o.visit(self._file, self._remember, info=True)
 
     @staticmethod

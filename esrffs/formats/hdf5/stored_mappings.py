@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from esrffs.formats.hdf5.library import FOREIGN, h5d, h5o
+from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5o
 from esrffs.formats.hdf5.links import OpenFile
 from esrffs.formats.hdf5.object_header import virtual_heap_object
 from esrffs.formats.hdf5.stored_selections import EVER, StoredSelection, selection_of
@@ -97,7 +97,7 @@ def _read(file: OpenFile, address: int) -> StoredMappings | None:
     try:
         heap = virtual_heap_object(file.id.get_vfd_handle(), address)
         return None if heap is None else _parsed(heap)
-    except (struct.error, IndexError, *FOREIGN):
+    except (struct.error, IndexError, *H5PY_EXCEPTIONS):
         return None
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from esrffs.formats import budget
-from esrffs.formats.hdf5.datatypes import Array, DType, ElementType, Leaf, texts
+from esrffs.formats.hdf5.datatypes import Array, DType, ElementType, FieldPath, texts
 from esrffs.formats.hdf5.fast_path import can_read_sequences, free_sequences, read_sequences
 from esrffs.formats.hdf5.library import h5d, h5py, h5s, h5t
-from esrffs.formats.hdf5.links import Found
+from esrffs.formats.hdf5.links import ResolvedObject
 from esrffs.model import Box
 
 _BLOCK_ELEMENTS = 1 << 16  # that are read at a time, at most
@@ -43,7 +43,7 @@ class Pace:
 class TextWidths:
     """Characters of the longest text by field, and the bytes (UTF-8) of all texts."""
 
-    by_field: dict[Leaf, int] = field(default_factory=dict)
+    by_field: dict[FieldPath, int] = field(default_factory=dict)
     nbytes: int = 0
 
     def too_wide(self, dtype: DType, shape: tuple[int, ...]) -> bool:
@@ -53,7 +53,10 @@ class TextWidths:
 
 
 def measure(
-    found: Found, element: ElementType, shape: tuple[int, ...], read: Callable[[Box], Array]
+    found: ResolvedObject,
+    element: ElementType,
+    shape: tuple[int, ...],
+    read: Callable[[Box], Array],
 ) -> TextWidths:
     """The widths of a dataset of this shape; `read` gives a box of it.  TooSlowError."""
     widths = TextWidths(dict.fromkeys(element.leaves, 0))
@@ -91,7 +94,9 @@ def _is_text(element: ElementType) -> bool:
     return text and h5py.check_string_dtype(element.held) is not None
 
 
-def _note_texts(widths: TextWidths, element: ElementType, array: Array, found: Found) -> None:
+def _note_texts(
+    widths: TextWidths, element: ElementType, array: Array, found: ResolvedObject
+) -> None:
     for leaf in element.leaves:
         told = texts(array, leaf, found.file.references)
         longest = max(map(len, told), default=0)

@@ -11,41 +11,47 @@ from typing import Any
 import numpy as np
 
 from esrffs.damage import DamagedArray
-from esrffs.errors import EsrffsError, MissingError, StaleError, UnsupportedError
+from esrffs.errors import EsrffsError, NotFoundError, StaleError, UnsupportedError
 from esrffs.formats.budget import TooSlowError
 from esrffs.formats.hdf5.byte_order import in_order
 from esrffs.formats.hdf5.chunk_check import check_chunks
-from esrffs.formats.hdf5.datatypes import Array, DType, ElementType, as_text, element_type
+from esrffs.formats.hdf5.datatypes import (
+    Array,
+    DType,
+    ElementType,
+    element_type,
+    to_fixed_width_text,
+)
 from esrffs.formats.hdf5.external_storage import read_external
 from esrffs.formats.hdf5.filter_guard import at_least
 from esrffs.formats.hdf5.json_values import json_of_dataset
 from esrffs.formats.hdf5.layout import check_within, missing_filters
-from esrffs.formats.hdf5.library import h5d, h5p, h5s, h5t, ours
-from esrffs.formats.hdf5.links import Files, Found
+from esrffs.formats.hdf5.library import h5d, h5p, h5s, h5t, translate_errors
+from esrffs.formats.hdf5.links import FileSet, ResolvedObject
 from esrffs.formats.hdf5.new_references import NBYTES, paths
 from esrffs.formats.hdf5.partial_read import sound
 from esrffs.formats.hdf5.text_widths import TextWidths, measure
-from esrffs.formats.hdf5.virtual_sources import check_sources, too_many
+from esrffs.formats.hdf5.virtual_sources import check_sources, exceeds_open_files
 from esrffs.model import Box
 
 
-class Values:
+class DatasetValues:
     """Reads datasets; remembers how long their longest texts are."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FileSet) -> None:
         self._files = files
         self._widths: dict[tuple[int, str], TextWidths | TooSlowError] = {}  # by file and address
         self._dtypes: dict[str, DType] = {}  # that a listing of another reader has told
         self._last: h5d.DatasetID | None = None  # stays open, with its decoded chunks
 
-    def dtype(self, found: Found, element: ElementType) -> DType:
+    def dtype(self, found: ResolvedObject, element: ElementType) -> DType:
         """What `numpy.save` is given; reads all of a dataset of texts once, for the longest one."""
         if not element.leaves:
             return element.dtype({})
         known = self._dtypes.get(found.address)
         return element.dtype(self._measured(found, element).by_field) if known is None else known
 
-    def as_json(self, found: Found, element: ElementType) -> bool:
+    def as_json(self, found: ResolvedObject, element: ElementType) -> bool:
         """Whether no array is made of it, but JSON: one of texts may be far too wide."""
         if element.pickled or not element.leaves or found.address in self._dtypes:
             return element.pickled
@@ -56,7 +62,7 @@ class Values:
         """The dtype of a dataset of texts, as a listing of this state of the file has told it."""
         self._dtypes[address] = dtype
 
-    def _measured(self, found: Found, element: ElementType) -> TextWidths:
+    def _measured(self, found: ResolvedObject, element: ElementType) -> TextWidths:
         """That it is too slow is remembered, too: it would take as long again."""
         key = found.file.brand, found.address
         known = self._widths.get(key)
@@ -72,12 +78,12 @@ class Values:
             raise TooSlowError(*known.args)
         return known
 
-    def _keep(self, found: Found) -> None:
+    def _keep(self, found: ResolvedObject) -> None:
         """Leave a dataset of texts open: its chunks would be decoded anew for each block."""
         if found.file is self._files.main:
             self._last = dataset_of(found)
 
-    def read(self, found: Found, box: Box) -> Array:
+    def read(self, found: ResolvedObject, box: Box) -> Array:
         """The elements of this box as `numpy.save` would have them."""
         element = element_type(dataset_of(found).get_type())
         dtype = self.dtype(found, element)
@@ -85,10 +91,10 @@ class Values:
             self._keep(found)
         array = self._held(found, element, box)
         if element.leaves:
-            return as_text(array, element, dtype, found.file.references)
+            return to_fixed_width_text(array, element, dtype, found.file.references)
         return np.ascontiguousarray(array).view(dtype).reshape(box.shape)
 
-    def sound(self, found: Found, box: Box) -> DamagedArray:
+    def sound(self, found: ResolvedObject, box: Box) -> DamagedArray:
         """Those elements of this box that can be had, and which cannot, of a box that failed."""
         address, state = found.address, [found]
 
@@ -100,7 +106,7 @@ class Values:
         element = element_type(dataset_of(found).get_type())
         return sound(read, found, self.dtype(found, element), box, address)
 
-    def json(self, found: Found) -> bytes:
+    def json(self, found: ResolvedObject) -> bytes:
         """All elements as JSON."""
         element = element_type(dataset_of(found).get_type())
         self._keep(found)
@@ -108,7 +114,7 @@ class Values:
         shape = shape_of(found, element)
         return json_of_dataset(found.address, shape, read, found.file.references)
 
-    def _held(self, found: Found, element: ElementType, box: Box) -> Array:
+    def _held(self, found: ResolvedObject, element: ElementType, box: Box) -> Array:
         """The elements of this box in h5py's buffer."""
         dataset = dataset_of(found)
         if any(b > n for b, n in zip(box.stop, shape_of(found, element), strict=True)):
@@ -118,7 +124,9 @@ class Values:
         rank = len(box.start) - len(element.dims)
         outer = Box(box.start[:rank], box.stop[:rank])
         plist = dataset.get_create_plist()
-        if plist.get_layout() == h5d.VIRTUAL and too_many(check_sources(self._files, found, outer)):
+        if plist.get_layout() == h5d.VIRTUAL and exceeds_open_files(
+            check_sources(self._files, found, outer)
+        ):
             return self._halves(found, element, box)
         if plist.get_external_count():
             array = read_external(self._files, found, element, outer)
@@ -141,7 +149,7 @@ class Values:
         part: Array = array[inner]
         return part
 
-    def _halves(self, found: Found, element: ElementType, box: Box) -> Array:
+    def _halves(self, found: ResolvedObject, element: ElementType, box: Box) -> Array:
         """In two parts, each with fewer sources: those of an open dataset stay open."""
         axis = next((axis for axis, n in enumerate(box.shape) if n > 1), None)
         if axis is None or element.leaves or element.pickled:
@@ -157,14 +165,14 @@ class Values:
         return np.concatenate(raw, axis).view(element.held)
 
 
-def dataset_of(found: Found) -> h5d.DatasetID:
+def dataset_of(found: ResolvedObject) -> h5d.DatasetID:
     """The dataset that was found; MissingError if it is something else."""
     if isinstance(found.object, h5d.DatasetID):
         return found.object
-    raise MissingError(f"{found.address} is not a dataset")
+    raise NotFoundError(f"{found.address} is not a dataset")
 
 
-def shape_of(found: Found, element: ElementType) -> tuple[int, ...]:
+def shape_of(found: ResolvedObject, element: ElementType) -> tuple[int, ...]:
     """The shape of what `numpy.save` is given; a null dataspace holds no elements."""
     shape = dataset_of(found).shape
     return ((0,) if shape is None else tuple(shape)) + element.dims
@@ -184,7 +192,7 @@ def _hyperslab(
         memory, file = h5s.create_simple(box.shape), dataset.get_space()
         file.select_hyperslab(box.start, box.shape)
     try:
-        with ours("values"):
+        with translate_errors("values"):
             dataset.read(memory, file, array, mtype=kind)
     except EsrffsError as error:
         missing = missing_filters(plist)

@@ -9,22 +9,22 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from esrffs.errors import ForbiddenError, MissingError
+from esrffs.errors import AccessDeniedError, NotFoundError
 from esrffs.formats.hdf5.datatypes import ElementType
 from esrffs.formats.hdf5.layout import fill_value
 from esrffs.formats.hdf5.library import h5d, h5s
-from esrffs.formats.hdf5.links import Files, Found, OpenFile, expected, find_file
+from esrffs.formats.hdf5.links import FileSet, OpenFile, ResolvedObject, expected_path, find_file
 from esrffs.formats.hdf5.stored_mappings import stored_mappings
 from esrffs.formats.hdf5.stored_selections import StoredSelection
-from esrffs.formats.hdf5.virtual_sources import Mapping, mappings
-from esrffs.model import Asked, Layout, Mapped, Virtual
+from esrffs.formats.hdf5.virtual_sources import SourceMapping, mappings
+from esrffs.model import Layout, OpaqueLayout, VirtualLayout, VirtualMapping
 
 _MANY = 256  # mappings; …
 _SMALL_NBYTES = 4096  # … of less than so many bytes each are put together by a reader
 _MOST = 100_000  # files that a dataset is said to depend on
 
 
-def depends(files: Files, found: Found) -> tuple[str, ...]:
+def dependencies(files: FileSet, found: ResolvedObject) -> tuple[str, ...]:
     """The files, but the one of the dataset itself, that hold its values; absolute paths.
 
     A file that is not there is named too, where it would be looked for first: it may appear.
@@ -47,13 +47,13 @@ def depends(files: Files, found: Found) -> tuple[str, ...]:
     return _paths(named, found, files)
 
 
-def _paths(named: Iterator[bytes], found: Found, files: Files) -> tuple[str, ...]:
+def _paths(named: Iterator[bytes], found: ResolvedObject, files: FileSet) -> tuple[str, ...]:
     unique = dict.fromkeys(name for name, _ in zip(named, range(_MOST), strict=False))
     paths = (_path(name, found.file, files) for name in unique if name != b".")
     return tuple(dict.fromkeys(paths))
 
 
-def _files(mapping: Mapping, files: Files, holder: OpenFile) -> Iterator[bytes]:
+def _files(mapping: SourceMapping, files: FileSet, holder: OpenFile) -> Iterator[bytes]:
     yield mapping.called(0)[0]
     block = 1
     while mapping.numbered and block < _MOST:
@@ -61,38 +61,38 @@ def _files(mapping: Mapping, files: Files, holder: OpenFile) -> Iterator[bytes]:
         yield name
         try:
             find_file(name, holder.path, files.confine)
-        except (MissingError, ForbiddenError):
+        except (NotFoundError, AccessDeniedError):
             return  # the one that will come next
         block += 1
 
 
-def _path(name: bytes, holder: OpenFile, files: Files) -> str:
+def _path(name: bytes, holder: OpenFile, files: FileSet) -> str:
     try:
         return find_file(name, holder.path, files.confine, by_library=True)
-    except (MissingError, ForbiddenError):
-        return expected(name, holder.path)
+    except (NotFoundError, AccessDeniedError):
+        return expected_path(name, holder.path)
 
 
-def _forbidden(name: bytes, holder: OpenFile, files: Files) -> bool:
+def _forbidden(name: bytes, holder: OpenFile, files: FileSet) -> bool:
     try:
         find_file(name, holder.path, files.confine, by_library=True)
-    except (MissingError, ForbiddenError) as error:
-        return isinstance(error, ForbiddenError)
+    except (NotFoundError, AccessDeniedError) as error:
+        return isinstance(error, AccessDeniedError)
     return False
 
 
 def virtual_layout(
-    files: Files, found: Found, element: ElementType, shape: tuple[int, ...]
+    files: FileSet, found: ResolvedObject, element: ElementType, shape: tuple[int, ...]
 ) -> Layout:
-    """`Virtual` where the dataset is made of whole frames of others, else `Asked`."""
+    """`VirtualLayout` where the dataset is made of whole frames of others, else `OpaqueLayout`."""
     stored = stored_mappings(found.file, found.object)
     if stored is not None and len(stored) > _MANY:
         nbytes = element.held.itemsize * math.prod(shape)
         if nbytes < _SMALL_NBYTES * len(stored):
-            return Asked()  # to open a source costs more than what is read of it
+            return OpaqueLayout()  # to open a source costs more than what is read of it
     fill = fill_value(found.object.get_create_plist(), element)
     if not element.verbatim or element.dims or fill is None or not shape:
-        return Asked()
+        return OpaqueLayout()
     parts = [
         _mapped(mapping, shape, found.file, files) for mapping in mappings(found.file, found.object)
     ]
@@ -100,34 +100,38 @@ def virtual_layout(
     if len(known) < len(parts) or any(
         after.start < before.stop for before, after in pairwise(known)
     ):
-        return Asked()
-    return Virtual(tuple(known), fill)
+        return OpaqueLayout()
+    return VirtualLayout(tuple(known), fill)
 
 
 def _mapped(
-    mapping: Mapping, shape: tuple[int, ...], holder: OpenFile, files: Files
-) -> Mapped | None:
+    mapping: SourceMapping, shape: tuple[int, ...], holder: OpenFile, files: FileSet
+) -> VirtualMapping | None:
     """This mapping as a run of frames, if it is one."""
     if mapping.open_ended or mapping.numbered:
         return None
-    target = _box(mapping.virtual)
+    target = _selection_bounds(mapping.virtual)
     if target is None:
         return None
     (start, *low), (stop, *high) = target
     if any(low) or tuple(high) != shape[1:]:
         return None
     whole = mapping.source.get_select_type() == h5s.SEL_ALL  # its extent is not told
-    first = 0 if whole else _first(_box(mapping.source), mapping.source, (stop - start, *high))
+    first = (
+        0
+        if whole
+        else _first_frame(_selection_bounds(mapping.source), mapping.source, (stop - start, *high))
+    )
     if first is None:
         return None
     name, path = mapping.called(0)
     if name != b"." and _forbidden(name, holder, files):
         return None  # the reader says so when it is asked
     file = holder.path if name == b"." else _path(name, holder, files)
-    return Mapped(start, stop, file, path.decode("utf-8", "surrogateescape"), first, whole)
+    return VirtualMapping(start, stop, file, path.decode("utf-8", "surrogateescape"), first, whole)
 
 
-def _first(
+def _first_frame(
     origin: tuple[tuple[int, ...], tuple[int, ...]] | None,
     source: h5s.SpaceID | StoredSelection,
     wanted: tuple[int, ...],
@@ -143,7 +147,9 @@ def _first(
     return low[0] if (high[0] - low[0], *extent[1:]) == wanted else None
 
 
-def _box(space: h5s.SpaceID | StoredSelection) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+def _selection_bounds(
+    space: h5s.SpaceID | StoredSelection,
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Start and stop of a selection that is a box."""
     if space.get_select_type() == h5s.SEL_ALL:
         extent = tuple(space.get_simple_extent_dims())

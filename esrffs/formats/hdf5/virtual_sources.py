@@ -12,10 +12,10 @@ import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from esrffs.errors import DamagedError, EsrffsError, MissingError, UnsupportedError
+from esrffs.errors import DamagedError, EsrffsError, NotFoundError, UnsupportedError
 from esrffs.formats import budget
 from esrffs.formats.hdf5.library import h5d, h5s
-from esrffs.formats.hdf5.links import Files, Found, OpenFile, find_file
+from esrffs.formats.hdf5.links import FileSet, OpenFile, ResolvedObject, find_file
 from esrffs.formats.hdf5.stored_mappings import stored_mappings
 from esrffs.formats.hdf5.stored_selections import StoredSelection
 from esrffs.model import Box
@@ -28,7 +28,7 @@ _SPARE = 64  # file descriptors that others in this process may need
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
+class _AxisSelection:
     """A regular hyperslab along one axis: `count` blocks of `block` elements every `stride`."""
 
     start: int
@@ -68,12 +68,12 @@ class _Axis:
         return range(first, max(first, -(-(stop - self.start) // self.stride)))
 
 
-def _axes(space: h5s.SpaceID | StoredSelection) -> list[_Axis]:
-    return [_Axis(*axis) for axis in zip(*space.get_regular_hyperslab(), strict=True)]
+def _axes(space: h5s.SpaceID | StoredSelection) -> list[_AxisSelection]:
+    return [_AxisSelection(*axis) for axis in zip(*space.get_regular_hyperslab(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class SourceMapping:
     """Elements of a virtual dataset and the elements of a source that they are."""
 
     file: bytes
@@ -115,14 +115,16 @@ class Mapping:
         return one, two
 
 
-def mappings(file: OpenFile, dataset: h5d.DatasetID, box: Box | None = None) -> Iterator[Mapping]:
+def mappings(
+    file: OpenFile, dataset: h5d.DatasetID, box: Box | None = None
+) -> Iterator[SourceMapping]:
     """All mappings of a virtual dataset; with a (not empty) box, at least those that meet it."""
     stored = stored_mappings(file, dataset)
     rows = _asked_for(dataset) if stored is None else stored.rows(*_bounds(box))
     for number, row in enumerate(rows):
         if number % _A_FEW == 0:
             budget.check("its mappings")
-        yield Mapping(*row)
+        yield SourceMapping(*row)
 
 
 def _bounds(box: Box | None) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
@@ -152,7 +154,7 @@ def is_virtual(file: OpenFile, dataset: h5d.DatasetID) -> bool:
     return bool(dataset.get_create_plist().get_layout() == h5d.VIRTUAL)
 
 
-def check_shape_allowed(files: Files, holder: OpenFile, dataset: h5d.DatasetID) -> None:
+def check_shape_allowed(files: FileSet, holder: OpenFile, dataset: h5d.DatasetID) -> None:
     """ForbiddenError if libhdf5, to tell the shape, would open what this mount may not read."""
     if files.confine is None or dataset.get_offset() is not None:
         return
@@ -166,17 +168,17 @@ def check_shape_allowed(files: Files, holder: OpenFile, dataset: h5d.DatasetID) 
         try:
             while _source_path(files, holder, mapping.called(block)[0]) and mapping.numbered:
                 block += 1
-        except MissingError:
+        except NotFoundError:
             continue  # one that is not there cannot be opened
 
 
-def _source_path(files: Files, holder: OpenFile, name: bytes) -> str:
+def _source_path(files: FileSet, holder: OpenFile, name: bytes) -> str:
     if name == b".":
         return holder.path
     return find_file(name, holder.path, files.confine, by_library=True)
 
 
-def check_sources(files: Files, found: Found, box: Box, depth: int = _DEPTH) -> int:
+def check_sources(files: FileSet, found: ResolvedObject, box: Box, depth: int = _DEPTH) -> int:
     """See that every source that a (not empty) box needs is there; returns how many files."""
     if depth == 0:
         raise UnsupportedError("virtual datasets of virtual datasets without end")
@@ -188,19 +190,19 @@ def check_sources(files: Files, found: Found, box: Box, depth: int = _DEPTH) -> 
                 _check_source(files, found, file, name, needed, depth)
             except EsrffsError as error:
                 text = f"source {os.fsdecode(file)}, {os.fsdecode(name)}: {error}"
-                kind = DamagedError if isinstance(error, MissingError) else type(error)
+                kind = DamagedError if isinstance(error, NotFoundError) else type(error)
                 raise kind(text) from error
-            if found.file is files.main and too_many(files.count):
+            if found.file is files.main and exceeds_open_files(files.count):
                 files.release()
     return len(names)
 
 
-def too_many(number: int) -> bool:
+def exceeds_open_files(number: int) -> bool:
     """Whether libhdf5 could run out of file descriptors, and say nothing, with so many sources."""
     return number + _SPARE > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _needed(mapping: Mapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
+def _needed(mapping: SourceMapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
     """Each source that a box needs: file, dataset, and what must be in it."""
     if not mapping.open_ended:
         overlap = mapping.virtual.copy()
@@ -226,7 +228,7 @@ def _needed(mapping: Mapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
         yield (*mapping.called(block), _whole(mapping.source, size))
 
 
-def _regular(space: h5s.SpaceID | StoredSelection) -> list[_Axis]:
+def _regular(space: h5s.SpaceID | StoredSelection) -> list[_AxisSelection]:
     """Its axes where it is one regular hyperslab of an end; else none."""
     if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
         return []
@@ -239,7 +241,7 @@ def _whole(source: h5s.SpaceID | StoredSelection, size: int) -> _Need:
     return [n + 1 for n in source.get_select_bounds()[1]]
 
 
-def _lengths(mapping: Mapping, box: Box) -> _Need:
+def _lengths(mapping: SourceMapping, box: Box) -> _Need:
     """What a source needs to have; less than all of it where both selections are like boxes."""
     size = mapping.virtual.get_select_npoints()
     if mapping.source.get_select_type() == h5s.SEL_ALL and box.start:
@@ -269,13 +271,13 @@ def _lengths(mapping: Mapping, box: Box) -> _Need:
 
 
 def _check_source(
-    files: Files, holder: Found, file: bytes, name: bytes, needed: _Need, depth: int
+    files: FileSet, holder: ResolvedObject, file: bytes, name: bytes, needed: _Need, depth: int
 ) -> None:
     path = _source_path(files, holder.file, file)
     other = holder.file if file == b"." else files.other(path)
-    source = files.walk(Found(other.root, other, ""), name)
+    source = files.walk(ResolvedObject(other.root, other, ""), name)
     if not isinstance(source.object, h5d.DatasetID):
-        raise MissingError("not a dataset")
+        raise NotFoundError("not a dataset")
     plist = source.object.get_create_plist()
     virtual = plist.get_layout() == h5d.VIRTUAL
     check_shape_allowed(files, source.file, source.object)

@@ -19,7 +19,7 @@ from fabio.cbfimage import CbfImage
 from fabio.compression import decByteOffset
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
-from esrffs.formats.images.frames import Array, Header, attentive, check_shape, open_binary
+from esrffs.formats.images.frames import Array, Header, check_shape, open_binary, translate_errors
 from esrffs.formats.images.packed import PackedFile
 
 _HEADER = 1 << 20  # bytes in which the data begin
@@ -70,7 +70,7 @@ def read_cbf(path: str) -> CbfContent:
 
 def cbf_header(path: str) -> tuple[object, Header]:
     """The header of a CBF, and what of it decides shape and dtype."""
-    with attentive("the header", strict=False), open_binary(path) as file:
+    with translate_errors("the header", strict=False), open_binary(path) as file:
         if isinstance(file, PackedFile):
             content = file.read() or b""
             size = file.trusted
@@ -200,7 +200,7 @@ class _Cbf(CbfImage):  # type: ignore[misc]  # FabIO has no types
                 raise
 
 
-class _Ending(io.BytesIO):
+class _EofGuard(io.BytesIO):
     """A file that FabIO cannot go on reading after its end, as it would for ever."""
 
     name = "the file"
@@ -218,8 +218,8 @@ def _header(content: bytes, section: CbfSection) -> Header:
     """FabIO's header; where that fails, the keys of the binary section."""
     image = _Cbf()
     try:
-        with attentive("the header", strict=False):
-            image.readheader(_Ending(content[: section.start]))
+        with translate_errors("the header", strict=False):
+            image.readheader(_EofGuard(content[: section.start]))
     except EsrffsError:
         return dict(section.keys)
     header: Header = image.header

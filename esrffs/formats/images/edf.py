@@ -17,15 +17,15 @@ from typing import overload
 import numpy as np
 from fabio.edfimage import EdfImage
 
-from esrffs.errors import DamagedError, ForbiddenError, UnsupportedError
+from esrffs.errors import AccessDeniedError, DamagedError, UnsupportedError
 from esrffs.formats.images.edf_blocks import Found, Place, scan
-from esrffs.formats.images.edf_regular import pace
-from esrffs.formats.images.frames import Array, Header, attentive, check_shape, open_binary
-from esrffs.formats.images.packed import CUT, Binary, PackedFile
+from esrffs.formats.images.edf_regular import regular_spacing
+from esrffs.formats.images.frames import Array, Header, check_shape, open_binary, translate_errors
+from esrffs.formats.images.packed import CUT, BinaryFile, PackedFile
 from esrffs.linux import path_walk
-from esrffs.linux.permissions import may_follow
-from esrffs.model import Asked, Layout
-from esrffs.model import Frames as FramesLayout
+from esrffs.linux.permissions import may_reference
+from esrffs.model import FramesLayout as FramesLayout
+from esrffs.model import Layout, OpaqueLayout
 
 _QUADRUPLE = np.dtype(np.longdouble)
 
@@ -40,7 +40,7 @@ class EdfFrames:
     def __init__(self, path: str, confine: str | None) -> None:
         self._path = path
         self._confine = confine
-        with attentive("the file", strict=False):
+        with translate_errors("the file", strict=False):
             self._file = open_binary(path)
             try:
                 found, fault = self._find()
@@ -54,9 +54,11 @@ class EdfFrames:
         if not self.end and (fault or found.rest):
             self.end = f"after frame {count - 1}: {fault or found.rest}"
         self._places = places[:count]
-        self.headers: Sequence[Header] = _Headers(found.headers[:count], count, self._all_headers)
+        self.headers: Sequence[Header] = _LazyHeaders(
+            found.headers[:count], count, self._all_headers
+        )
         self.damage = places[0].fault and (fault or places[0].fault)
-        self.layout: Layout = Asked() if fault is not None else _layout(self._places)
+        self.layout: Layout = OpaqueLayout() if fault is not None else _layout(self._places)
         self._kept: tuple[int, Array] | None = None  # the last one that had to be unpacked
 
     def __repr__(self) -> str:
@@ -91,7 +93,7 @@ class EdfFrames:
 
     def _at_a_pace(self, size: int) -> Found | None:
         """What `scan` would find, from the first header; None where the others differ from it."""
-        steps = pace(self._file.fileno(), size)
+        steps = regular_spacing(self._file.fileno(), size)
         if steps is None:
             return None
         headers, places, _ = self._scan(steps.step)
@@ -103,7 +105,7 @@ class EdfFrames:
         return Found(headers, [first._replace(start=start) for start in starts], "")
 
     def _all_headers(self) -> list[dict[str, str]]:
-        with attentive("the headers", strict=False):
+        with translate_errors("the headers", strict=False):
             return self._scan(os.stat(self._path).st_size).headers
 
     def rows(self, index: int, start: int, stop: int) -> Array:
@@ -114,7 +116,7 @@ class EdfFrames:
             return self._unpacked(index)[start:stop]
         row = prod(self.shape[1:]) * self.dtype.itemsize
         shape = (stop - start, *self.shape[1:])
-        with attentive(what), self._data_file(place) as file:
+        with translate_errors(what), self._data_file(place) as file:
             begin = place.start + start * row
             self._check_outside(file, place)
             return _checked(verbatim_rows(file, begin, shape, self.dtype, place.swapped))
@@ -125,7 +127,7 @@ class EdfFrames:
     def _unpacked(self, index: int) -> Array:
         if self._kept is None or self._kept[0] != index:
             place, what = self._places[index], f"frame {index}"
-            with attentive(what), self._data_file(place) as file:
+            with translate_errors(what), self._data_file(place) as file:
                 self._check_outside(file, place)
                 file.seek(place.start)
                 content = _unpack(file.read(place.room) or b"", place.packing, place.nbytes)
@@ -134,7 +136,7 @@ class EdfFrames:
             self._kept = index, array
         return self._kept[1]
 
-    def _check_outside(self, file: Binary, place: Place) -> None:
+    def _check_outside(self, file: BinaryFile, place: Place) -> None:
         """DamagedError for data in another file that is too short, or cannot be believed."""
         if place.outside is None:
             return
@@ -148,7 +150,7 @@ class EdfFrames:
             raise DamagedError(fault or f"the file ends {short} bytes too early")
 
     @contextmanager
-    def _data_file(self, place: Place) -> Iterator[Binary]:
+    def _data_file(self, place: Place) -> Iterator[BinaryFile]:
         if place.outside is None:
             yield self._file
             return
@@ -163,16 +165,20 @@ class EdfFrames:
         real = path_walk.resolve(path)
         confine = real if self._confine is None else os.path.realpath(self._confine)
         if os.path.commonpath((confine, real)) != confine:
-            raise ForbiddenError(f"its data lie outside the source, in {real}")
+            raise AccessDeniedError(f"its data lie outside the source, in {real}")
         if not stat.S_ISREG(status.st_mode):
-            raise ForbiddenError(f"{path} is not a regular file")
-        if self._confine is not None and not may_follow(self._path, path, confine):
-            raise ForbiddenError(f"not everybody who may read it may read {real}")
+            raise AccessDeniedError(f"{path} is not a regular file")
+        if self._confine is not None and not may_reference(self._path, path, confine):
+            raise AccessDeniedError(f"not everybody who may read it may read {real}")
         return path
 
 
 def verbatim_rows(
-    file: Binary, offset: int, shape: tuple[int, ...], dtype: np.dtype[np.generic], swapped: bool
+    file: BinaryFile,
+    offset: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    swapped: bool,
 ) -> Array:
     """An array that lies in a file as it is, or byte-swapped; DamagedError if that is short."""
     array = np.empty(shape, dtype)
@@ -187,7 +193,7 @@ def verbatim_rows(
     return array.byteswap(inplace=True) if swapped else array
 
 
-class _Headers(Sequence[Header]):
+class _LazyHeaders(Sequence[Header]):
     """Of `count` frames: those that are known and, once another one is wanted, all."""
 
     def __init__(
@@ -236,7 +242,7 @@ def _layout(places: list[Place]) -> Layout:
         or places[0].dtype == _QUADRUPLE
         or any(place.packing or place.outside is not None or place.fault for place in places)
     ):
-        return Asked()
+        return OpaqueLayout()
     return FramesLayout(np.array([place.start for place in places], np.int64), swapped.pop())
 
 

@@ -18,7 +18,7 @@ from fabio.edfimage import DATA_TYPES
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.images.edf_header import Window, add_defaults, integer, is_followed, read_header
-from esrffs.formats.images.packed import Binary
+from esrffs.formats.images.packed import BinaryFile
 
 _DIMENSION = re.compile(r"DIM_(\d{1,6})\Z")
 _MOST_AXES = 32
@@ -68,7 +68,7 @@ class Found(NamedTuple):
     rest: str
 
 
-def scan(file: Binary, folder: str, limit: int | None = None) -> Found:
+def scan(file: BinaryFile, folder: str, limit: int | None = None) -> Found:
     """The frames of a file, of which `limit` bytes count.  At least one, or an EsrffsError.
 
     `folder` is where files that headers name for their data lie.

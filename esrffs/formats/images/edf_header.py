@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from esrffs.errors import DamagedError
-from esrffs.formats.images.packed import Binary, packed_nbytes
+from esrffs.formats.images.packed import BinaryFile, packed_nbytes
 
 _BLOCK = 512  # bytes, in which a header begins
 _HEADER = 512 * _BLOCK  # bytes of a header, unless it tells of more itself, but
@@ -22,7 +22,7 @@ _NO_DEFAULTS = ("SIZE", "IMAGE", "HEADERID")  # of the general block, for the ot
 class Window:
     """What was read last of a file, so that a look ahead costs no way back."""
 
-    def __init__(self, file: Binary, limit: int | None) -> None:
+    def __init__(self, file: BinaryFile, limit: int | None) -> None:
         self._file = file
         self._limit = limit
         self._start = 0

@@ -17,7 +17,7 @@ _NUMBER = b"EDF_DATABLOCKID"  # of the frame
 _STRUCTURE = (b"DIM_", b"SIZE", b"DATATYPE", b"BYTEORDER", b"COMPRESSION", b"EDF_")
 
 
-class Pace(NamedTuple):
+class RegularSpacing(NamedTuple):
     """`frames` frames; headers and data take `step` bytes, of which `header` are headers."""
 
     header: int
@@ -25,7 +25,7 @@ class Pace(NamedTuple):
     frames: int
 
 
-def pace(descriptor: int, size: int) -> Pace | None:
+def regular_spacing(descriptor: int, size: int) -> RegularSpacing | None:
     """How the frames follow each other in a file of so many bytes; None where it is not as usual.
 
     Each header has the same structure: it is the first one, byte for byte, but for
@@ -41,16 +41,16 @@ def pace(descriptor: int, size: int) -> Pace | None:
     count, rest = divmod(size, step)
     if rest or count < 2:
         return None
-    like_first = re.compile(b";".join(map(_alike, first.split(b";"))))
+    like_first = re.compile(b";".join(map(_pattern_for, first.split(b";"))))
     for frame in range(1, count):
         other = os.pread(descriptor, len(first), frame * step)
         ended = _END.search(other)
         if ended is None or ended.end() != len(first) or not like_first.fullmatch(other):
             return None
-    return Pace(len(first), step, count)
+    return RegularSpacing(len(first), step, count)
 
 
-def _alike(line: bytes) -> bytes:
+def _pattern_for(line: bytes) -> bytes:
     """The regular expression of lines that mean the same for the data as this one."""
     key, equals, _ = line.partition(b"=")
     name = key.strip(_BLANK).upper()

@@ -14,10 +14,10 @@ from fabio import fabioformats
 
 from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.images.cbf import read_cbf
-from esrffs.formats.images.frames import Array, Header, attentive, check_shape, open_binary
+from esrffs.formats.images.frames import Array, Header, check_shape, open_binary, translate_errors
 from esrffs.formats.images.packed import is_packed, open_packed
 from esrffs.formats.images.pictures import read_jpeg, read_jpeg2k
-from esrffs.model import Asked, Layout
+from esrffs.model import Layout, OpaqueLayout
 
 _MANY = ("mrc", "ge", "pixi", "spe")  # whose frames follow each other up to the end of the file
 _PICTURES = {"jpeg": read_jpeg, "jpeg2k": read_jpeg2k}
@@ -34,8 +34,8 @@ class FabioFrames:
         self._path = path
         self._codec = codec
         self.end = self.damage = ""
-        self.layout: Layout = Asked()
-        with attentive("the file"):
+        self.layout: Layout = OpaqueLayout()
+        with translate_errors("the file"):
             size, fault = self._trusted()
             image = self._load(0)
             if getattr(image, "data", None) is None:
@@ -59,7 +59,7 @@ class FabioFrames:
     def rows(self, index: int, start: int, stop: int) -> Array:
         if self._kept[0] != index:
             what = f"frame {index}"
-            with attentive(what):
+            with translate_errors(what):
                 array = np.ascontiguousarray(self._decoded(index))
             if array.shape != self.shape or array.dtype != self.dtype:
                 raise DamagedError(

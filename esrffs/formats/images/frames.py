@@ -1,6 +1,6 @@
 """Where the frames of a raster come from, and how FabIO's failures become ours.
 
-Decided here: what a source of frames owes to the tree that is built on it (`Frames`), and what
+Decided here: what a source of frames owes to the tree that is built on it (`FrameSource`), and what
 counts as a failure: an exception, or an error that FabIO only writes to its log before it goes on
 with made-up zeros.  What a failure is called: `raster_sentences`.
 """
@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from esrffs.errors import DamagedError, EsrffsError, ForbiddenError, MissingError, TooLargeError
+from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError, TooLargeError
 from esrffs.formats.images.error_sentences import sentence
-from esrffs.formats.images.packed import Binary, is_packed, open_packed
+from esrffs.formats.images.packed import BinaryFile, is_packed, open_packed
 from esrffs.model import Layout
 
 Array = npt.NDArray[np.generic]
@@ -25,7 +25,7 @@ Header = Mapping[str, Any]
 _LONGEST = 1 << 40  # pixels of an axis: more are no image
 
 
-class Frames(Protocol):
+class FrameSource(Protocol):
     """Frames of one shape and dtype, in order: those of one file, or one of each file."""
 
     @property
@@ -71,7 +71,7 @@ class Frames(Protocol):
         """Let go of all files."""
 
 
-class _Overheard(logging.Handler):
+class _LogCapture(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.texts: list[str] = []
@@ -81,12 +81,12 @@ class _Overheard(logging.Handler):
 
 
 @contextmanager
-def attentive(what: str, *, strict: bool = True) -> Iterator[None]:
+def translate_errors(what: str, *, strict: bool = True) -> Iterator[None]:
     """Foreign libraries inside the block: quiet, and every failure is an `EsrffsError`.
 
     Its text begins with `what`.  With `strict` an error in FabIO's log is a failure too.
     """
-    overheard = _Overheard()
+    overheard = _LogCapture()
     loggers = [logging.getLogger(name) for name in ("fabio", "silx", "PIL", "tifffile")]
     before = [(logger.propagate, logger.level) for logger in loggers]
     for logger in loggers:
@@ -101,7 +101,7 @@ def attentive(what: str, *, strict: bool = True) -> Iterator[None]:
     except EsrffsError as error:
         raise type(error)(f"{what}: {error}") from error
     except Exception as error:
-        raise ours(what, error, overheard.texts) from error
+        raise translated(what, error, overheard.texts) from error
     finally:
         for logger, (propagate, level) in zip(loggers, before, strict=True):
             logger.removeHandler(overheard)
@@ -112,19 +112,19 @@ def attentive(what: str, *, strict: bool = True) -> Iterator[None]:
         raise DamagedError(f"{what}: {sentence(Exception(), tuple(overheard.texts))}")
 
 
-def ours(what: str, error: Exception, heard: Sequence[str] = ()) -> EsrffsError:
+def translated(what: str, error: Exception, heard: Sequence[str] = ()) -> EsrffsError:
     """A foreign failure as one of ours."""
     text = sentence(error, tuple(heard))
     if isinstance(error, MemoryError):
         return TooLargeError(f"{what}: needs more memory than a reader may use (memory_limit)")
     if isinstance(error, FileNotFoundError):
-        return MissingError(f"{what}: {text}")
+        return NotFoundError(f"{what}: {text}")
     if isinstance(error, PermissionError):
-        return ForbiddenError(f"{what}: {text}")
+        return AccessDeniedError(f"{what}: {text}")
     return DamagedError(f"{what}: {text}")
 
 
-def open_binary(path: str) -> Binary:
+def open_binary(path: str) -> BinaryFile:
     """The file, unpacked on the fly where its name says `.gz` or `.bz2`."""
     return open_packed(path) if is_packed(path) else open(path, "rb", buffering=0)
 

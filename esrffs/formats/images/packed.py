@@ -20,7 +20,7 @@ _MOST = 1 << 20  # bytes that come out at a time
 _ZEROS = b"\0"  # padding between and behind streams, as of tapes
 _NEAR = 1 << 16  # bytes: see `_lost_its_end`
 
-Binary = io.RawIOBase | io.BufferedIOBase
+BinaryFile = io.RawIOBase | io.BufferedIOBase
 
 CUT = "the file ends before its packed data do"
 
@@ -88,7 +88,7 @@ class PackedFile(io.RawIOBase):
     read; `run_out` reads to the end.  `kind`: "gzip", "bzip2" or "zlib" (only one stream).
     """
 
-    def __init__(self, file: Binary, kind: str) -> None:
+    def __init__(self, file: BinaryFile, kind: str) -> None:
         self.name = getattr(file, "name", "")
         self._file = file
         self._kind = kind
@@ -257,7 +257,7 @@ def is_packed(path: str) -> bool:
     return path.endswith((".gz", ".bz2"))
 
 
-def packed_nbytes(file: Binary, kind: str) -> int | None:
+def packed_nbytes(file: BinaryFile, kind: str) -> int | None:
     """How many bytes the stream takes that begins here in the file; None if it is not sound."""
     stream, taken = _stream(kind), 0
     try:

@@ -12,36 +12,36 @@ from datetime import datetime
 import numpy as np
 
 from esrffs.encoders.json_text import to_json
-from esrffs.errors import DamagedError, EsrffsError, MissingError
+from esrffs.errors import DamagedError, EsrffsError, NotFoundError
 from esrffs.formats.images.edf import EdfFrames
 from esrffs.formats.images.fabio_frames import FabioFrames
-from esrffs.formats.images.frames import Array, Frames, ours
-from esrffs.formats.images.signatures import TIFF_CODECS, codec_of
+from esrffs.formats.images.frames import Array, FrameSource, translated
+from esrffs.formats.images.signatures import TIFF_CODECS, codec_of_file
 from esrffs.formats.images.tiff import TiffFrames
-from esrffs.formats.images.tree import DATA, DETECTOR, RasterTree, root_attributes
+from esrffs.formats.images.tree import DATA, DETECTOR, ImageTree, root_attributes
 from esrffs.model import (
     Box,
     BrokenInfo,
     ChunkIndex,
     DatasetInfo,
     GroupInfo,
+    GroupListing,
+    JsonInfo,
+    JsonText,
     LinkInfo,
-    Listing,
     Member,
-    Text,
-    TextInfo,
 )
 
 
-class StackReader:
+class ImageStackReader:
     """The tree of some frames.  `stacked`: an axis for the frames even where there is one only."""
 
     def __init__(
-        self, frames: Frames, root: Mapping[str, object], *, stacked: bool = False
+        self, frames: FrameSource, root: Mapping[str, object], *, stacked: bool = False
     ) -> None:
         self._frames = frames
         try:
-            self._tree = RasterTree(frames)
+            self._tree = ImageTree(frames)
         except EsrffsError:
             frames.close()
             raise
@@ -51,16 +51,16 @@ class StackReader:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._frames!r}>"
 
-    def listing(self, address: str) -> Listing:
+    def listing(self, address: str) -> GroupListing:
         """With the root come all groups that are there without a look at further headers."""
         members = tuple(self._members(address))
         attributes = _text(self._group_attributes(address))
         if address != "":
-            return Listing(members, attributes)
+            return GroupListing(members, attributes)
         below = {other: self.listing(other) for other in self._tree.skeleton}
-        return Listing(members, attributes, below=below, end=self._frames.end)
+        return GroupListing(members, attributes, below=below, end=self._frames.end)
 
-    def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
+    def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
         found: GroupInfo | DatasetInfo = GroupInfo("", "")
         for name in filter(None, path.split("/")):
             found = self._follow(found, name, path)
@@ -86,14 +86,14 @@ class StackReader:
         else:
             attributes = self._dataset_attributes(address)
         if not attributes:
-            raise MissingError(f"{address} has no attributes")
+            raise NotFoundError(f"{address} has no attributes")
         return to_json(attributes)
 
     def text(self, address: str) -> bytes:
-        raise MissingError(f"{address}: rasters hold nothing but arrays")
+        raise NotFoundError(f"{address}: rasters hold nothing but arrays")
 
     def chunk_index(self, address: str) -> ChunkIndex:
-        raise MissingError(f"{address}: rasters have no chunks")
+        raise NotFoundError(f"{address}: rasters have no chunks")
 
     def close(self) -> None:
         self._frames.close()
@@ -142,14 +142,14 @@ class StackReader:
                     raise DamagedError(f"{path}: {member.reason}")
                 if isinstance(member, GroupInfo | DatasetInfo):
                     return member
-        raise MissingError(f"there is no {path}")
+        raise NotFoundError(f"there is no {path}")
 
     def _group_attributes(self, group: str) -> Mapping[str, object]:
         if group == "":
             return self._root
         attributes = self._tree.group(group)
         if attributes is None:
-            raise MissingError(f"there is no group {group}")
+            raise NotFoundError(f"there is no group {group}")
         return attributes
 
     def _dataset_attributes(self, address: str) -> Mapping[str, object]:
@@ -163,21 +163,21 @@ class StackReader:
         group, _, name = address.rpartition("/")
         values = self._tree.values(group).get(_unquoted(name))
         if values is None:
-            raise MissingError(f"there is no dataset {address}")
+            raise NotFoundError(f"there is no dataset {address}")
         return values()
 
 
-class RasterReader(StackReader):
+class ImageFileReader(ImageStackReader):
     """One raster file."""
 
     def __init__(self, path: str, confine: str | None) -> None:
         frames = open_frames(path, confine)
-        super().__init__(frames, root_attributes(file_time(path), path))
+        super().__init__(frames, root_attributes(newest_mtime(path), path))
 
 
-def open_frames(path: str, confine: str | None) -> Frames:
+def open_frames(path: str, confine: str | None) -> FrameSource:
     """The frames of one file.  DamagedError, MissingError, ForbiddenError."""
-    found = sniff(path)
+    found = detect_codec(path)
     if found == "edf":
         return EdfFrames(path, confine)
     if found in TIFF_CODECS:
@@ -185,32 +185,32 @@ def open_frames(path: str, confine: str | None) -> Frames:
     return FabioFrames(path, found)
 
 
-def sniff(path: str) -> str:
+def detect_codec(path: str) -> str:
     """FabIO's codec for this file.  DamagedError where there is none."""
     try:
         with open(path, "rb", buffering=0) as file:
             descriptor = file.fileno()
             size = os.fstat(descriptor).st_size
-            found = codec_of(
+            found = codec_of_file(
                 lambda offset, count: os.pread(descriptor, count, offset),
                 size,
                 os.path.basename(path),
             )
     except OSError as error:
-        raise ours("the file", error) from error
+        raise translated("the file", error) from error
     if found is None:
         raise DamagedError("the file does not start like any raster that FabIO reads")
     return found
 
 
-def file_time(*paths: str) -> str:
+def newest_mtime(*paths: str) -> str:
     """When the newest of these files was written, as silx writes times."""
     newest = max(os.stat(path).st_mtime for path in paths)
     return datetime.fromtimestamp(newest).isoformat()
 
 
-def _text(attributes: Mapping[str, object]) -> Text | None:
-    return Text.of(to_json(attributes)) if attributes else None
+def _text(attributes: Mapping[str, object]) -> JsonText | None:
+    return JsonText.of(to_json(attributes)) if attributes else None
 
 
 def _quoted(name: str) -> str:

@@ -15,17 +15,17 @@ import numpy as np
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.images.cbf import cbf_header
 from esrffs.formats.images.edf import EdfFrames, verbatim_rows
-from esrffs.formats.images.frames import Array, Frames, Header, attentive, ours
-from esrffs.formats.images.reader import StackReader, file_time, open_frames, sniff
+from esrffs.formats.images.frames import Array, FrameSource, Header, translate_errors, translated
+from esrffs.formats.images.reader import ImageStackReader, detect_codec, newest_mtime, open_frames
 from esrffs.formats.images.tree import root_attributes
-from esrffs.model import Asked, Layout
-from esrffs.model import Frames as FramesLayout
+from esrffs.model import FramesLayout as FramesLayout
+from esrffs.model import Layout, OpaqueLayout
 
 _DIGITS = frozenset("0123456789")
 _MOST = 4096  # numbers: of more gaps than that only the count is told in full
 
 
-class SeriesReader(StackReader):
+class ImageSeriesReader(ImageStackReader):
     """Files that make up one stack, in this order.
 
     The root's attributes tell the members that are in the stack (`files`), the numbers that the
@@ -36,8 +36,8 @@ class SeriesReader(StackReader):
     def __init__(self, paths: Sequence[str]) -> None:
         frames = SeriesFrames(paths)
         names = [os.path.basename(path) for path in frames.paths]
-        count, missing = gaps(numbers(names), _MOST)
-        root = root_attributes(file_time(*frames.paths), None) | {"files": names}
+        count, missing = missing_numbers(numbers(names), _MOST)
+        root = root_attributes(newest_mtime(*frames.paths), None) | {"files": names}
         if missing:
             root |= {"missing": missing, "missing_count": count}
         super().__init__(frames, root, stacked=True)
@@ -69,7 +69,7 @@ class SeriesFrames:
             first.close()
         self.paths = tuple(paths[: len(self.headers)])
         self.layout = self._layout()
-        self._open: tuple[int, Frames] | None = None
+        self._open: tuple[int, FrameSource] | None = None
 
     def __repr__(self) -> str:
         return f"<{len(self.paths)} files, the first {self.paths[0]}>"
@@ -81,7 +81,7 @@ class SeriesFrames:
             row = int(np.prod(self.shape[1:])) * self.dtype.itemsize
             shape = (stop - start, *self.shape[1:])
             offset = int(layout.offsets[0]) + start * row
-            with attentive(what), open(path, "rb", buffering=0) as file:
+            with translate_errors(what), open(path, "rb", buffering=0) as file:
                 return verbatim_rows(file, offset, shape, self.dtype, layout.swapped)
         if self._open is None or self._open[0] != index:
             self.close()
@@ -98,7 +98,7 @@ class SeriesFrames:
 
     def _describe(self, first: str, others: Sequence[str]) -> None:
         """Look at the other members until one does not fit."""
-        codec = sniff(first)
+        codec = detect_codec(first)
         kind = _header_only(first, codec)
         for path in others:
             try:
@@ -111,10 +111,10 @@ class SeriesFrames:
 
     def _header(self, path: str, codec: str, kind: object) -> tuple[Header, Layout]:
         """Header and layout of a member; an error where it does not fit the first one."""
-        if kind is not None and sniff(path) == codec:
+        if kind is not None and detect_codec(path) == codec:
             found = _header_only(path, codec)
             if found is not None and found[0] == kind:
-                return found[1], Asked()
+                return found[1], OpaqueLayout()
         member = EdfFrames(path, os.path.dirname(path)) if codec == "edf" else _member(path)
         try:
             if len(member.headers) > 1:
@@ -132,15 +132,15 @@ class SeriesFrames:
     def _layout(self) -> Layout:
         """Verbatim only where all members are, in one byte order, and there are at least two."""
         if len(self.paths) < 2:
-            return Asked()
+            return OpaqueLayout()
         offsets, swapped = [], set()
         for layout in self._layouts:
             if not isinstance(layout, FramesLayout):
-                return Asked()
+                return OpaqueLayout()
             offsets.append(int(layout.offsets[0]))
             swapped.add(layout.swapped)
         if len(swapped) > 1:
-            return Asked()
+            return OpaqueLayout()
         return FramesLayout(np.array(offsets, np.int64), swapped.pop(), self.paths)
 
 
@@ -159,7 +159,7 @@ def numbers(names: Sequence[str]) -> list[int]:
     return [int(digits) for digits in found] if plain else []
 
 
-def gaps(run: Sequence[int], most: int) -> tuple[int, list[int]]:
+def missing_numbers(run: Sequence[int], most: int) -> tuple[int, list[int]]:
     """How many numbers an ascending run leaves out, and the first of them."""
     count = 0
     missing: list[int] = []
@@ -174,9 +174,9 @@ def _header_only(path: str, codec: str) -> tuple[object, Header] | None:
     return cbf_header(path) if codec == "cbf" else None
 
 
-def _member(path: str) -> Frames:
+def _member(path: str) -> FrameSource:
     """A member; what it names in turn must lie in its own folder."""
     try:
         return open_frames(path, os.path.dirname(path))
     except OSError as error:
-        raise ours(os.path.basename(path), error) from error
+        raise translated(os.path.basename(path), error) from error

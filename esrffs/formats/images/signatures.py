@@ -15,7 +15,7 @@ from collections.abc import Callable
 Pread = Callable[[int, int], bytes]  # (offset, count) → bytes, fewer at the end of the file
 
 TIFF_CODECS = ("tif", "pilatus")
-HEAD = 4096  # bytes: one page, and enough of a header to tell
+HEADER_NBYTES = 4096  # bytes: one page, and enough of a header to tell
 _BZ2_BLOCK = 1 << 20  # bytes: nothing comes out of bzip2 before a whole block (≤ 900 kB) is in
 
 _NAMES = {
@@ -45,7 +45,7 @@ _SPREADSHEET = re.compile(rb"(#[^\n]*\n)*\s*\d+\s+\d+\b[^\n]*\n")
 _Test = Callable[[bytes, int | None, str], bool]  # head, size, suffix
 
 
-def codec(head: bytes, size: int | None, name: str) -> str | None:
+def codec_of_header(head: bytes, size: int | None, name: str) -> str | None:
     """FabIO's codec, without "image", for a file that starts with `head`; None: no raster.
 
     `size` is that of the whole file in bytes, None where it is not known (inside a `.gz`).
@@ -57,27 +57,27 @@ def codec(head: bytes, size: int | None, name: str) -> str | None:
     return None
 
 
-def codec_of(pread: Pread, size: int, name: str) -> str | None:
+def codec_of_file(pread: Pread, size: int, name: str) -> str | None:
     """The same for a file that is yet to be read, which may also be compressed.
 
     `.gz` and `.bz2` count where the file is so named and so made: FabIO goes by the name.
     One read of a page, a second one for `.bz2` of what is named like a raster.
     """
-    head = pread(0, min(HEAD, size))
+    head = pread(0, min(HEADER_NBYTES, size))
     inner, _, suffix = name.rpartition(".")
     try:
         if suffix == "gz" and head.startswith(b"\x1f\x8b"):
-            content = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD)
+            content = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEADER_NBYTES)
         elif suffix == "bz2" and head.startswith(b"BZh") and _has_raster_name(inner):
             decompressor = bz2.BZ2Decompressor()
-            content = decompressor.decompress(head, HEAD)
+            content = decompressor.decompress(head, HEADER_NBYTES)
             if not content and len(head) < size:
-                content = decompressor.decompress(pread(len(head), _BZ2_BLOCK), HEAD)
+                content = decompressor.decompress(pread(len(head), _BZ2_BLOCK), HEADER_NBYTES)
         else:
-            return codec(head, size, name)
+            return codec_of_header(head, size, name)
     except (zlib.error, OSError, EOFError):
         return None
-    return codec(content, None, inner)
+    return codec_of_header(content, None, inner)
 
 
 def is_single_frame(head: bytes, size: int) -> bool:

@@ -11,13 +11,13 @@ from typing import overload
 import numpy as np
 
 from esrffs.errors import DamagedError
-from esrffs.formats.images.frames import Array, Header, attentive
+from esrffs.formats.images.frames import Array, Header, translate_errors
 from esrffs.formats.images.tiff_directories import open_content
 from esrffs.formats.images.tiff_header import PageHeaders
 from esrffs.formats.images.tiff_pages import PageStack
 from esrffs.formats.images.tiff_segments import Segments
-from esrffs.model import Asked, Layout
-from esrffs.model import Frames as FramesLayout
+from esrffs.model import FramesLayout as FramesLayout
+from esrffs.model import Layout, OpaqueLayout
 
 _NATIVE = "<" if sys.byteorder == "little" else ">"
 
@@ -31,7 +31,7 @@ class TiffFrames:
     def __init__(self, path: str, codec: str) -> None:
         self._path = path
         self._last: tuple[tuple[int, int], Segments] | None = None
-        with attentive("the TIFF directories", strict=False):
+        with translate_errors("the TIFF directories", strict=False):
             self._content = open_content(path)
             try:
                 self._look(codec)
@@ -53,7 +53,7 @@ class TiffFrames:
         return f"<{len(self.headers)} TIFF frames of {self._path}>"
 
     def rows(self, index: int, start: int, stop: int) -> Array:
-        with attentive(f"frame {index}", strict=False):
+        with translate_errors(f"frame {index}", strict=False):
             run = int(self._stack.runs[index])
             if run >= 0:
                 return self._verbatim(run, start, stop)
@@ -85,10 +85,10 @@ class TiffFrames:
         if verbatim and ((runs >= 0) & (runs <= last)).all():
             return FramesLayout(runs, swapped)
         if (runs >= 0).all():
-            return Asked()
+            return OpaqueLayout()
         deep, rows = self._stack.grain
         grain = (deep, rows, *self.shape[1:])
-        return Asked(grain if len(runs) > 1 else grain[1:])
+        return OpaqueLayout(grain if len(runs) > 1 else grain[1:])
 
 
 class _Headers(Sequence[Header]):

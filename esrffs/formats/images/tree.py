@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fabio.fabioimage import FabioImage
 from silx.io import fabioh5
 
-from esrffs.formats.images.frames import Array, Frames, attentive
+from esrffs.formats.images.frames import Array, FrameSource, translate_errors
 
 _silx: Any = fabioh5  # it has no types
 
@@ -34,16 +34,16 @@ Attributes = Mapping[str, object]
 Values = Mapping[str, Callable[[], Array]]  # by name
 
 
-class RasterTree:
+class ImageTree:
     """What silx makes of the headers of frames.
 
     The headers after the first are looked at only when a group of metadata is asked for: whoever
     wants one frame of ten thousand does not wait for them.
     """
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: FrameSource) -> None:
         self._frames = frames
-        with attentive("the headers", strict=False):
+        with translate_errors("the headers", strict=False):
             self._first = self._silx_reader(1)
             sample = bool(self._first.has_sample_information())
             spectrum = self._first.is_spectrum()
@@ -96,7 +96,7 @@ class RasterTree:
 
     def _silx_reader(self, count: int) -> Any:
         reader = _silx.EdfFabioReader if self._frames.edf else _silx.FabioReader
-        return reader(fabio_image=_Headers(self._frames, count))
+        return reader(fabio_image=_HeaderOnlyImage(self._frames, count))
 
     @cached_property
     def _reader(self) -> Any:
@@ -104,7 +104,7 @@ class RasterTree:
         count = len(self._frames.headers)
         if count == 1:
             return self._first
-        with attentive("the headers", strict=False):
+        with translate_errors("the headers", strict=False):
             return self._silx_reader(count)
 
     @cached_property
@@ -135,8 +135,8 @@ class RasterTree:
 
     def _once(self, name: str, group: object, make: Callable[[], Any]) -> Array:
         if (group, name) not in self._values:
-            with attentive(name, strict=False):
-                self._values[group, name] = savable(np.asarray(make()))
+            with translate_errors(name, strict=False):
+                self._values[group, name] = without_objects(np.asarray(make()))
         return self._values[group, name]
 
     def _raw_header(self) -> Any:
@@ -189,7 +189,7 @@ def root_attributes(time: str, path: str | None) -> dict[str, object]:
     return attributes if path is None else attributes | {"file_name": path}
 
 
-def savable(array: npt.NDArray[Any]) -> Array:
+def without_objects(array: npt.NDArray[Any]) -> Array:
     """The array without Python objects, which numpy could only pickle: text instead."""
     if array.dtype.hasobject:
         text = [
@@ -200,10 +200,10 @@ def savable(array: npt.NDArray[Any]) -> Array:
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
-class _Headers(FabioImage):  # type: ignore[misc]  # FabIO has no types
+class _HeaderOnlyImage(FabioImage):  # type: ignore[misc]  # FabIO has no types
     """What silx takes for a FabIO image: headers with no data behind them."""
 
-    def __init__(self, frames: Frames, count: int) -> None:
+    def __init__(self, frames: FrameSource, count: int) -> None:
         super().__init__()
         self.headers = list(frames.headers[:count])
         self.header = self.headers[0]

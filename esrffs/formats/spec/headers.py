@@ -173,7 +173,7 @@ def _geometry(lines: Sequence[bytes], key: bytes) -> Floats:
 
 def calibration(lines: Sequence[bytes], analyser: int) -> Floats:
     """a, b, c of `#@CALIB`.  Raises `ValueError` where it says something else."""
-    line = _of_analyser(lines, b"@CALIB", analyser if analysers(lines) > 1 else 0)
+    line = _of_analyser(lines, b"@CALIB", analyser if analyser_count(lines) > 1 else 0)
     if line is None:
         return np.array([0.0, 1.0, 0.0])
     return np.array([number(token.encode()) for token in line.split()], np.float64)
@@ -239,7 +239,7 @@ def _of_analyser(lines: Sequence[bytes], key: bytes, analyser: int) -> str | Non
     return each[0] if len(each) == 1 else each[analyser]
 
 
-def analysers(lines: Sequence[bytes]) -> int:
+def analyser_count(lines: Sequence[bytes]) -> int:
     """How many the header tells of."""
     return max(1, len((value(lines, b"@CHANN") or "").split("\n")))
 

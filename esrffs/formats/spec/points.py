@@ -47,7 +47,7 @@ class Line(NamedTuple):  # made by millions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Survey:
+class ScanIndex:
     """What is in the text of one scan; `points` and `spectra` are starts and stops (bytes)."""
 
     header: tuple[bytes, ...]
@@ -175,7 +175,7 @@ class _Survey:
             return False
         content = b"\n".join(line.text for line in self._spectrum)
         count = len(spectrum_values(content))
-        told = headers.analysers(self._header)
+        told = headers.analyser_count(self._header)
         here = len(self._spectra.starts)  # how many spectra there are, since the last point
         here -= before[-1] if before else here // told * told
         return not content.rstrip().endswith(b"\\") and count == headers.channel_count(
@@ -207,14 +207,14 @@ class _Survey:
             if self._just_labelled and len(self._rows.widths) == 1 and all(map(_DIGIT, values)):
                 self._first_row = line.start
 
-    def finished(self) -> Survey:
+    def finished(self) -> ScanIndex:
         if self._spectrum:  # a file that is being written ends within one
             self._left_out.append(self._spectrum[0].start)
         labels, columns = self._columns()
         spans = self._rows.spans.as_array()
         right = self._rows.are_points(columns)
         left_out = np.concatenate([np.array(self._left_out, np.int64), spans[~right, 0]])
-        return Survey(
+        return ScanIndex(
             tuple(self._header),
             tuple(labels),
             columns,
@@ -239,7 +239,7 @@ class _Survey:
         return [], widths.most_common(1)[0][0]
 
 
-def survey(lines: Iterable[Line]) -> Survey:
+def index_scan(lines: Iterable[Line]) -> ScanIndex:
     """Go once through the lines of a scan."""
     made = _Survey()
     for line in lines:

@@ -15,24 +15,31 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.encoders.json_text import to_json
-from esrffs.errors import DamagedError, ForbiddenError, MissingError
-from esrffs.formats.spec.scan_index import SpecText
-from esrffs.formats.spec.tree import Broken, Dataset, Group, Link, Node, scan_tree
+from esrffs.errors import AccessDeniedError, DamagedError, NotFoundError
+from esrffs.formats.spec.scan_index import SpecFile
+from esrffs.formats.spec.tree import (
+    BrokenNode,
+    DatasetNode,
+    GroupNode,
+    LinkNode,
+    ScanNode,
+    scan_tree,
+)
 from esrffs.model import (
-    Asked,
     Box,
     BrokenInfo,
     ChunkIndex,
     DatasetInfo,
     GroupInfo,
+    GroupListing,
+    JsonInfo,
+    JsonText,
     LinkInfo,
-    Listing,
     Member,
-    Text,
-    TextInfo,
+    OpaqueLayout,
 )
 
-_ASKED = Asked()  # one for all: sent once with a listing, not with each of its datasets
+_ASKED = OpaqueLayout()  # one for all: sent once with a listing, not with each of its datasets
 _ADDRESS = re.compile(r"(/\d{1,9})+")
 _OTHER = (".py", ".md", ".rst", ".sh", ".csv", ".html", ".json", ".toml", ".yml", ".yaml", ".ipynb")
 _SCAN = re.compile(rb"#S[ \t]+\d+(\s|$)")
@@ -49,7 +56,7 @@ _MACINTOSH = re.compile(rb"\r+#[A-Z@]")
 _NUMBERS = re.compile(rb"[-+.\d][-+.\deE \t]*$")
 
 
-def recognise_spec(head: bytes, name: str) -> bool:
+def is_spec(head: bytes, name: str) -> bool:
     """Is the file with these first bytes (4 KiB, or all of it) Spec, so that `SpecReader` reads it?
 
     Only blank lines and lines with "#" may come before its first `#S number` or `#F file`, and
@@ -93,9 +100,9 @@ class SpecReader:
 
     def __init__(self, path: str, confine: str | None) -> None:  # noqa: ARG002  # no links
         self._path = path
-        with _failures():
-            self._file = SpecText(path)
-        self._remembered: tuple[int, Group] | None = None
+        with translate_errors():
+            self._file = SpecFile(path)
+        self._remembered: tuple[int, GroupNode] | None = None
 
     def __repr__(self) -> str:
         return f"<SpecReader of {self._file!r}>"
@@ -104,29 +111,29 @@ class SpecReader:
         self._remembered = None
         self._file.close()
 
-    def listing(self, address: str) -> Listing:
+    def listing(self, address: str) -> GroupListing:
         if not address:
             scans = enumerate(self._file.scans)
             groups = tuple(GroupInfo(scan.name, f"/{i}") for i, scan in scans)
-            return Listing(groups, _text(self._root_attributes()))
+            return GroupListing(groups, _text(self._root_attributes()))
         node = self._node(address)
-        if not isinstance(node, Group):
-            raise MissingError(f"{node.name} is not a group")
+        if not isinstance(node, GroupNode):
+            raise NotFoundError(f"{node.name} is not a group")
         members = (_info(member, f"{address}/{i}") for i, member in enumerate(node.members))
-        return Listing(tuple(members), _text(node.attributes))
+        return GroupListing(tuple(members), _text(node.attributes))
 
-    def find(self, path: str) -> GroupInfo | DatasetInfo | TextInfo:
-        found: GroupInfo | DatasetInfo | TextInfo = GroupInfo("", "")
+    def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
+        found: GroupInfo | DatasetInfo | JsonInfo = GroupInfo("", "")
         names = [name for name in path.split("/") if name]
         while names:
             if not isinstance(found, GroupInfo):
-                raise MissingError(f"{path}: {found.name} is not a group")
+                raise NotFoundError(f"{path}: {found.name} is not a group")
             name = names.pop(0)
             members = (member for member in self.listing(found.address).members)
             step = next((member for member in members if member.name == name), None)
             match step:
                 case None:
-                    raise MissingError(f"there is no {path}")
+                    raise NotFoundError(f"there is no {path}")
                 case BrokenInfo():
                     raise DamagedError(f"{path}: {step.reason}")
                 case LinkInfo():
@@ -138,22 +145,22 @@ class SpecReader:
 
     def read(self, address: str, box: Box) -> npt.NDArray[np.generic]:
         node = self._node(address)
-        if not isinstance(node, Dataset):
-            raise MissingError(f"{node.name} is not a dataset")
-        with _failures():
+        if not isinstance(node, DatasetNode):
+            raise NotFoundError(f"{node.name} is not a dataset")
+        with translate_errors():
             return np.array(node.load(box), node.dtype, order="C")
 
     def attributes(self, address: str) -> bytes:
         if not address:
             return to_json(self._root_attributes())
         node = self._node(address)
-        return to_json(node.attributes if isinstance(node, Group | Dataset) else {})
+        return to_json(node.attributes if isinstance(node, GroupNode | DatasetNode) else {})
 
     def text(self, address: str) -> bytes:
-        raise MissingError(f"a Spec file has no text datasets: {address}")
+        raise NotFoundError(f"a Spec file has no text datasets: {address}")
 
     def chunk_index(self, address: str) -> ChunkIndex:
-        raise MissingError(f"a Spec file has no chunked datasets: {address}")
+        raise NotFoundError(f"a Spec file has no chunked datasets: {address}")
 
     def _root_attributes(self) -> dict[str, str]:
         return {
@@ -163,53 +170,53 @@ class SpecReader:
             "creator": f"silx spech5 {version('silx')}",
         }
 
-    def _node(self, address: str) -> Node:
+    def _node(self, address: str) -> ScanNode:
         """An address is the position of each group among its siblings: "/scan/2/0"."""
         if not _ADDRESS.fullmatch(address):
-            raise MissingError(f"there is no object {address!r}")
+            raise NotFoundError(f"there is no object {address!r}")
         scan, *steps = (int(step) for step in address[1:].split("/"))
         try:
-            node: Node = self._tree(scan)
+            node: ScanNode = self._tree(scan)
             for step in steps:
-                node = (node.members if isinstance(node, Group) else ())[step]
+                node = (node.members if isinstance(node, GroupNode) else ())[step]
         except IndexError:
-            raise MissingError(f"there is no object {address!r}") from None
+            raise NotFoundError(f"there is no object {address!r}") from None
         return node
 
-    def _tree(self, index: int) -> Group:
+    def _tree(self, index: int) -> GroupNode:
         if self._remembered is None or self._remembered[0] != index:
             scan = self._file.scans[index]
-            with _failures(f"scan {scan.name}: "):
+            with translate_errors(f"scan {scan.name}: "):
                 self._remembered = index, scan_tree(self._file, scan)
         return self._remembered[1]
 
 
-def _text(attributes: Mapping[str, str]) -> Text | None:
-    return Text.of(to_json(attributes)) if attributes else None
+def _text(attributes: Mapping[str, str]) -> JsonText | None:
+    return JsonText.of(to_json(attributes)) if attributes else None
 
 
-def _info(node: Node, address: str) -> Member:
+def _info(node: ScanNode, address: str) -> Member:
     match node:
-        case Group():
+        case GroupNode():
             return GroupInfo(node.name, address)
-        case Dataset():
+        case DatasetNode():
             attributes = _text(node.attributes)
             return DatasetInfo(node.name, address, node.shape, node.dtype, _ASKED, attributes)
-        case Link():
+        case LinkNode():
             return LinkInfo(node.name, node.path, kind=node.kind)
-        case Broken():
+        case BrokenNode():
             return BrokenInfo(node.name, node.reason)
 
 
 @contextmanager
-def _failures(where: str = "") -> Iterator[None]:
+def translate_errors(where: str = "") -> Iterator[None]:
     """What goes wrong with the file, as failures of ours that say where."""
     try:
         yield
     except FileNotFoundError as error:
-        raise MissingError(os.strerror(error.errno or 0)) from error
+        raise NotFoundError(os.strerror(error.errno or 0)) from error
     except PermissionError as error:
-        raise ForbiddenError(os.strerror(error.errno or 0)) from error
+        raise AccessDeniedError(os.strerror(error.errno or 0)) from error
     except OSError as error:
         raise DamagedError(f"{where}{error.strerror or error}") from error
     except DamagedError as error:

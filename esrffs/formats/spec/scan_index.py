@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from esrffs.errors import DamagedError
 from esrffs.formats.spec.headers import Floats, number, scan_number, shortened, text
-from esrffs.formats.spec.points import Line, Survey, spectrum_values, survey
+from esrffs.formats.spec.points import Line, ScanIndex, index_scan, spectrum_values
 
 Ints = npt.NDArray[np.int64]
 
@@ -51,7 +51,7 @@ class Scan:
     file_header: Span
 
 
-class SpecText:
+class SpecFile:
     """An open Spec file."""
 
     def __init__(self, path: str) -> None:
@@ -97,8 +97,8 @@ class SpecText:
             self._last_header = span, tuple(found)
         return self._last_header[1]
 
-    def survey(self, span: Span) -> Survey:
-        return survey(self.lines(span))
+    def survey(self, span: Span) -> ScanIndex:
+        return index_scan(self.lines(span))
 
     def line_number(self, position: int) -> int:
         """The number of the line with this byte; the first line of the file is 1."""

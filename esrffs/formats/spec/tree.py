@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from esrffs.errors import DamagedError
 from esrffs.formats.spec import headers as headers
-from esrffs.formats.spec.points import Survey
-from esrffs.formats.spec.scan_index import Scan, SpecText
-from esrffs.model import Box, Kind
+from esrffs.formats.spec.points import ScanIndex
+from esrffs.formats.spec.scan_index import Scan, SpecFile
+from esrffs.model import Box, MemberKind
 
 Array = npt.NDArray[np.generic]
 
@@ -25,7 +25,7 @@ _FLOAT64 = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
+class DatasetNode:
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -34,45 +34,47 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class GroupNode:
     name: str
-    members: "tuple[Node, ...]"
+    members: "tuple[ScanNode, ...]"
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinkNode:
     name: str
     path: str
-    kind: Kind
+    kind: MemberKind
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenNode:
     name: str
     reason: str
 
 
-Node = Group | Dataset | Link | Broken
+ScanNode = GroupNode | DatasetNode | LinkNode | BrokenNode
 
 
-def _constant(name: str, value: object, **attributes: str) -> Dataset:
+def _constant(name: str, value: object, **attributes: str) -> DatasetNode:
     array = np.asarray(value)
-    return Dataset(name, array.shape, array.dtype, lambda box: array[box.slices], attributes)
+    return DatasetNode(name, array.shape, array.dtype, lambda box: array[box.slices], attributes)
 
 
-def _attempt(names: tuple[str, ...], make: Callable[[], tuple[object, ...]]) -> Iterator[Node]:
+def _constants_or_broken(
+    names: tuple[str, ...], make: Callable[[], tuple[object, ...]]
+) -> Iterator[ScanNode]:
     """Values of the header under these names; what the header says wrongly is broken."""
     try:
         values = make()
     except ValueError as error:
-        yield from (Broken(name, f"the scan's header is malformed: {error}") for name in names)
+        yield from (BrokenNode(name, f"the scan's header is malformed: {error}") for name in names)
     else:
         yield from map(_constant, names, values)
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
+def _prefix_errors(where: str) -> Iterator[None]:
     try:
         yield
     except DamagedError as error:
@@ -83,33 +85,33 @@ def _nx(kind: str) -> dict[str, str]:
     return {"NX_class": kind}
 
 
-def scan_tree(file: SpecText, scan: Scan) -> Group:
+def scan_tree(file: SpecFile, scan: Scan) -> GroupNode:
     """The group of this scan with all below it."""
     return _ScanTree(file, scan).root()
 
 
 class _ScanTree:
-    def __init__(self, file: SpecText, scan: Scan) -> None:
+    def __init__(self, file: SpecFile, scan: Scan) -> None:
         self._file, self._scan = file, scan
-        self._survey: Survey = file.survey(scan.span)
+        self._survey: ScanIndex = file.survey(scan.span)
         self._lines = self._survey.header
         same = scan.file_header.start == scan.span.start
         self._file_lines = () if same else file.header(scan.file_header)
         self._labels = self._survey.labels
         self._misfit = self._told_misfit()
-        self._analysers = self._survey.analysers(headers.analysers(self._lines))
+        self._analysers = self._survey.analysers(headers.analyser_count(self._lines))
 
-    def root(self) -> Group:
+    def root(self) -> GroupNode:
         measurement = [self._column(i, headers.name(label)) for i, label in enumerate(self._labels)]
-        members: list[Node] = [
+        members: list[ScanNode] = [
             _constant("title", headers.title(self._lines)),
             _constant("start_time", headers.start_time(self._lines, self._file_lines)),
-            Group("instrument", tuple(self._instrument()), _nx("NXinstrument")),
-            Group("measurement", (*measurement, *self._mca_links()), _nx("NXcollection")),
+            GroupNode("instrument", tuple(self._instrument()), _nx("NXinstrument")),
+            GroupNode("measurement", (*measurement, *self._mca_links()), _nx("NXcollection")),
         ]
         if sample := tuple(self._sample()):
-            members.append(Group("sample", sample, _nx("NXsample")))
-        return Group(self._scan.name, tuple(members), _nx("NXentry") | self._left_out())
+            members.append(GroupNode("sample", sample, _nx("NXsample")))
+        return GroupNode(self._scan.name, tuple(members), _nx("NXentry") | self._left_out())
 
     def _told_misfit(self) -> str:
         if (start := self._survey.misfit) is None:
@@ -142,34 +144,34 @@ class _ScanTree:
             told["without_label"] = f"{where} {hidden} of {columns}"
         return told
 
-    def _instrument(self) -> Iterator[Node]:
+    def _instrument(self) -> Iterator[ScanNode]:
         told = (
             _constant("file_header", _strings(self._file_lines)),
             _constant("scan_header", _strings(self._lines)),
         )
-        yield Group("specfile", told, _nx("NXcollection"))
-        yield Group("positioners", tuple(self._positioners()), _nx("NXcollection"))
+        yield GroupNode("specfile", told, _nx("NXcollection"))
+        yield GroupNode("positioners", tuple(self._positioners()), _nx("NXcollection"))
         if self._analysers is None:
             spectra, points = len(self._survey.spectra), len(self._survey.points)
-            yield Broken("mca_0", f"{spectra} spectra do not belong to {points} points")
+            yield BrokenNode("mca_0", f"{spectra} spectra do not belong to {points} points")
         for analyser in range(self._analysers or 0):
-            yield Group(f"mca_{analyser}", tuple(self._mca(analyser)), _nx("NXdetector"))
+            yield GroupNode(f"mca_{analyser}", tuple(self._mca(analyser)), _nx("NXdetector"))
 
-    def _column(self, index: int, name: str) -> Node:
+    def _column(self, index: int, name: str) -> ScanNode:
         """Counter number `index` of this scan, under this name."""
         points, columns = self._survey.points, self._survey.columns
         if self._misfit:
-            return Broken(name, self._misfit)
+            return BrokenNode(name, self._misfit)
         if len(points) and index >= columns:
-            return Broken(name, f"a point has {columns} values, this is column {index + 1}")
+            return BrokenNode(name, f"a point has {columns} values, this is column {index + 1}")
 
         def load(box: Box) -> Array:
-            with _naming(f"scan {self._scan.name}, {name}"):
+            with _prefix_errors(f"scan {self._scan.name}, {name}"):
                 return self._file.column(points[box.slices[0]], index)
 
-        return Dataset(name, (len(points),), _FLOAT64, load)
+        return DatasetNode(name, (len(points),), _FLOAT64, load)
 
-    def _positioners(self) -> Iterator[Node]:
+    def _positioners(self) -> Iterator[ScanNode]:
         """Motors; if there are more of them than positions, nobody knows which is which."""
         motors = headers.motors(self._lines, self._file_lines)
         positions = headers.positions(self._lines, self._file_lines)
@@ -185,35 +187,39 @@ class _ScanTree:
             elif positions is None:
                 yield _constant(name, np.inf)
             elif not lacking:
-                yield from _attempt((name,), partial(_position, positions[i]))
+                yield from _constants_or_broken((name,), partial(_position, positions[i]))
 
-    def _mca(self, analyser: int) -> Iterator[Node]:
+    def _mca(self, analyser: int) -> Iterator[ScanNode]:
         spectra = self._survey.spectra
         each = self._analysers or 1
         mine = spectra[analyser::each][: len(spectra) // each]
         if not len(mine):
-            yield Broken("data", "there is no complete spectrum yet")
+            yield BrokenNode("data", "there is no complete spectrum yet")
             return
         try:
             length = len(self._file.spectrum(mine[0]))
         except DamagedError as error:
-            yield Broken("data", str(error))
+            yield BrokenNode("data", str(error))
             return
 
         def load(box: Box) -> Array:
             values = np.empty(box.shape, np.float64)
             for row, i in enumerate(range(box.start[0], box.stop[0])):
-                with _naming(f"scan {self._scan.name}, mca_{analyser}, spectrum {i}"):
+                with _prefix_errors(f"scan {self._scan.name}, mca_{analyser}, spectrum {i}"):
                     values[row] = self._spectrum(mine[i], length)[box.slices[1]]
             return values
 
         shape = (len(mine), length)
-        yield Dataset("data", shape, _FLOAT64, load, {"interpretation": "spectrum"})
+        yield DatasetNode("data", shape, _FLOAT64, load, {"interpretation": "spectrum"})
         lines = self._lines
-        yield from _attempt(("calibration",), lambda: (headers.calibration(lines, analyser),))
-        yield from _attempt(("channels",), lambda: (headers.channels(lines, analyser, length),))
+        yield from _constants_or_broken(
+            ("calibration",), lambda: (headers.calibration(lines, analyser),)
+        )
+        yield from _constants_or_broken(
+            ("channels",), lambda: (headers.channels(lines, analyser, length),)
+        )
         names = ("preset_time", "live_time", "elapsed_time")
-        yield from _attempt(names, lambda: headers.times(lines, analyser) or ())
+        yield from _constants_or_broken(names, lambda: headers.times(lines, analyser) or ())
 
     def _spectrum(self, span: npt.NDArray[np.int64], length: int) -> Array:
         spectrum = self._file.spectrum(span)
@@ -221,13 +227,13 @@ class _ScanTree:
             raise DamagedError(f"{len(spectrum)} channels, the first one has {length}")
         return spectrum
 
-    def _mca_links(self) -> Iterator[Node]:
+    def _mca_links(self) -> Iterator[ScanNode]:
         for analyser in range(self._analysers or 0):
             target = f"/{self._scan.name}/instrument/mca_{analyser}"
-            links = Link("data", f"{target}/data", "dataset"), Link("info", target, "group")
-            yield Group(f"mca_{analyser}", links)
+            links = LinkNode("data", f"{target}/data", "dataset"), LinkNode("info", target, "group")
+            yield GroupNode(f"mca_{analyser}", links)
 
-    def _sample(self) -> Iterator[Node]:
+    def _sample(self) -> Iterator[ScanNode]:
         scalar = {"interpretation": "scalar"}
         if (cell := headers.unit_cell(self._lines)) is not None:
             yield _constant("unit_cell", cell, **scalar)
