@@ -37,7 +37,7 @@ class ByteCache:
     def __repr__(self) -> str:
         return f"<Cache {self.size} of {self.limit} bytes in {len(self._entries)} entries>"
 
-    def peek(self, key: Hashable) -> Any:
+    def lookup(self, key: Hashable) -> Any:
         """The value, or None; counts as use."""
         entry = self._entries.get(key)
         if entry is None:
@@ -46,24 +46,24 @@ class ByteCache:
         self.counts.hits += 1
         return entry[0]
 
-    def holds(self, key: Hashable) -> bool:
+    def __contains__(self, key: Hashable) -> bool:
         """Is the value there?  Does not count as use."""
         return key in self._entries
 
-    def making(self, key: Hashable) -> bool:
+    def is_computing(self, key: Hashable) -> bool:
         """Is somebody at work on this value?"""
         return key in self._making
 
-    def forget(self, key: Hashable) -> None:
+    def discard(self, key: Hashable) -> None:
         """Let go of the value, if it is there: nobody will ask for it soon."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self.size -= entry[1]
 
-    def take(self, key: Hashable) -> Any:
+    def pop(self, key: Hashable) -> Any:
         """The value, which then is not there any more, or None."""
         entry = self._entries.get(key)
-        self.forget(key)
+        self.discard(key)
         return None if entry is None else entry[0]
 
     def put(self, key: Hashable, value: object, size: int) -> None:
@@ -71,7 +71,7 @@ class ByteCache:
         if key not in self._entries and key not in self._making:
             self._keep(key, value, size)
 
-    async def get(
+    async def get_or_compute(
         self, key: Hashable, make: Callable[[], Awaitable[T]], size: Callable[[T], int]
     ) -> T:
         """The value for this key, made if need be; what `make` raises is not remembered.
@@ -79,7 +79,7 @@ class ByteCache:
         Who asks while another makes it waits, then looks again: the maker may have failed, or
         the value may be too large to be kept, and then the next one makes it for himself.
         """
-        while (value := self.peek(key)) is None:
+        while (value := self.lookup(key)) is None:
             if (event := self._making.get(key)) is not None:
                 await event.wait()
                 continue
@@ -99,9 +99,9 @@ class ByteCache:
             return
         self._entries[key] = value, size
         self.size += size
-        self.make_room(0)
+        self.evict_for(0)
 
-    def make_room(self, nbytes: int) -> None:
+    def evict_for(self, nbytes: int) -> None:
         """Drop what was used longest ago until so many bytes, needed for a moment, fit."""
         while self._entries and self.size + nbytes > self.limit:
             _, (_, dropped) = self._entries.popitem(last=False)

@@ -33,11 +33,11 @@ class UnsupportedError(EsrffsError):
 class ReaderDiedError(EsrffsError):
     """A reader process died while it read this file; `killed`: perhaps not by its fault.
 
-    `unborn`: it did not even start, so that it was certainly not.
+    `never_started`: it did not even start, so that it was certainly not.
     """
 
-    killed = False
-    unborn = False
+    externally_killed = False
+    never_started = False
 
 
 class ReaderTimeoutError(EsrffsError):

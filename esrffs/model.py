@@ -232,7 +232,7 @@ class DatasetInfo:
     dtype: np.dtype[np.generic]
     layout: Layout = field(default_factory=OpaqueLayout)
     attributes: JsonText | None = None
-    depends: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +288,8 @@ class GroupListing:
 
     members: tuple[Member, ...]
     attributes: JsonText | None = None
-    identity: int | None = None
-    below: Mapping[str, "GroupListing"] = field(default_factory=dict)
+    object_id: int | None = None
+    prefetched: Mapping[str, "GroupListing"] = field(default_factory=dict)
     end: str = ""
 
 

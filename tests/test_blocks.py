@@ -21,7 +21,7 @@ def cuts(draw: st.DrawFn) -> BlockGrid:
 
 
 def count(blocks: BlockGrid) -> int:
-    return blocks.number(blocks.nbytes - 1) + 1
+    return blocks.block_at(blocks.nbytes - 1) + 1
 
 
 @settings(max_examples=500)
@@ -32,10 +32,10 @@ def test_each_block_is_its_box_and_its_run_of_bytes(blocks: BlockGrid) -> None:
     array = np.frombuffer(data, dtype).reshape(blocks.shape)
     end = 0
     for number in range(count(blocks)):
-        start, stop = blocks.extent(number)
+        start, stop = blocks.byte_range(number)
         assert start == end, "blocks follow each other without a gap"
         assert array[blocks.box(number).slices].tobytes() == data[start:stop]
-        assert {blocks.number(offset) for offset in (start, stop - 1)} == {number}
+        assert {blocks.block_at(offset) for offset in (start, stop - 1)} == {number}
         end = stop
     assert end == blocks.nbytes
 
@@ -49,7 +49,7 @@ def test_no_block_exceeds_the_limit_and_grains_are_touched_once_below_it(
     target = data.draw(st.integers(8, 400))
     limit = data.draw(st.integers(target, 1600))
     blocks = block_grid(shape, 8, grain, target, limit)
-    sizes = [stop - start for start, stop in map(blocks.extent, range(count(blocks)))]
+    sizes = [stop - start for start, stop in map(blocks.byte_range, range(count(blocks)))]
     assert max(sizes) <= limit
     layers = [
         8 * min(g, n) * prod(shape[k + 1 :])
@@ -74,17 +74,17 @@ def test_usual_stacks() -> None:
     assert by_rows.axis == 1
     assert by_rows.count % 64 == 0
     whole_chunks = block_grid((1000, 2048, 2048), 2, (1, 2048, 2048))
-    assert whole_chunks.extent(3) == (3 * frame, 4 * frame)
+    assert whole_chunks.byte_range(3) == (3 * frame, 4 * frame)
     cubes = block_grid((640, 256, 256), 2, (64, 64, 64))
     assert (cubes.axis, cubes.count) == (0, 64)
     huge_cubes = block_grid((640, 2048, 2048), 2, (64, 64, 64))
     assert huge_cubes.count * frame <= MAX_NBYTES
     small = block_grid((100000, 16, 16), 2, (1, 16, 16))
-    assert TARGET_NBYTES // 2 < small.extent(0)[1] <= TARGET_NBYTES
+    assert TARGET_NBYTES // 2 < small.byte_range(0)[1] <= TARGET_NBYTES
 
 
 def test_no_elements_and_no_axes() -> None:
     assert block_grid((), 8).box(0).shape == ()
-    assert block_grid((), 8).extent(0) == (0, 8)
+    assert block_grid((), 8).byte_range(0) == (0, 8)
     assert block_grid((3, 0, 5), 8).nbytes == 0
-    assert block_grid((1 << 60,), 1, (1 << 40,)).extent(0)[1] <= MAX_NBYTES
+    assert block_grid((1 << 60,), 1, (1 << 40,)).byte_range(0)[1] <= MAX_NBYTES

@@ -15,13 +15,13 @@ def test_what_was_used_longest_ago_goes_first() -> None:
             async def make() -> str:
                 return key
 
-            await cache.get(key, make, lambda _: 40)
+            await cache.get_or_compute(key, make, lambda _: 40)
 
         await put("a")
         await put("b")
         await put("a")
         await put("c")
-        assert [key for key in "abc" if cache.peek(key)] == ["a", "c"]
+        assert [key for key in "abc" if cache.lookup(key)] == ["a", "c"]
         assert cache.size == 80
         assert cache.counts.dropped == 1
 
@@ -35,9 +35,9 @@ def test_what_is_larger_than_the_limit_is_given_but_not_kept() -> None:
         async def make() -> str:
             return "large"
 
-        assert await cache.get("key", make, lambda _: 11) == "large"
+        assert await cache.get_or_compute("key", make, lambda _: 11) == "large"
         assert cache.size == 0
-        assert cache.peek("key") is None
+        assert cache.lookup("key") is None
 
     trio.run(main)
 
@@ -50,11 +50,11 @@ def test_room_is_made_for_what_is_needed_for_a_moment() -> None:
             async def make() -> str:
                 return "value"
 
-            await cache.get(key, make, lambda _: 25)
-        cache.make_room(40)
+            await cache.get_or_compute(key, make, lambda _: 25)
+        cache.evict_for(40)
         assert cache.size == 50
-        assert [cache.holds(key) for key in "abcd"] == [False, False, True, True]
-        cache.make_room(1000)  # more than there can be: what there is goes
+        assert [key in cache for key in "abcd"] == [False, False, True, True]
+        cache.evict_for(1000)  # more than there can be: what there is goes
         assert cache.size == 0
 
     trio.run(main)
@@ -71,7 +71,7 @@ def test_a_second_asker_waits_for_the_first() -> None:
             return "value"
 
         async def ask() -> None:
-            assert await cache.get("key", make, len) == "value"
+            assert await cache.get_or_compute("key", make, len) == "value"
 
         async with trio.open_nursery() as nursery:
             for _ in range(5):
@@ -95,10 +95,10 @@ def test_a_failure_is_not_remembered_and_the_next_asker_tries_again() -> None:
 
         async def fails() -> None:
             with pytest.raises(OSError, match="first"):
-                await cache.get("key", make, len)
+                await cache.get_or_compute("key", make, len)
 
         async def succeeds() -> None:
-            assert await cache.get("key", make, len) == "second"
+            assert await cache.get_or_compute("key", make, len) == "second"
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fails)
@@ -121,8 +121,8 @@ def test_who_gives_up_does_not_strand_the_others() -> None:
 
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(0.01):
-                nursery.start_soon(lambda: cache.get("other", quick, len))
-                await cache.get("key", slow, len)
-        assert await cache.get("key", quick, len) == "value"
+                nursery.start_soon(lambda: cache.get_or_compute("other", quick, len))
+                await cache.get_or_compute("key", slow, len)
+        assert await cache.get_or_compute("key", quick, len) == "value"
 
     trio.run(main)

@@ -15,14 +15,14 @@ def test_a_dead_process_leaves_no_descriptors() -> None:
 
     async def die() -> int:
         async with open_pool(PoolConfig(), None) as workers:
-            await workers.level()
+            await workers.rebalance()
             gc.collect()
             before = len(os.listdir("/proc/self/fd"))
             for _ in range(8):
                 with contextlib.suppress(ReaderDiedError):
                     await workers.run(os.abort)
             await trio.sleep(0.2)
-            await workers.level()
+            await workers.rebalance()
             return len(os.listdir("/proc/self/fd")) - before
 
     gc.disable()

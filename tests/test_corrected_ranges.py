@@ -121,13 +121,11 @@ def test_any_bytes_of_any_output(drawn, data) -> None:
         array = expected(output, arrays)
     first, last = sorted(data.draw(st.tuples(*[st.integers(0, array.size)] * 2)))
     start, stop = sorted(data.draw(st.tuples(*[st.integers(0, array.nbytes)] * 2)))
-    supplies = FakeSupplies(arrays, array[0].size)
+    inputs = FakeSupplies(arrays, array[0].size)
 
     async def read() -> tuple[bytes, bytes, bytes]:
-        run = (
-            bytes(await CorrectedBlocks(output, supplies).run(first, last)) if first < last else b""
-        )
-        made = open_corrected_array(output, supplies, b"key")
+        run = bytes(await CorrectedBlocks(output, inputs).run(first, last)) if first < last else b""
+        made = open_corrected_array(output, inputs, b"key")
         part = bytes(await made.read(start, stop)) if start < stop else b""
         return run, part, bytes(await made.read(0, array.nbytes))
 
@@ -162,25 +160,25 @@ def scan(frames: int, pixels: int) -> tuple[CorrectedDataset, dict[str, np.ndarr
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_read_costs_what_is_under_it_and_flats_once() -> None:
     output, arrays = scan(40, 1 << 20)
-    supplies = FakeSupplies(arrays, 1 << 20, cache=64 << 20)
+    inputs = FakeSupplies(arrays, 1 << 20, cache=64 << 20)
 
     async def read() -> None:
-        array = open_corrected_array(output, supplies, b"key")
+        array = open_corrected_array(output, inputs, b"key")
         await array.read(21 << 22, (21 << 22) + 100)
-        assert sum(supplies.reads) == (1 + 5 + 6 + 7) << 20
-        supplies.reads.clear()
+        assert sum(inputs.reads) == (1 + 5 + 6 + 7) << 20
+        inputs.reads.clear()
         await array.read((30 << 22) + 5, (30 << 22) + 7)
-        assert sum(supplies.reads) == 1 << 20
-        supplies.reads.clear()
+        assert sum(inputs.reads) == 1 << 20
+        inputs.reads.clear()
         await array.read((30 << 22) + 5, (30 << 22) + 7)
-        assert not supplies.reads
+        assert not inputs.reads
 
     trio.run(read)
 
 
 def test_readers_at_once_share_the_work() -> None:
     output, arrays = scan(4, 1 << 20)
-    supplies = FakeSupplies(arrays, 1 << 20, cache=64 << 20)
+    inputs = FakeSupplies(arrays, 1 << 20, cache=64 << 20)
     with np.errstate(all="ignore"):
         array = expected(output, arrays)
     content = bytearray(array.nbytes)
@@ -191,13 +189,13 @@ def test_readers_at_once_share_the_work() -> None:
             content[start : start + part] = await made.read(start, start + part)
 
     async def main() -> None:
-        made = open_corrected_array(output, supplies, b"key")
+        made = open_corrected_array(output, inputs, b"key")
         async with trio.open_nursery() as nursery:
             for k in range(8):
                 nursery.start_soon(read, made, range(k * part, array.nbytes, 8 * part))
 
     trio.run(main)
-    assert sum(supplies.reads) == (4 + 5 + 6 + 7) << 20
+    assert sum(inputs.reads) == (4 + 5 + 6 + 7) << 20
     assert same(np.frombuffer(content, "f4"), array.reshape(-1))
 
 
@@ -205,15 +203,15 @@ def test_readers_at_once_share_the_work() -> None:
 def test_who_gives_up_spoils_nothing(moment: int) -> None:
     """A reader is cancelled at its n-th pause; the next one gets the right bytes."""
     output, arrays = scan(2, 1000)
-    supplies = FakeSupplies(arrays, 1000)
+    inputs = FakeSupplies(arrays, 1000)
     with np.errstate(all="ignore"):
         array = expected(output, arrays)
     pauses = accumulate(iter(lambda: 1, 0))
 
     async def main() -> bytes:
-        made = open_corrected_array(output, supplies, b"key")
+        made = open_corrected_array(output, inputs, b"key")
         with trio.CancelScope() as scope:
-            frames = supplies._fake["one"], supplies._fake["dark"], supplies._fake["raw"]
+            frames = inputs._fake["one"], inputs._fake["dark"], inputs._fake["raw"]
             for one in frames:
                 original = one.read
 

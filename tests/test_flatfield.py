@@ -91,7 +91,7 @@ def scans(draw):
 def test_any_run_is_that_part_of_the_whole(scan, method, nan, normalised, data):
     raw, at, dark, flats, abscissae = scan
     axis = FlatInterpolation(tuple(abscissae), method)
-    mixes = [axis.mix(i) for i in at]
+    mixes = [axis.weights_at(i) for i in at]
     ratios = [0.5 + k / 7 for k in range(len(at))] if normalised else None
     with np.errstate(all="ignore"):
         expected = whole(raw, at, dark, flats, abscissae, method, nan, ratios).reshape(-1)
@@ -121,20 +121,25 @@ def test_runs_longer_than_a_slice():
     out = np.empty(raw.size - 5, np.float32)
     prepared = {k: as_float32(flat) for k, flat in enumerate(flats)}
     correct_run(
-        raw.reshape(-1)[5:], 5, as_float32(dark), prepared, [axis.mix(100), axis.mix(433)], out
+        raw.reshape(-1)[5:],
+        5,
+        as_float32(dark),
+        prepared,
+        [axis.weights_at(100), axis.weights_at(433)],
+        out,
     )
     assert same(out, expected[5:])
 
 
 def test_mix():
     axis = FlatInterpolation((0.0, 100.0, 400.0))
-    assert axis.mix(-1) == FlatWeights(0, 0, 0.0)
-    assert axis.mix(100) == FlatWeights(1, 1, 0.0)
-    assert axis.mix(175) == FlatWeights(1, 2, 0.25)
-    assert axis.mix(1e9) == FlatWeights(2, 2, 0.0)
+    assert axis.weights_at(-1) == FlatWeights(0, 0, 0.0)
+    assert axis.weights_at(100) == FlatWeights(1, 1, 0.0)
+    assert axis.weights_at(175) == FlatWeights(1, 2, 0.25)
+    assert axis.weights_at(1e9) == FlatWeights(2, 2, 0.0)
     nearest = FlatInterpolation((0.0, 500.0), "nearest")
-    assert [nearest.mix(i).first for i in (249, 250, 251)] == [0, 1, 1]
-    assert FlatInterpolation((0.0, 500.0), "first").mix(500) == FlatWeights(0, 0, 0.0)
+    assert [nearest.weights_at(i).first for i in (249, 250, 251)] == [0, 1, 1]
+    assert FlatInterpolation((0.0, 500.0), "first").weights_at(500) == FlatWeights(0, 0, 0.0)
 
 
 @pytest.mark.parametrize("abscissae", [(), (1.0, 1.0), (2.0, 1.0), (0.0, float("nan"))])
@@ -213,7 +218,7 @@ def test_the_trainings_solution():
             expected = (raw.astype(np.float32) - dark) / (flat - dark)
         out = np.empty(raw.size, np.float32)
         flats = {0: one.reshape(-1), 1: two.reshape(-1)}
-        correct_run(raw.reshape(-1), 0, dark.reshape(-1), flats, [axis.mix(int(name))], out)
+        correct_run(raw.reshape(-1), 0, dark.reshape(-1), flats, [axis.weights_at(int(name))], out)
         assert np.array_equal(out.reshape(raw.shape), expected, equal_nan=True)
         assert same(out, expected.reshape(-1))
 
@@ -223,7 +228,7 @@ def test_a_dark_of_its_own_for_the_flats(data, scale):
     raw, flats, darks = (data.draw(images(count, (2, 5))) for count in (3, 2, 2))
     dark, flat_dark = (as_float32(one) for one in darks)
     pixels = {k: as_float32(flat) for k, flat in enumerate(flats)}
-    mixes = [FlatInterpolation((0.0, 4.0)).mix(float(k)) for k in range(3)]
+    mixes = [FlatInterpolation((0.0, 4.0)).weights_at(float(k)) for k in range(3)]
     first, last = sorted(data.draw(st.tuples(st.integers(0, 30), st.integers(0, 30))))
     out = np.empty(last - first, np.float32)
     scales = [scale] * 3

@@ -205,7 +205,7 @@ def test_which_mounts_are_ours_is_known_at_once(mount: MountFactory, source: Pat
                 look(path + name)
     found = path_walk.find_esrffs_mount(path)
     assert found is not None
-    assert (found.folder, found.user) == (str(source), os.geteuid())
+    assert (found.source, found.user) == (str(source), os.geteuid())
     assert path_walk.find_esrffs_mount(path + "/sub") is None
     assert issubclass(OwnMountError, AccessDeniedError)
     run("umount", "-l", mounted.path)

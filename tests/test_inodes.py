@@ -25,7 +25,7 @@ def test_numbers_tell_nodes_apart_and_stay(nodes: list[Place]) -> None:
         number = inodes.number(node)
         if node.path:
             assert numbers.setdefault(node, number) == number
-            inodes.refer(number, node)
+            inodes.add_lookup(number, node)
             assert inodes[number] == node
         else:
             assert number == ROOT
@@ -37,8 +37,8 @@ def test_nodes_go_when_the_last_reference_does() -> None:
     inodes = InodeTable(Place(()))
     node = Place((b"a",), b"1")
     number = inodes.number(node)
-    inodes.refer(number, node)
-    inodes.refer(number, node)
+    inodes.add_lookup(number, node)
+    inodes.add_lookup(number, node)
     inodes.forget(number, 1)
     assert inodes[number] == node
     inodes.forget(number, 1)
@@ -53,7 +53,7 @@ def test_two_nodes_of_one_hash_get_two_numbers() -> None:
     inodes = InodeTable(Place(()))
     one, other = Place((b"a",), b"1"), Place((b"a",), b"2")
     number = inodes.number(one)
-    inodes.refer(number, other)  # as if the other had that hash
+    inodes.add_lookup(number, other)  # as if the other had that hash
     assert inodes.number(one) == number + 1
     assert inodes.number(other) != number + 1
 

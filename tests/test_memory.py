@@ -79,7 +79,7 @@ def test_the_error_says_which_file(tmp_path: Path) -> None:
     view = VerifiedFile(os.open(path, os.O_RDONLY), Generation.of(path.stat()), "scan.h5")
     try:
         with pytest.raises(TooLargeError, match=r"^scan\.h5: not enough memory"):
-            view.read_now(0, 1 << 60)
+            view.read_sync(0, 1 << 60)
         index = ChunkIndex(np.array([0]), np.array([8]), np.array([0]))
         layout, info = SimpleNamespace(filters=()), SimpleNamespace(dtype=np.dtype("u1"))
         chunks = SimpleNamespace(_name="scan.h5: /x", _layout=layout, _info=info, _nbytes=1 << 31)

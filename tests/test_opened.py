@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 
 def view(path: Path, *watched: int) -> VerifiedFile:
     opened = VerifiedFile(os.open(path, os.O_RDONLY), Generation.of(os.stat(path)), "file")
-    opened.watch(watched)
+    opened.add_samples(watched)
     return opened
 
 
@@ -42,7 +42,7 @@ def test_past_the_end_is_an_error_that_says_where(file: Path) -> None:
     opened = view(file)
     with pytest.raises(DamagedError, match=r"file: ends at byte 100000, 1 bytes too early"):
         read(opened, 99_990, 11)
-    assert len(trio.run(opened.read_upto, 99_990, 50)) == 10
+    assert len(trio.run(opened.read_at_most, 99_990, 50)) == 10
     opened.close()
 
 
@@ -52,7 +52,7 @@ def test_a_thread_is_needed_for_what_is_not_cached_alone(
 ) -> None:
     """The end of a file is none: each small file that is passed through would take one."""
     threads: list[object] = []
-    in_thread = SourceExecutor.in_thread
+    in_thread = SourceExecutor.run_in_thread
 
     async def counted(self: SourceExecutor, work: Callable[[], int]) -> int:
         threads.append(work)
@@ -65,9 +65,9 @@ def test_a_thread_is_needed_for_what_is_not_cached_alone(
     monkeypatch.setattr(VerifiedFile, "_read_cached", of_the_cache)
     opened = view(file)
     content = file.read_bytes()
-    assert bytes(trio.run(opened.read_upto, 90_000, 20_000)) == content[90_000:]
+    assert bytes(trio.run(opened.read_at_most, 90_000, 20_000)) == content[90_000:]
     assert len(threads) == (not cached)
-    assert bytes(trio.run(opened.read_upto, 100_000, 20_000)) == b""
+    assert bytes(trio.run(opened.read_at_most, 100_000, 20_000)) == b""
     assert len(threads) == (not cached)
     opened.close()
 

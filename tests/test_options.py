@@ -94,7 +94,7 @@ def test_every_option_says_what_it_is() -> None:
 
 def shown(mode: int, **options: int) -> str:
     status = Stat(mode, 1, 2, 3, 4, 5, 6)
-    return stat.filemode(AttributeOptions(**options).status(status).mode)
+    return stat.filemode(AttributeOptions(**options).apply(status).mode)
 
 
 def test_masks() -> None:

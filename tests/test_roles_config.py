@@ -59,33 +59,37 @@ def test_other_folders(raw, flat, dark):
 
     paths = [normpath(path) for path in (raw, flat, dark)]
     known = images(*paths)
-    recipe = made(known, raw=f'"{raw}"', flat=f'"{flat}"', dark=f'"{dark}"')
+    plan = made(known, raw=f'"{raw}"', flat=f'"{flat}"', dark=f'"{dark}"')
     expected = formula(*(known[paths[k]] for k in (0, 2, 1)))
-    assert np.array_equal(all_cooked(recipe, known.__getitem__)["w_0"], expected)
+    assert np.array_equal(all_cooked(plan, known.__getitem__)["w_0"], expected)
 
 
 def test_patterns_in_other_folders():
     known = images("T/w_0.edf", "T/w_5.edf", "T/.w_9.edf", "F/f_0.edf", "F/f_10.edf", "D/d.edf")
-    recipe = made(known, raw='"T/w_*.edf"', flat='["F/f_0.edf", "F/f_10.edf"]', dark='"D/*.edf"')
-    assert {one.name: one.raw[0].abscissa for one in recipe.outputs} == {"w_0": 0, "w_5": 5}
-    assert [flat.abscissa for flat in recipe.outputs[0].correction.flats] == [0, 10]
+    plan = made(known, raw='"T/w_*.edf"', flat='["F/f_0.edf", "F/f_10.edf"]', dark='"D/*.edf"')
+    assert {one.name: one.raw[0].abscissa for one in plan.outputs} == {
+        "w_0": 0,
+        "w_5": 5,
+    }
+    assert [flat.abscissa for flat in plan.outputs[0].correction.flats] == [0, 10]
 
 
 def test_numbers_are_those_that_differ():
     known = images("w_0000_b2.edf", "w_0050_b2.edf", "f_0000_b2.edf", "f_0100_b2.edf", "c.edf")
     flat = '["f_0000_b2.edf", "f_0100_b2.edf"]'
-    recipe = made(known, raw='"w_*.edf"', flat=flat, dark='"c.edf"')
-    assert [one.raw[0].abscissa for one in recipe.outputs] == [0, 50]
-    assert [one.abscissa for one in recipe.outputs[0].correction.flats] == [0, 100]
-    assert recipe.notes == ()
+    plan = made(known, raw='"w_*.edf"', flat=flat, dark='"c.edf"')
+    assert [one.raw[0].abscissa for one in plan.outputs] == [0, 50]
+    assert [one.abscissa for one in plan.outputs[0].correction.flats] == [0, 100]
+    assert plan.notes == ()
 
 
 def test_one_number_for_all_is_told():
     known = images("a_2.edf", "b_2.edf", "f_2.edf", "g_2.edf", "c.edf")
-    recipe = made(
-        known, raw='["a_2.edf", "b_2.edf"]', flat='["f_2.edf", "g_2.edf"]', dark='"c.edf"'
-    )
-    assert ["f_2, g_2" in recipe.notes[0], "a_2.edf, b_2.edf" in recipe.notes[1]] == [True, True]
+    plan = made(known, raw='["a_2.edf", "b_2.edf"]', flat='["f_2.edf", "g_2.edf"]', dark='"c.edf"')
+    assert [
+        "f_2, g_2" in plan.notes[0],
+        "a_2.edf, b_2.edf" in plan.notes[1],
+    ] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -125,17 +129,17 @@ def test_folders_are_looked_into_as_long_as_they_are_not_too_many():
 @pytest.mark.parametrize("dark", ["0", "0.0", "100", "99.5", "-3"])
 def test_a_constant_dark(dark):
     known = images("a.edf", "b.edf")
-    recipe = made(known, **(GOOD | {"dark": dark}))
+    plan = made(known, **(GOOD | {"dark": dark}))
     expected = formula(known["a.edf"], np.full(SHAPE, float(dark)), known["b.edf"])
-    assert np.array_equal(all_cooked(recipe, known.__getitem__)["a"], expected)
-    assert told_of(recipe)["dark"] == {"constant": float(dark)}
+    assert np.array_equal(all_cooked(plan, known.__getitem__)["a"], expected)
+    assert told_of(plan)["dark"] == {"constant": float(dark)}
 
 
 def test_no_dark_where_the_mount_says_so():
     known = images("a.edf", "b.edf", "c.edf")
     keys = {key: value for key, value in GOOD.items() if key != "dark"}
-    recipe = made(known, CorrectionOptions(no_dark=True), **keys)
-    assert recipe.outputs[0].correction.dark.parts == ()
+    plan = made(known, CorrectionOptions(no_dark=True), **keys)
+    assert plan.outputs[0].correction.dark.parts == ()
     assert made(known, CorrectionOptions(no_dark=True), **GOOD).outputs[0].correction.dark.parts
 
 
@@ -144,12 +148,12 @@ def test_no_dark_where_the_mount_says_so():
 def test_a_dark_for_the_flats(flat_dark, values, scale):
     known = images("a.edf", "b.edf", "c.edf", "d.edf")
     more = {"flat_dark": flat_dark} | ({"scale": scale} if scale else {})
-    recipe = made(known, **GOOD, **more)
+    plan = made(known, **GOOD, **more)
     own = known["d.edf"] if values is None else np.full(SHAPE, values)
     expected = formula(known["a.edf"], known["c.edf"], known["b.edf"], own)
     expected *= np.float32(scale or 1)
-    assert np.array_equal(all_cooked(recipe, known.__getitem__)["a"], expected)
-    told = told_of(recipe)
+    assert np.array_equal(all_cooked(plan, known.__getitem__)["a"], expected)
+    told = told_of(plan)
     assert told["formula"] == "(raw - dark) / (flat - flat_dark)" + (" * scale" if scale else "")
     named = {"frames": ["d.edf"], "reduction": None}
     assert told["flat_dark"] == (named if values is None else {"constant": 50.0})
@@ -172,8 +176,8 @@ def test_a_dark_for_the_flats(flat_dark, values, scale):
 )
 def test_frames_of_a_stack_are_left_out(left_out, kept):
     known = images("s.edf", n=10) | images("b.edf", "c.edf")
-    recipe = made(known, **(GOOD | {"raw": '"s.edf"', "leave_out": left_out}))
-    (output,) = recipe.outputs
+    plan = made(known, **(GOOD | {"raw": '"s.edf"', "leave_out": left_out}))
+    (output,) = plan.outputs
     assert output.shape == (len(kept), *SHAPE)
     frames = [
         (part.first + k, stretch.abscissa + k)
@@ -182,15 +186,15 @@ def test_frames_of_a_stack_are_left_out(left_out, kept):
         for k in range(part.last - part.first)
     ]
     assert frames == [(frame, float(frame)) for frame in kept]
-    result = all_cooked(recipe, known.__getitem__)["s"]
+    result = all_cooked(plan, known.__getitem__)["s"]
     expected = formula(known["s.edf"][kept], known["c.edf"], known["b.edf"])
     assert np.array_equal(result, expected)
 
 
 def test_images_are_left_out_by_their_numbers():
     known = images("w_0.edf", "w_5.edf", "w_7.edf", "b.edf", "c.edf")
-    recipe = made(known, **(GOOD | {"raw": '"w_*.edf"', "leave_out": '[5, "7:9"]'}))
-    assert [output.name for output in recipe.outputs] == ["w_0"]
+    plan = made(known, **(GOOD | {"raw": '"w_*.edf"', "leave_out": '[5, "7:9"]'}))
+    assert [output.name for output in plan.outputs] == ["w_0"]
 
 
 @pytest.mark.parametrize(
@@ -228,13 +232,13 @@ PLACES = {"data": '"s.h5::/m/img"', "keys": '"s.h5::/m/key"'}
 
 def test_data_and_keys_at_own_paths():
     known = keyed()
-    recipe = made(known, **PLACES)
-    (output,) = recipe.outputs
+    plan = made(known, **PLACES)
+    (output,) = plan.outputs
     assert (output.name, output.shape) == ("img", (4, *SHAPE))
     stack = f32(known["s.h5::m/img"])
     dark = np.mean(stack[:2], axis=0)
     flats = [np.median(stack[2:4], axis=0), stack[8]]
-    result = all_cooked(recipe, known.__getitem__)["img"]
+    result = all_cooked(plan, known.__getitem__)["img"]
     for k, frame in enumerate((4, 5, 7, 9)):
         w = np.float64(min((frame - 2) / 6, 1))
         flat = (flats[0] * (1 - w) + flats[1] * w).astype(np.float32) if frame < 8 else flats[1]
@@ -243,16 +247,16 @@ def test_data_and_keys_at_own_paths():
 
 def test_darks_and_flats_of_another_file_serve_instead():
     known = keyed([0, 0, 0, 0, 3, 0, 0, 0, 0, 0])
-    recipe = made(known, **PLACES, flat='"b.edf"', dark='"c.edf"', name='"turn2"')
+    plan = made(known, **PLACES, flat='"b.edf"', dark='"c.edf"', name='"turn2"')
     stack = known["s.h5::m/img"]
     kept = [k for k in range(10) if k != 4]
-    result = all_cooked(recipe, known.__getitem__)["turn2"]
+    result = all_cooked(plan, known.__getitem__)["turn2"]
     assert np.array_equal(result, formula(stack[kept], known["c.edf"], known["b.edf"]))
 
 
 def test_frames_with_keys_are_left_out():
-    recipe = made(keyed(), **PLACES, leave_out='[0, 3, "8:10"]')
-    (output,) = recipe.outputs
+    plan = made(keyed(), **PLACES, leave_out='[0, 3, "8:10"]')
+    (output,) = plan.outputs
     assert [str(stretch.part) for stretch in output.raw] == ["s.h5::m/img[4:6]", "s.h5::m/img[7:8]"]
     assert [str(part) for part in output.correction.parts] == [
         "s.h5::m/img[1:2]",
@@ -261,9 +265,9 @@ def test_frames_with_keys_are_left_out():
 
 
 def test_fewer_frames_than_keys():
-    recipe = made(keyed(n=6), **PLACES)
-    assert recipe.outputs[0].shape == (2, *SHAPE)
-    assert "has 6 frames, s.h5::/m/key has 10 keys" in recipe.warnings[0]
+    plan = made(keyed(n=6), **PLACES)
+    assert plan.outputs[0].shape == (2, *SHAPE)
+    assert "has 6 frames, s.h5::/m/key has 10 keys" in plan.warnings[0]
 
 
 @pytest.mark.parametrize(

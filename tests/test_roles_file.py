@@ -58,8 +58,8 @@ def training(file, rng, raw="data", flat="flatfield", dark="dark"):
 def test_images_named_by_numbers(file, rng, names):
     raw, flat, dark = names
     training(file, rng, *names)
-    recipe = file_recipe(file)
-    made = all_cooked(recipe, loading(file))
+    plan = file_recipe(file)
+    made = all_cooked(plan, loading(file))
     assert list(made) == ["0000", "0100", "0500", "0700"]
     d, a, b = file[f"{dark}/0000"][()], file[f"{flat}/0000"][()], file[f"{flat}/0500"][()]
     for name, w in (("0000", 0), ("0100", 0.2), ("0500", 1), ("0700", 1)):
@@ -70,17 +70,17 @@ def test_images_named_by_numbers(file, rng, names):
 def test_in_a_group_below(file, rng):
     training(file.create_group("a/b"), rng)
     assert file_recipe(file, "a") is None
-    recipe = file_recipe(file, "a/b")
-    assert recipe.outputs[0].raw[0].part.path == "a/b/data/0000"
+    plan = file_recipe(file, "a/b")
+    assert plan.outputs[0].raw[0].part.path == "a/b/data/0000"
 
 
 def test_images_with_other_names_stand_at_their_positions(file, rng):
     for name in ("one", "two", "three"):
         file[f"data/{name}"] = counts(rng)
     file["flat/begin"], file["flat/end"], file["dark"] = counts(rng), counts(rng), counts(rng)
-    recipe = file_recipe(file)
-    assert [output.raw[0].abscissa for output in recipe.outputs] == [0, 1, 2]
-    assert [flat.abscissa for flat in recipe.outputs[0].correction.flats] == [0, 1]
+    plan = file_recipe(file)
+    assert [output.raw[0].abscissa for output in plan.outputs] == [0, 1, 2]
+    assert [flat.abscissa for flat in plan.outputs[0].correction.flats] == [0, 1]
 
 
 def test_stacks_are_runs(file, rng):
@@ -93,8 +93,8 @@ def test_stacks_are_runs(file, rng):
 def test_frames_of_several_stacks_are_counted_in_each(file, rng):
     file["data/10"], file["data/20"], file["data/30"] = counts(rng, 2), counts(rng, 3), counts(rng)
     file["flat"], file["dark"] = counts(rng), counts(rng)
-    recipe = file_recipe(file)
-    assert [output.raw[0].abscissa for output in recipe.outputs] == [0, 0, 30]
+    plan = file_recipe(file)
+    assert [output.raw[0].abscissa for output in plan.outputs] == [0, 0, 30]
 
 
 def test_groups_holding_a_data(file, rng):
@@ -102,9 +102,9 @@ def test_groups_holding_a_data(file, rng):
         file[f"{name}/data"] = counts(rng, 2)
         file[f"{name}/exposure"] = 0.1
         file[f"{name}/table"] = np.zeros((2, 2, 2, 2))
-    recipe = file_recipe(file)
-    assert [output.name for output in recipe.outputs] == ["data"]
-    assert recipe.outputs[0].shape == (2, *SHAPE)
+    plan = file_recipe(file)
+    assert [output.name for output in plan.outputs] == ["data"]
+    assert plan.outputs[0].shape == (2, *SHAPE)
 
 
 def test_links_are_followed(file, rng):
@@ -159,8 +159,8 @@ def test_siblings(file, rng):
     file["dark/data"] = counts(rng, 2, 0, 100)
     file["flat_000/data"], file["flat_500/data"] = counts(rng, 3), counts(rng, 3)
     file["scan/data"] = counts(rng, 4)
-    recipe = file_recipe(file)
-    made = all_cooked(recipe, loading(file))
+    plan = file_recipe(file)
+    made = all_cooked(plan, loading(file))
     assert list(made) == ["data"]
     dark = np.mean(f32(file["dark/data"]), axis=0)
     a, b = (np.median(f32(file[f"flat_{n}/data"]), axis=0) for n in ("000", "500"))
@@ -254,10 +254,10 @@ def expected_tomo(data, keys, currents=None):
 def test_nxtomo(file, rng, control):
     data = tomo(file, rng, control)
     keys = CONTROL if control else KEYS
-    recipe = file_recipe(file, "entry")
-    made = all_cooked(recipe, loading(file))
+    plan = file_recipe(file, "entry")
+    made = all_cooked(plan, loading(file))
     assert np.array_equal(made["data"], expected_tomo(data, keys))
-    extras = {extra.name: extra.values for extra in recipe.extras}
+    extras = {extra.name: extra.values for extra in plan.extras}
     frames = np.flatnonzero(np.array(keys) == 0)
     assert np.array_equal(extras["frame_index"], frames)
     assert np.array_equal(extras["rotation_angle"], file["entry/sample/rotation_angle"][()][frames])
@@ -265,11 +265,11 @@ def test_nxtomo(file, rng, control):
 
 def test_nxtomo_norm_current(file, rng):
     data = tomo(file, rng)
-    recipe = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
-    made = all_cooked(recipe, loading(file))
+    plan = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
+    made = all_cooked(plan, loading(file))
     expected = expected_tomo(data, CONTROL, file["entry/control/data"][()])
     assert np.array_equal(made["data"], expected)
-    assert told_of(recipe)["norm"] == "current"
+    assert told_of(plan)["norm"] == "current"
     del file["entry/control/data"]
     refusal = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
     assert "entry/control/data" in refusal.reason
@@ -293,9 +293,9 @@ def test_nxtomo_keys_of_another_length(file, rng):
 def test_nxtomo_angles_of_another_length_are_left_out(file, rng):
     tomo(file, rng)
     del file["entry/sample/rotation_angle"]
-    recipe = file_recipe(file, "entry")
-    assert [extra.name for extra in recipe.extras] == ["frame_index"]
-    assert "rotation_angle" in recipe.notes[0]
+    plan = file_recipe(file, "entry")
+    assert [extra.name for extra in plan.extras] == ["frame_index"]
+    assert "rotation_angle" in plan.notes[0]
 
 
 def test_nxtomo_detector_of_another_name(file, rng):
@@ -383,8 +383,8 @@ def test_bliss_detectors(file, rng):
     bliss(file, rng, keyed=False)
     for name in ("2.1", "3.1", "4.1"):
         file[f"{name}/instrument/basler/data"] = np.ones((2, 5, 5), np.uint8)
-    recipe = file_recipe(file, "4.1")
-    assert {output.name: output.shape for output in recipe.outputs} == {
+    plan = file_recipe(file, "4.1")
+    assert {output.name: output.shape for output in plan.outputs} == {
         "basler": (2, 5, 5),
         "pco": (4, *SHAPE),
     }

@@ -70,10 +70,10 @@ def test_series_are_not_opened_file_by_file(rng):
     images |= {"dark.edf": counts(rng, None, 0, 99), "flat_0000.edf": counts(rng)}
     images["flat_0008.edf"] = counts(rng)
     asked = []
-    recipe = folder_recipe(images, series={"wood_####.edf": numbers}, asked=asked)
+    plan = folder_recipe(images, series={"wood_####.edf": numbers}, asked=asked)
     described = {question.path for question in asked if isinstance(question, DescribeArray)}
     assert described == {"dark.edf", "flat_0000.edf", "flat_0008.edf", "wood_####.edf"}
-    made = all_cooked(recipe, images.__getitem__)
+    made = all_cooked(plan, images.__getitem__)
     assert list(made) == ["wood_####", "wood_0000", "wood_0001", "wood_0004", "wood_0007"]
     for k, n in enumerate(numbers):
         flat = between(images["flat_0000.edf"], images["flat_0008.edf"], n / 8)
@@ -84,15 +84,15 @@ def test_series_are_not_opened_file_by_file(rng):
 
 def test_files_of_another_shape_are_left_out(rng):
     images = plain(rng) | {"thumbnail.jpg": np.zeros((2, 2), np.uint8)}
-    recipe = folder_recipe(images)
-    assert {output.name for output in recipe.outputs} == {"wood", "wood_0250"}
-    assert "thumbnail.jpg is left out" in recipe.notes[0]
+    plan = folder_recipe(images)
+    assert {output.name for output in plan.outputs} == {"wood", "wood_0250"}
+    assert "thumbnail.jpg is left out" in plan.notes[0]
 
 
 def test_files_of_one_stem_both_have_a_result(rng):
     """The tree makes their names differ, as it does everywhere."""
-    recipe = folder_recipe(plain(rng) | {"wood.tif": counts(rng)})
-    names = [output.name for output in recipe.outputs]
+    plan = folder_recipe(plain(rng) | {"wood.tif": counts(rng)})
+    names = [output.name for output in plan.outputs]
     assert sorted(names) == ["wood", "wood", "wood_0250"]
 
 
@@ -153,9 +153,9 @@ def test_id19(rng, info):
     images = id19(rng)
     if info is None:
         images["dark.edf"] = images.pop("darkend0000.edf") / np.float32(20)
-    recipe = folder_recipe(images, {info: INFO} if info else {})
-    assert recipe.notes == ()
-    made = all_cooked(recipe, images.__getitem__)
+    plan = folder_recipe(images, {info: INFO} if info else {})
+    assert plan.notes == ()
+    made = all_cooked(plan, images.__getitem__)
     assert sorted(made) == [f"bone_{k:04d}" for k in range(8)]
     dark = f32(images["darkend0000.edf"]) / np.float32(20) if info else images["dark.edf"]
     runs = {at: [images[f"ref{k:04d}_{at:04d}.edf"] for k in range(3)] for at in (0, 6)}
@@ -170,9 +170,9 @@ def test_id19(rng, info):
 
 
 def test_id19_accumulated_dark_without_info(rng):
-    recipe = folder_recipe(id19(rng), {"bone_.info": "Prefix = bone_"})
-    assert "DARK_N" in recipe.notes[0]
-    assert recipe.outputs[0].correction.dark.divisor == 1
+    plan = folder_recipe(id19(rng), {"bone_.info": "Prefix = bone_"})
+    assert "DARK_N" in plan.notes[0]
+    assert plan.outputs[0].correction.dark.divisor == 1
 
 
 def test_id19_dark_edf_is_not_divided(rng):
@@ -198,10 +198,10 @@ def toml(text, images, options=None):
 
 def test_toml_short(rng):
     images = {"a.edf": counts(rng), "beam.edf": counts(rng), "closed.edf": counts(rng, None, 0, 9)}
-    recipe = toml('[[corrected]]\nraw="a.edf"\nflat="beam.edf"\ndark="closed.edf"', images)
-    made = all_cooked(recipe, images.__getitem__)
+    plan = toml('[[corrected]]\nraw="a.edf"\nflat="beam.edf"\ndark="closed.edf"', images)
+    made = all_cooked(plan, images.__getitem__)
     expected = formula(images["a.edf"], images["closed.edf"], images["beam.edf"])
-    correction = recipe.outputs[0].correction
+    correction = plan.outputs[0].correction
     assert (correction.dark.reduction, correction.flats[0].frames.reduction) == ("mean", "median")
     assert list(made) == ["a"]
     assert np.array_equal(made["a"], expected)
@@ -225,8 +225,8 @@ def test_toml_long(rng):
     interpolation = "nearest"
     nan = 1
     """
-    recipe = toml(text, images)
-    (output,) = recipe.outputs
+    plan = toml(text, images)
+    (output,) = plan.outputs
     assert (output.name, output.shape) == ("sample", (10, *SHAPE))
     assert output.raw[0].abscissa == 100
     assert (output.correction.method, output.correction.nan) == ("nearest", 1)
@@ -249,11 +249,11 @@ def test_toml_many(rng):
     flat = "f_*.edf"
     dark = ["d.edf"]
     """
-    recipe = toml(text, images)
-    at = {output.name: output.raw[0].abscissa for output in recipe.outputs}
+    plan = toml(text, images)
+    at = {output.name: output.raw[0].abscissa for output in plan.outputs}
     assert at == {"p_1": 1, "p_3": 3, "p_7": 7, "stack": 2}
-    assert [flat.abscissa for flat in recipe.outputs[0].correction.flats] == [0, 10]
-    assert len(recipe.outputs[-1].correction.flats) == 1
+    assert [flat.abscissa for flat in plan.outputs[0].correction.flats] == [0, 10]
+    assert len(plan.outputs[-1].correction.flats) == 1
 
 
 GOOD = {"raw": '"a.edf"', "flat": '"b.edf"', "dark": '"c.edf"'}

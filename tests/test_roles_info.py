@@ -78,12 +78,12 @@ def test_refusal_and_division(flat):
     images = IMAGES | {flat: np.ones((3, 4))}
     refused = folder_recipe(images, {"ab_.info": "DARK_N= about 5"})
     assert "ab_.info: DARK_N is 'about 5', which is no number" in refused.reason
-    recipe = folder_recipe(images, {"ab_.info": "DARK_N= 5.0"})
-    assert isinstance(recipe, CorrectionPlan)
-    assert {output.correction.dark.divisor for output in recipe.outputs} == {5}
-    assert recipe.notes == ()
-    recipe = folder_recipe(images, {"ab_.info": "TOMO_N= 2"})
-    assert "no DARK_N" in recipe.notes[0]
+    plan = folder_recipe(images, {"ab_.info": "DARK_N= 5.0"})
+    assert isinstance(plan, CorrectionPlan)
+    assert {output.correction.dark.divisor for output in plan.outputs} == {5}
+    assert plan.notes == ()
+    plan = folder_recipe(images, {"ab_.info": "TOMO_N= 2"})
+    assert "no DARK_N" in plan.notes[0]
 
 
 def test_a_dark_of_one_exposure_serves_before_the_sum():

@@ -150,7 +150,7 @@ def cooked(output: CorrectedDataset, load: Load) -> np.ndarray:
     for stretch in output.raw:
         part, array = stretch.part, load(stretch.part.path)
         stack = (array[None] if array.ndim == 2 else array)[part.first : part.last]
-        mixes = [correction.axis.mix(stretch.abscissa + i) for i in range(len(stack))]
+        mixes = [correction.axis.weights_at(stretch.abscissa + i) for i in range(len(stack))]
         scales = [
             current_ratio([flat.current for flat in correction.flats], mix, current)
             for mix, current in zip(mixes, output.currents[k:], strict=False)
@@ -165,14 +165,14 @@ def cooked(output: CorrectedDataset, load: Load) -> np.ndarray:
     return out
 
 
-def all_cooked(recipe: CorrectionPlan, load: Load) -> dict[str, np.ndarray]:
-    assert isinstance(recipe, CorrectionPlan), recipe
-    return {output.name: cooked(output, load) for output in recipe.outputs}
+def all_cooked(plan: CorrectionPlan, load: Load) -> dict[str, np.ndarray]:
+    assert isinstance(plan, CorrectionPlan), plan
+    return {output.name: cooked(output, load) for output in plan.outputs}
 
 
 def loading(file: h5py.File) -> Load:
     return lambda path: file[path][()]
 
 
-def told_of(recipe: CorrectionPlan, version: str = "") -> Mapping[str, object]:
-    return provenance(recipe, [output.name for output in recipe.outputs], version)
+def told_of(plan: CorrectionPlan, version: str = "") -> Mapping[str, object]:
+    return provenance(plan, [output.name for output in plan.outputs], version)

@@ -99,8 +99,8 @@ def test_nabu_with_machine_current(scan):
     flats = [np.median(currents[a:b]) for a, b in ((3, 7), (11, 14), (17, 19))]
     expected = nabus(path, data, radios_srcurrent=currents[keys == 0], flats_srcurrent=flats)
     with h5py.File(path) as file:
-        recipe = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
-        made = all_cooked(recipe, loading(file))["data"]
+        plan = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
+        made = all_cooked(plan, loading(file))["data"]
     np.testing.assert_array_max_ulp(made, expected, 3)
 
 

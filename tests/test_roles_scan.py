@@ -46,10 +46,10 @@ def expected(known, path, dark, before, after, w):
 def test_conventional_names(raw, flats, dark, series):
     known = scan(raw, flats, dark)
     runs = {f"{raw}/w_####.tif": (0, 5, 10)} if series else {}
-    recipe = folder_recipe(known, series=runs)
-    assert isinstance(recipe, CorrectionPlan), recipe
-    assert recipe.convention == "folders of a scan"
-    made = all_cooked(recipe, known.__getitem__)
+    plan = folder_recipe(known, series=runs)
+    assert isinstance(plan, CorrectionPlan), plan
+    assert plan.convention == "folders of a scan"
+    made = all_cooked(plan, known.__getitem__)
     assert set(made) == {"w_0000", "w_0005", "w_0010"} | ({"w_####"} if series else set())
     for number in (0, 5, 10):
         path = f"{raw}/w_{number:04d}.tif"
@@ -60,8 +60,8 @@ def test_conventional_names(raw, flats, dark, series):
 def test_a_stack_for_the_projections():
     known = scan(numbers=())
     known["Tomo/all.tif"] = np.stack([next(iter(known.values())) + k for k in range(5)])
-    recipe = folder_recipe(known)
-    (output,) = recipe.outputs
+    plan = folder_recipe(known)
+    (output,) = plan.outputs
     assert (output.name, output.shape) == ("all", (5, *SHAPE))
     assert [flat.abscissa for flat in output.correction.flats] == [0, 4]
 
@@ -69,16 +69,20 @@ def test_a_stack_for_the_projections():
 def test_without_darks():
     known = scan(dark=None)
     assert "no dark image" in folder_recipe(known).reason
-    recipe = folder_recipe(known, options=CorrectionOptions(no_dark=True))
-    made = all_cooked(recipe, known.__getitem__)["w_0005"]
+    plan = folder_recipe(known, options=CorrectionOptions(no_dark=True))
+    made = all_cooked(plan, known.__getitem__)["w_0005"]
     one = expected(known, "Tomo/w_0005.tif", None, "Flat_Before", "Flat_After", 0.5)
     assert np.array_equal(made, one)
 
 
 def test_other_words_are_other_folders():
     known = scan(raw="flatworm", flats=("flat",), dark="dark")
-    recipe = folder_recipe(known)
-    assert sorted(output.name for output in recipe.outputs) == ["w_0000", "w_0005", "w_0010"]
+    plan = folder_recipe(known)
+    assert sorted(output.name for output in plan.outputs) == [
+        "w_0000",
+        "w_0005",
+        "w_0010",
+    ]
 
 
 def test_a_likely_name_decides():

@@ -90,8 +90,8 @@ def test_single_images(file, rng, convention, single):
     if convention is bliss and single in ("raw", "all"):
         del one["raw"]
         one["raw"] = image(rng, 400)
-    recipe = file_recipe(file, convention(file, **one))
-    made = all_cooked(recipe, loading(file))
+    plan = file_recipe(file, convention(file, **one))
+    made = all_cooked(plan, loading(file))
     (name,) = [name for name in made if name != "mca"]
     assert np.array_equal(made[name], expected(**one))
 
@@ -150,9 +150,9 @@ COLOUR = MemberSummary("raster", (*SHAPE, 3), np.dtype("u1"), colour=True)
 
 
 def test_a_colour_image_among_others_is_left_out():
-    recipe = folder({"dark.tif": GRAY, "flat.tif": GRAY, "a.tif": GRAY, "photo.jpg": COLOUR})
-    assert [output.name for output in recipe.outputs] == ["a"]
-    assert "photo.jpg is left out: photo.jpg is a colour image" in recipe.notes[0]
+    plan = folder({"dark.tif": GRAY, "flat.tif": GRAY, "a.tif": GRAY, "photo.jpg": COLOUR})
+    assert [output.name for output in plan.outputs] == ["a"]
+    assert "photo.jpg is left out: photo.jpg is a colour image" in plan.notes[0]
 
 
 @pytest.mark.parametrize("role", ["dark.tif", "flat.tif", "a.tif"])
@@ -204,9 +204,9 @@ def test_a_dark_that_is_there_is_used(file, rng, convention):
 
 def test_folders_without_a_dark():
     entries = {"flat.tif": GRAY, "a.tif": GRAY}
-    recipe = folder(entries, CorrectionOptions(no_dark=True))
-    assert [output.name for output in recipe.outputs] == ["a"]
-    assert recipe.outputs[0].correction.dark.parts == ()
+    plan = folder(entries, CorrectionOptions(no_dark=True))
+    assert [output.name for output in plan.outputs] == ["a"]
+    assert plan.outputs[0].correction.dark.parts == ()
     assert "-o dark=none" in folder(entries).reason
 
 
@@ -233,9 +233,9 @@ def test_bliss_scans_that_were_stopped(file, rng, title, warned):
     path = bliss(file, dark, flat, raw)
     del file[f"{path}/title"]
     file[f"{path}/title"] = title
-    recipe = file_recipe(file, path)
-    assert recipe.outputs[0].shape == (4, *SHAPE)
-    assert ["has 4 frames" in warning for warning in recipe.warnings] == [True] * warned
+    plan = file_recipe(file, path)
+    assert plan.outputs[0].shape == (4, *SHAPE)
+    assert ["has 4 frames" in warning for warning in plan.warnings] == [True] * warned
 
 
 @pytest.mark.parametrize("definition", [None, "NXtomo", "NXsomething"])
@@ -257,10 +257,10 @@ def test_keys_beside_a_stack(file, rng, group, name, definition):
     file[f"entry/{group}/{name}"] = np.concatenate([dark, flat, raw])
     file[f"entry/{group}/image_key"] = [2, 2, 1, 1, 1, 0, 0, 0, 0]
     file[f"entry/{group}/rotation_angle"] = np.arange(9.0)
-    recipe = file_recipe(file, "entry")
-    made = all_cooked(recipe, loading(file))["data"]
+    plan = file_recipe(file, "entry")
+    made = all_cooked(plan, loading(file))["data"]
     assert np.array_equal(made, expected(raw, dark, flat))
-    angles = next(extra.values for extra in recipe.extras if extra.name == "rotation_angle")
+    angles = next(extra.values for extra in plan.extras if extra.name == "rotation_angle")
     assert angles.tolist() == [5, 6, 7, 8]
 
 
@@ -278,9 +278,9 @@ def test_bliss_detectors_are_corrected_one_by_one(file, rng):
         file[f"{number}.1/instrument/webcam/data"] = np.ones((6, 8, 3), np.uint8)
         coloured(file, f"{number}.1/instrument/webcam/data")
     file[f"{path}/instrument/new/data"] = image(rng, 400, 4)
-    recipe = file_recipe(file, path)
-    assert [output.name for output in recipe.outputs] == ["pco"]
-    assert np.array_equal(all_cooked(recipe, loading(file))["pco"], expected(raw, dark, flat))
-    told = sorted(recipe.notes)
+    plan = file_recipe(file, path)
+    assert [output.name for output in plan.outputs] == ["pco"]
+    assert np.array_equal(all_cooked(plan, loading(file))["pco"], expected(raw, dark, flat))
+    told = sorted(plan.notes)
     assert told[0].startswith("new is left out: BLISS scans: no dark image")
     assert told[1].startswith("webcam is left out: 2.1/instrument/webcam/data is a colour image")

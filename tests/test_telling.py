@@ -36,7 +36,7 @@ class Faulty:
     async def open(self) -> object:
         raise AssertionError
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return "a trouble of its own"
 
 
@@ -48,7 +48,7 @@ async def nothing() -> Any:
 def operations() -> Operations:
     made = Operations(Faulty((), (b"elsewhere",)), AttributeOptions(), nothing, nothing)
     for number, path in ((2, (b"a.h5",)), (3, (b"a.h5", b"x"))):
-        made.inodes.refer(number, Faulty(path, (b"a.h5",)))
+        made.inodes.add_lookup(number, Faulty(path, (b"a.h5",)))
     return made
 
 
@@ -92,7 +92,7 @@ def test_while_a_directory_is_read(operations: Operations) -> None:
         context: Any = Context()
         number = operations._listings.open(Faulty((b"folder",)))  # type: ignore[arg-type]
         assert await code(operations.readdir(number, 0, None)) == errno.EIO  # type: ignore[arg-type]
-        operations.inodes.refer(4, Faulty((b"folder",)))  # type: ignore[arg-type]
+        operations.inodes.add_lookup(4, Faulty((b"folder",)))  # type: ignore[arg-type]
         return await operations.getxattr(4, b"user.esrffs.error", context)
 
     assert b"RuntimeError (dictionary changed size" in trio.run(ask)

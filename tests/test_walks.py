@@ -46,7 +46,7 @@ def source(tmp_path: Path) -> Path:
 
 def subject(path: Path) -> protocol.ReaderSpec:
     generation = Generation.of(os.stat(path))
-    return protocol.ReaderSpec((str(path),), (generation,), "hdf5", series=False, confine=None)
+    return protocol.ReaderSpec((str(path),), (generation,), "hdf5", series=False, boundary=None)
 
 
 def in_workers(
@@ -54,7 +54,7 @@ def in_workers(
 ) -> None:
     async def run() -> None:
         folders = SourceRoot(str(folder), confined=False, hidden="/nowhere")
-        async with open_pool(PoolConfig(2), folders.confine) as workers:
+        async with open_pool(PoolConfig(2), folders.boundary) as workers:
             sources = DataFiles(folders, workers)
             begun: list[tuple[Callable[..., Awaitable[None]], *tuple[object, ...]]] = []
             context = SimpleNamespace(
@@ -155,7 +155,7 @@ def test_looking_at_one_group_asks_for_that_alone(source: Path) -> None:
         await listings.plan(context, source, "")
         await listings.plan(context, source, "/40")
         assert not any(
-            context.cache.holds((source.digest, other, "plan")) for other in ("/40/below", "/41")
+            (source.version, other, "plan") in context.cache for other in ("/40/below", "/41")
         )
 
     in_workers(source, work)
@@ -172,7 +172,7 @@ def test_what_is_at_hand_comes_with_the_root(tmp_path: Path) -> None:
         assert listings.is_known(context, source, detector)
         assert not listings.is_known(context, source, detector + "/others")  # needs all headers
         known = await listings.plan(context, source, detector)
-        context.cache.forget((source.digest, detector, "plan"))
+        context.cache.forget((source.version, detector, "plan"))
         assert list(known.entries) == list((await listings.plan(context, source, detector)).entries)
         assert list(known.entries) == [b"others", b"data.npy", b"data.attrs.json", b"attrs.json"]
 

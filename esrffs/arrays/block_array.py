@@ -33,9 +33,9 @@ class ArrayBytes(Protocol):
 class RefCounted(Protocol):
     """What blocks are made from: kept open until it was closed once more than it was held."""
 
-    def hold(self) -> None: ...
+    def acquire(self) -> None: ...
 
-    def close(self) -> None: ...
+    def release(self) -> None: ...
 
 
 class BlockArray:
@@ -52,7 +52,7 @@ class BlockArray:
         blocks: BlockGrid,
         make: Callable[[int], Awaitable[Block]],
         cache: ByteCache,
-        ahead: StartTask,
+        start_task: StartTask,
         piece: Callable[[int, int], Awaitable[memoryview]] | None = None,
     ) -> None:
         self._held = held
@@ -60,7 +60,7 @@ class BlockArray:
         self._blocks = blocks
         self._make = make
         self._cache = cache
-        self._ahead = ahead
+        self._start_task = start_task
         self._piece = piece
         self._failed: dict[int, None] = {}  # blocks of which only pieces can be made
         self._last = -2  # the block that was read last, but for what was asked out of turn
@@ -71,18 +71,20 @@ class BlockArray:
 
     async def read(self, start: int, stop: int) -> Buffer:
         parts = []
-        for following in range(self._blocks.number(start) + 1, self._blocks.number(stop - 1) + 1):
+        for following in range(
+            self._blocks.block_at(start) + 1, self._blocks.block_at(stop - 1) + 1
+        ):
             self._start(following)
         while start < stop:
-            number = self._blocks.number(start)
-            first, last = self._blocks.extent(number)
+            number = self._blocks.block_at(start)
+            first, last = self._blocks.byte_range(number)
             end = min(stop, last)
             self._asked[number] = self._asked.pop(number, 0) + end - start
             self._look_ahead(number, last - first)
             parts.append(await self._part(number, first, start, end))
             self._given[number] = self._given.pop(number, 0) + end - start
             if self._given[number] >= last - first:  # the kernel has it: make room
-                self._cache.forget((*self._key, number))
+                self._cache.discard((*self._key, number))
             start = end
         for counts in (self._asked, self._given):
             while len(counts) > TRACKED_BLOCKS:
@@ -104,18 +106,20 @@ class BlockArray:
                 if isinstance(block, DamagedBlock):
                     return block.part(start - first, stop - first)
                 return block[start - first : stop - first]
-        self._held.hold()
+        self._held.acquire()
         try:
             return await self._piece(start, stop)
         finally:
-            self._held.close()
+            self._held.release()
 
     async def _block(self, number: int) -> Block:
-        self._held.hold()
+        self._held.acquire()
         try:
-            return await self._cache.get((*self._key, number), lambda: self._make(number), len)
+            return await self._cache.get_or_compute(
+                (*self._key, number), lambda: self._make(number), len
+            )
         finally:
-            self._held.close()
+            self._held.release()
 
     def _look_ahead(self, number: int, size: int) -> None:
         """Start what comes next; the neighbours' edges around a single frame are no run."""
@@ -130,7 +134,7 @@ class BlockArray:
             self._last, self._begun = number, read_on or number == 0
             self._depth = min(self._depth + 1, READ_AHEAD_BLOCKS) if self._depth and read_on else 0
         for following in range(number + 1, number + 1 + self._depth):
-            first, last = self._blocks.extent(following)
+            first, last = self._blocks.byte_range(following)
             if (
                 first >= self._blocks.nbytes
                 or (following - number) * (last - first) > READ_AHEAD_NBYTES
@@ -141,12 +145,12 @@ class BlockArray:
     def _start(self, number: int) -> None:
         """Make this block in the background, unless it is there."""
         if number not in self._failed and self._missing(number):
-            self._held.hold()
-            self._ahead(self._block_ahead, number)
+            self._held.acquire()
+            self._start_task(self._block_ahead, number)
 
     def _missing(self, number: int) -> bool:
         key = (*self._key, number)
-        return not self._cache.making(key) and not self._cache.holds(key)
+        return not self._cache.is_computing(key) and key not in self._cache
 
     async def _block_ahead(self, number: int) -> None:
         try:
@@ -155,7 +159,7 @@ class BlockArray:
         except EsrffsError:
             pass  # whoever asks for it will hear
         finally:
-            self._held.close()
+            self._held.release()
 
 
 def join_buffers(parts: Sequence[Buffer]) -> Buffer:

@@ -40,12 +40,12 @@ class BlockGrid:
     def _blocks_per_row(self) -> int:
         return -(-self._length // self.count)
 
-    def number(self, offset: int) -> int:
+    def block_at(self, offset: int) -> int:
         """Which block holds this byte of the data, 0 ≤ offset < nbytes."""
         row, rest = divmod(offset, self._length * self._step)
         return row * self._blocks_per_row + rest // (self.count * self._step)
 
-    def extent(self, number: int) -> tuple[int, int]:
+    def byte_range(self, number: int) -> tuple[int, int]:
         """First and one-past-last byte of this block in the data."""
         row, block = divmod(number, self._blocks_per_row)
         first = row * self._length + block * self.count

@@ -81,7 +81,7 @@ class ChunkedBlocks:
         self._info = info
         self._layout = layout
         self._cache = cache
-        self._patience = opened.sources.folders.patience
+        self._executor = opened.sources.folders.executor
         self._generation = opened.source.subject.generations[0]
         self._grid = tuple(-(-n // k) for n, k in zip(info.shape, layout.shape, strict=True))
         self._nbytes = info.dtype.itemsize * prod(layout.shape)
@@ -97,7 +97,7 @@ class ChunkedBlocks:
         return f"{self._opened.source.path}: {self._info.address}"
 
     @staticmethod
-    def known(info: DatasetInfo, layout: ChunkedLayout) -> bool:
+    def can_decode(info: DatasetInfo, layout: ChunkedLayout) -> bool:
         """Can the chunks of this dataset be read without the HDF5 library?"""
         itemsize = info.dtype.itemsize
         return layout.indexed and codecs.supported(layout.filters, itemsize)
@@ -106,14 +106,14 @@ class ChunkedBlocks:
         """The elements of this box as C-ordered bytes, less those of chunks that are damaged."""
         index = await self._indexed()
         if self._nbytes > LARGE_CHUNK_NBYTES:
-            self._cache.make_room(min(self._nbytes, self._needed))
+            self._cache.evict_for(min(self._nbytes, self._needed))
         places = list(_places(box, self._layout.shape, self._grid))
         try:
-            return await self._put_together(index, box, places)
+            return await self._assemble(index, box, places)
         except UnsupportedError:
-            return await self._opened.ask(self._info.address, box, self._bytes(box))
+            return await self._opened.read_box(self._info.address, box, self._bytes(box))
         except EsrffsError:
-            await (await self._opened.viewed()).verified()  # a file that was rewritten is stale
+            await (await self._opened.file()).verified()  # a file that was rewritten is stale
             raise
 
     def _threads(self) -> trio.CapacityLimiter:
@@ -125,14 +125,16 @@ class ChunkedBlocks:
     async def _indexed(self) -> ChunkIndex:
         if self._index is None:
             source, address = self._opened.source, self._info.address
-            self._index = await self._cache.get(
-                (source.digest, address, "chunks"), lambda: source.chunk_index(address), _size
+            self._index = await self._cache.get_or_compute(
+                (source.version, address, "chunks"), lambda: source.chunk_index(address), _size
             )
             whole = np.flatnonzero(self._index.offsets >= 0)
             whole = whole[~self._at_the_edge(whole)]
             picked = whole[:: max(1, len(whole) // SAMPLED_CHUNKS)]
-            watch = partial(self._opened.view().watch, self._index.offsets[picked].tolist())
-            await self._patience.call(watch)
+            watch = partial(
+                self._opened.file_sync().add_samples, self._index.offsets[picked].tolist()
+            )
+            await self._executor.run(watch)
         return self._index
 
     def _at_the_edge(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -143,16 +145,14 @@ class ChunkedBlocks:
             edge |= (at + 1) * k > n
         return edge
 
-    async def _put_together(
-        self, index: ChunkIndex, box: Box, places: Sequence[_ChunkPart]
-    ) -> Block:
-        view = await self._opened.viewed()
+    async def _assemble(self, index: ChunkIndex, box: Box, places: Sequence[_ChunkPart]) -> Block:
+        view = await self._opened.file()
         only = places[0]
         block: Block | None = None
         if len(places) == 1 and box.shape == self._layout.shape and index.offsets[only.number] >= 0:
             decode = partial(self._decoded, view, index, only.number)
             with contextlib.suppress(DamagedError, TooLargeError):  # which are remembered below
-                block = await self._patience.in_thread(decode, turn=self._threads())
+                block = await self._executor.run_in_thread(decode, limiter=self._threads())
         if block is None:
             data = allocate(self._bytes(box), self._name)
             array = np.frombuffer(data, self._raw).reshape(box.shape)
@@ -174,7 +174,7 @@ class ChunkedBlocks:
 
         async def some(part: Sequence[_ChunkPart]) -> None:
             try:
-                await self._patience.in_thread(partial(fill, part), turn=self._threads())
+                await self._executor.run_in_thread(partial(fill, part), limiter=self._threads())
             except EsrffsError as error:
                 failures.append(error)
 
@@ -231,7 +231,7 @@ class ChunkedBlocks:
 
         def read(start: int, count: int) -> memoryview:
             limits.check_chunk(self._name, count)
-            return view.read_now(offset + start, count)
+            return view.read_sync(offset + start, count)
 
         target = array[place.target]
         with self._naming(number):
@@ -246,7 +246,7 @@ class ChunkedBlocks:
             size = min(size, self._nbytes)  # HDF5 takes the first bytes of a longer one
         limits.check_chunk(self._name, size)
         with self._naming(number):
-            raw = view.read_now(int(index.offsets[number]), size)
+            raw = view.read_sync(int(index.offsets[number]), size)
             return codecs.decode(raw, filters, mask, self._info.dtype.itemsize, self._nbytes)
 
     @contextlib.contextmanager

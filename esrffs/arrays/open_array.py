@@ -41,10 +41,10 @@ class ExtentArray:
     def __init__(self, opened: OpenDataFile, extent: ContiguousLayout, nbytes: int) -> None:
         self._opened = opened
         self._offset = extent.offset
-        opened.view().watch(sample_offsets(extent.offset, nbytes))
+        opened.file_sync().add_samples(sample_offsets(extent.offset, nbytes))
 
     async def read(self, start: int, stop: int) -> Buffer:
-        return await (await self._opened.viewed()).read(self._offset + start, stop - start)
+        return await (await self._opened.file()).read(self._offset + start, stop - start)
 
 
 class FramesArray:
@@ -58,7 +58,7 @@ class FramesArray:
         self._itemsize = info.dtype.itemsize
         self._frame = frame  # bytes
         if not frames.files:
-            opened.view().watch(
+            opened.file_sync().add_samples(
                 offset for i in (0, -1) for offset in sample_offsets(int(frames.offsets[i]), frame)
             )
 
@@ -72,7 +72,7 @@ class FramesArray:
         return join_buffers(parts)
 
     async def _part(self, number: int, start: int, stop: int) -> Buffer:
-        view = await self._opened.viewed(number if self._frames.files else 0)
+        view = await self._opened.file(number if self._frames.files else 0)
         offset = int(self._frames.offsets[number])
         if not self._frames.swapped:
             return await view.read(offset + start, stop - start)
@@ -146,7 +146,7 @@ class VirtualArray:
 
 async def _open_mapped(
     cache: ByteCache,
-    ahead: StartTask,
+    start_task: StartTask,
     depth: int,
     opened: OpenDataFile,
     info: DatasetInfo,
@@ -165,17 +165,21 @@ async def _open_mapped(
         fits = shape[0] == frames if mapped.whole else shape[0] >= mapped.first + frames
         if shape[1:] != info.shape[1:] or not fits:
             return None
-        patience = opened.sources.folders.patience
-        part = OpenDataFile(opened.sources, source, await opened.sources.now(found.depends))
-        opened.add_part(part)
-        await part.viewed()
-        return await patience.call(partial(open_array, part, found, cache, ahead, depth - 1))
+        executor = opened.sources.folders.executor
+        part = OpenDataFile(
+            opened.sources,
+            source,
+            await opened.sources.dependency_version(found.dependencies),
+        )
+        opened.attach(part)
+        await part.file()
+        return await executor.run(partial(open_array, part, found, cache, start_task, depth - 1))
     except EsrffsError:
         return None  # the reader will say what is wrong
 
 
 def open_array(
-    opened: OpenDataFile, info: DatasetInfo, cache: ByteCache, ahead: StartTask, depth: int = 4
+    opened: OpenDataFile, info: DatasetInfo, cache: ByteCache, start_task: StartTask, depth: int = 4
 ) -> ArrayBytes:
     """The data of this dataset, which must have at least one byte.
 
@@ -195,12 +199,14 @@ def open_array(
     limits.check_chunk(f"{opened.source.path}: {info.address}", size)
     blocks = block_grid(info.shape, info.dtype.itemsize, grain)
     read: Callable[[Box], Awaitable[Block]] = _asking(opened, info)
-    if isinstance(layout, ChunkedLayout) and ChunkedBlocks.known(info, layout):
+    if isinstance(layout, ChunkedLayout) and ChunkedBlocks.can_decode(info, layout):
         read = ChunkedBlocks(opened, info, layout, cache).read
-    key = opened.source.digest, opened.state, info.address
-    array = BlockArray(opened, key, blocks, lambda number: read(blocks.box(number)), cache, ahead)
+    key = opened.source.version, opened.state, info.address
+    array = BlockArray(
+        opened, key, blocks, lambda number: read(blocks.box(number)), cache, start_task
+    )
     if isinstance(layout, VirtualLayout):
-        part = partial(_open_mapped, cache, ahead, depth)
+        part = partial(_open_mapped, cache, start_task, depth)
         return VirtualArray(opened, info, layout, array, part)
     return array
 
@@ -210,5 +216,5 @@ def _asking(opened: OpenDataFile, info: DatasetInfo) -> Callable[[Box], Awaitabl
     subject = opened.source.subject
     if subject.format != "hdf5" and not subject.series:
         size = opened.source.status.st_size  # these formats are only ever appended to
-        opened.view().watch((*sample_offsets(0, size), size - SAMPLE_NBYTES))
-    return lambda box: opened.ask(info.address, box, info.dtype.itemsize * prod(box.shape))
+        opened.file_sync().add_samples((*sample_offsets(0, size), size - SAMPLE_NBYTES))
+    return lambda box: opened.read_box(info.address, box, info.dtype.itemsize * prod(box.shape))

@@ -58,10 +58,10 @@ async def serve(
     sizes = Limits(options.chunk_limit * _MIB, options.json_limit * _MIB, options.children_limit)
     configure(sizes)
     _limit_open_files(options.open_files)
-    patience = SourceExecutor(options.time_limit, remote=is_remote(source))
-    folders = SourceRoot(source, confined=options.shared, hidden=mountpoint, patience=patience)
+    executor = SourceExecutor(options.time_limit, remote=is_remote(source))
+    folders = SourceRoot(source, confined=options.shared, hidden=mountpoint, executor=executor)
     limits = PoolConfig(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
-    async with open_pool(limits, folders.confine) as workers, trio.open_nursery() as background:
+    async with open_pool(limits, folders.boundary) as workers, trio.open_nursery() as background:
         cache = ByteCache(options.cache_size * _MIB)
         ahead = task_starter(background)
         data = DataContext(DataFiles(folders, workers), cache, ahead)
@@ -72,7 +72,7 @@ async def serve(
             return {
                 "version": metadata.version("esrffs"),
                 "source": source,
-                "source_error": await presence.trouble(),
+                "source_error": await presence.error_text(),
                 "pid": os.getpid(),
                 "uptime": round(time.monotonic() - started, 1),
                 "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
@@ -82,7 +82,7 @@ async def serve(
         operations = Operations(
             await folder.make_root(context),
             _attribute_options(options),
-            lambda: folders.patience.call(lambda: os.statvfs(folders.root)),
+            lambda: folders.executor.run(lambda: os.statvfs(folders.root)),
             told,
         )
         _mount(operations, source, mountpoint, options)

@@ -126,7 +126,7 @@ def _has_capabilities(helper: str) -> bool:
 def _taken(mount: Mount, source: str) -> str:
     if mount.type != TYPE:
         return f"{mount.target}: {mount.type} is mounted there already; choose another directory"
-    what = "it" if mount.folder == source else mount.folder
+    what = "it" if mount.source == source else mount.source
     return f"{mount.target}: {what} is mounted there already; `esrffs -u` unmounts it"
 
 

@@ -108,7 +108,7 @@ def unmount(mountpoint: str, *, force: bool = False) -> None:
             _send(processes, signal.SIGTERM)  # a copy of the mount in a container keeps it serving
             if not gone(processes, _ENDING):
                 raise _not_gone(mount, processes)
-    if mount.target == mount.folder + SUFFIX:
+    if mount.target == mount.source + SUFFIX:
         remove(mount.target)  # a daemon that was killed could not
 
 
@@ -142,7 +142,7 @@ def _not_gone(mount: Mount, processes: dict[int, int]) -> MountError:
     numbers = ", ".join(str(pid) for pid in processes)
     return MountError(
         f"{mount.target}: is unmounted, but its daemon (process {numbers}) has not ended: it waits "
-        f"for the disk or file server of {mount.folder}, which is busy until that answers"
+        f"for the disk or file server of {mount.source}, which is busy until that answers"
     )
 
 
@@ -234,7 +234,7 @@ def _take_by_force(mount: Mount) -> None:
         _send(processes, signal.SIGKILL)
         if not gone(processes, _KILLING):
             raise _not_gone(mount, processes)
-    if mount.target == mount.folder + SUFFIX:
+    if mount.target == mount.source + SUFFIX:
         remove(mount.target)
 
 

@@ -71,15 +71,15 @@ class InputArrays:
         self._arrays: dict[tuple[bytes, bytes, str], ArrayBytes] = {}
         self._holders = 1
 
-    def hold(self) -> None:
+    def acquire(self) -> None:
         """One more `close` is needed."""
         self._holders += 1
 
-    def close(self) -> None:
+    def release(self) -> None:
         self._holders -= 1
         if self._holders == 0:
             for opened in self._opened.values():
-                opened.close()
+                opened.release()
             self._opened.clear()
 
     async def check(self, output: CorrectedDataset) -> None:
@@ -91,7 +91,7 @@ class InputArrays:
         for part in output.correction.parts:
             located = await self._locate(part.path)
             path, seen = located.file
-            if await folders.patience.call(partial(folders.generation, path)) != seen:
+            if await folders.executor.run(partial(folders.generation, path)) != seen:
                 raise StaleError(f"{path}: changed since it was listed")
         for stretch in output.raw:
             await self.frames(stretch.part.path)
@@ -107,24 +107,24 @@ class InputArrays:
 
     async def _array(self, located: ArrayLocation) -> ArrayBytes:
         source, info, sources = located.source, located.info, self.context.files
-        where = source.digest, located.state
+        where = source.version, located.state
         key = *where, info.address
         if key not in self._arrays:
-            if await sources.now(info.depends) != located.state:
+            if await sources.dependency_version(info.dependencies) != located.state:
                 raise StaleError(f"{source.path}: {info.address}: a file of it changed")
             opened = self._opened.get(where)
             if opened is None:
                 opened = self._opened[where] = OpenDataFile(sources, source, located.state)
-            await opened.viewed(located.index if source.subject.series else 0)
+            await opened.file(located.index if source.subject.series else 0)
             make = partial(open_array, opened, info, self.context.cache, self.context.start_task)
-            self._arrays[key] = await sources.folders.patience.call(make)
+            self._arrays[key] = await sources.folders.executor.run(make)
         return self._arrays[key]
 
     async def reduced(self, frames: ReducedFrame) -> Pixels:
         """Mean or median of frames, remembered; float32 of one axis."""
         states = tuple([(await self._locate(part.path)).key for part in frames.parts])
         key = states, frames, self.pixels
-        return await self.context.cache.get(key, partial(self._reduce, frames), _nbytes)
+        return await self.context.cache.get_or_compute(key, partial(self._reduce, frames), _nbytes)
 
     async def _reduce(self, frames: ReducedFrame) -> Pixels:
         if not frames.parts:
@@ -171,9 +171,9 @@ class InputArrays:
 class CorrectedBlocks:
     """The frames of one output, corrected run by run."""
 
-    def __init__(self, output: CorrectedDataset, supplies: InputArrays) -> None:
+    def __init__(self, output: CorrectedDataset, inputs: InputArrays) -> None:
         self._output = output
-        self._supplies = supplies
+        self._inputs = inputs
         self._axis = output.correction.axis
         lengths = (stretch.part.last - stretch.part.first for stretch in output.raw)
         self._starts = [0, *accumulate(lengths)]  # first frame of each stretch, and the end
@@ -183,11 +183,11 @@ class CorrectedBlocks:
         """Elements [first, last) as bytes of float32."""
         data = allocate((last - first) * _ITEMSIZE, f"corrected/{self._output.name}")
         out = np.frombuffer(data, np.float32)
-        correction, reduced = self._output.correction, self._supplies.reduced
+        correction, reduced = self._output.correction, self._inputs.reduced
         darks = [await reduced(correction.dark)]
         if correction.flat_dark is not None:
             darks.append(await reduced(correction.flat_dark))
-        pixels = self._supplies.pixels
+        pixels = self._inputs.pixels
         position = first
         while position < last:
             number = bisect_right(self._starts, position // pixels) - 1
@@ -200,15 +200,15 @@ class CorrectedBlocks:
         self, number: int, first: int, last: int, darks: Sequence[Pixels], out: Pixels
     ) -> None:
         """Elements of one stretch; `darks`: that of raw frames, and that of flats if another."""
-        stretch, pixels = self._output.raw[number], self._supplies.pixels
+        stretch, pixels = self._output.raw[number], self._inputs.pixels
         begin = self._starts[number]
         frames = range(first // pixels, -(-last // pixels))
-        mixes = [self._axis.mix(stretch.abscissa + frame - begin) for frame in frames]
+        mixes = [self._axis.weights_at(stretch.abscissa + frame - begin) for frame in frames]
         flats = {
-            flat: await self._supplies.reduced(self._output.correction.flats[flat].frames)
+            flat: await self._inputs.reduced(self._output.correction.flats[flat].frames)
             for flat in sorted({flat for mix in mixes for flat in (mix.first, mix.second)})
         }
-        raw = await self._supplies.frames(stretch.part.path)
+        raw = await self._inputs.frames(stretch.part.path)
         offset = (stretch.part.first - begin) * pixels
         data = await raw.read(first + offset, last + offset)
         scales = self._scales(frames, mixes)
@@ -236,13 +236,13 @@ class CorrectedBlocks:
         ]
 
 
-def open_corrected_array(output: CorrectedDataset, supplies: InputArrays, key: bytes) -> BlockArray:
+def open_corrected_array(output: CorrectedDataset, inputs: InputArrays, key: bytes) -> BlockArray:
     """The data of `corrected/<name>.npy`, which must have at least one pixel."""
     blocks = block_grid(output.shape, _ITEMSIZE)
-    corrected = CorrectedBlocks(output, supplies)
+    corrected = CorrectedBlocks(output, inputs)
 
     async def make(number: int) -> memoryview:
-        start, stop = blocks.extent(number)
+        start, stop = blocks.byte_range(number)
         return await corrected.run(start // _ITEMSIZE, stop // _ITEMSIZE)
 
     async def piece(start: int, stop: int) -> memoryview:
@@ -250,9 +250,9 @@ def open_corrected_array(output: CorrectedDataset, supplies: InputArrays, key: b
         data = await corrected.run(first, -(-stop // _ITEMSIZE))
         return data[start - first * _ITEMSIZE :][: stop - start]
 
-    context = supplies.context
+    context = inputs.context
     names = key, output.name, "corrected"
-    return BlockArray(supplies, names, blocks, make, context.cache, context.start_task, piece)
+    return BlockArray(inputs, names, blocks, make, context.cache, context.start_task, piece)
 
 
 def pixels_per_frame(output: CorrectedDataset) -> int:

@@ -21,7 +21,7 @@ from esrffs.flatfield.conventions.queries import (
     ReadTextFile,
     ReadValues,
 )
-from esrffs.flatfield.inspectors import described, entry_of, or_none, values_of
+from esrffs.flatfield.inspectors import describe_array, entry_of, or_none, values_of
 from esrffs.formats.file_series import parse_numbered_name
 from esrffs.linux.permissions import may_list, may_reference
 from esrffs.model import DatasetInfo, Generation
@@ -56,7 +56,7 @@ class FolderInspector:
         self._folders = context.files.folders
         self._folder = folder
         self._look = look
-        self._way = PathResolver(context)
+        self._resolver = PathResolver(context)
         self._located: dict[str, ArrayLocation] = {}
         self._texts: dict[str, Generation | None] = {}
         self._files: dict[str, DataFileRef | None] = {}  # by path from this folder
@@ -78,10 +78,12 @@ class FolderInspector:
                 path = os.path.join(place, os.path.basename(member))
                 self._members[path] = os.path.join(place, name), index
 
-    def current(self) -> bool:
+    def is_current(self) -> bool:
         generation = self._folders.generation
         known = {**self._others, **self._files_of_others}
-        return self._way.current() and all(generation(path) == seen for path, seen in known.items())
+        return self._resolver.is_current() and all(
+            generation(path) == seen for path, seen in known.items()
+        )
 
     def mark(self) -> Generation | None:
         mark = self._folders.generation(self._folder)
@@ -95,7 +97,7 @@ class FolderInspector:
         generation = self._folders.generation
         known = {**self._texts, **self._others}
         others = all(generation(name) == seen for name, seen in known.items())
-        return others and self._way.current() and all(map(self._same, paths))
+        return others and self._resolver.is_current() and all(map(self._same, paths))
 
     def _same(self, path: str) -> bool:
         name, index = self._members.get(path, (path, 0))
@@ -117,12 +119,12 @@ class FolderInspector:
             case DescribeArray(path):
                 file = self._files.get(path)
                 kind = _listed(file) if file is not None else None
-                return await described(await self._at(path), kind)
+                return await describe_array(await self._at(path), kind)
             case ReadValues(path):
                 await self._open_to_all(path.partition("::")[0])
                 return await values_of(await self._at(path))
             case ReadTextFile(name):
-                return await self._folders.patience.call(partial(self._content, name))
+                return await self._folders.executor.run(partial(self._content, name))
         return None
 
     async def _members_at(self, path: str) -> Mapping[str, MemberSummary]:
@@ -133,7 +135,7 @@ class FolderInspector:
         source = await (await self._open_to_all(name)).source()
         if source.subject.format != "hdf5":
             raise NotFoundError(f"{source.path}: is no HDF5 file")
-        members = await self._way.members(source, inner)
+        members = await self._resolver.members(source, inner)
         return {name: e for name, one in members.items() if (e := entry_of(one))}
 
     async def _contents(self, place: str) -> Mapping[str, MemberSummary]:
@@ -152,8 +154,8 @@ class FolderInspector:
             entry = await self._folders.entry(found, name)
             found = entry.path
             if entry.link is not None:
-                where = partial(self._folders.inside, self._folders.absolute(found))
-                inside = await self._folders.patience.in_thread(where)
+                where = partial(self._folders.path_inside, self._folders.absolute(found))
+                inside = await self._folders.executor.run_in_thread(where)
                 if inside is None or not hops:
                     raise NotFoundError(f"{found}: leads out of the source, or nowhere")
                 found = await self._reached(inside, hops - 1)
@@ -161,7 +163,7 @@ class FolderInspector:
                 raise NotFoundError(f"{found}: is no folder")
             else:
                 self._others[found] = self._folders.generation(found)
-        await self._folders.patience.call(partial(self._permit, found))
+        await self._folders.executor.run(partial(self._permit, found))
         return found
 
     def _permit(self, folder: str) -> None:
@@ -200,7 +202,7 @@ class FolderInspector:
         file, folders = await self._file(name), self._folders
         here, there = folders.absolute(self._folder), folders.absolute(file.path)
         allowed = partial(may_reference, here, there, folders.root)
-        if folders.confined and not await folders.patience.call(allowed):
+        if folders.confined and not await folders.executor.run(allowed):
             raise AccessDeniedError(f"{file.path}: is more private than its folder")
         return file
 
@@ -209,7 +211,7 @@ class FolderInspector:
         file = await self._file(name)
         source = await file.source()
         if file.format == "hdf5":
-            return await self._way.located(source, inner)
+            return await self._resolver.locate_dataset(source, inner)
         info = await source.find(inner or _IMAGE)
         if not isinstance(info, DatasetInfo):
             raise NotFoundError(f"{file.path}: {inner} is no dataset")

@@ -54,7 +54,7 @@ class FlatInterpolation:
         if any(a >= b for a, b in pairwise(self.abscissae)):
             raise ValueError(f"abscissae of flats must increase: {self.abscissae}")
 
-    def mix(self, abscissa: float) -> FlatWeights:
+    def weights_at(self, abscissa: float) -> FlatWeights:
         """The flat for a frame at this abscissa.
 
         Outside the range, and exactly at a flat, the nearest flat serves alone.  "nearest" takes

@@ -44,7 +44,7 @@ class Inspector(Protocol):
 
     async def locate(self, path: str) -> ArrayLocation: ...
 
-    def current(self) -> bool:
+    def is_current(self) -> bool:
         """Are the other files, which were followed to, what they were?"""
 
     def mark(self) -> Generation | None:
@@ -70,11 +70,11 @@ class FileInspector:
 
     def __init__(self, context: DataContext, source: DataFile) -> None:
         self._source = source
-        self._way = PathResolver(context)
+        self._resolver = PathResolver(context)
         self._located: dict[str, ArrayLocation] = {}
 
-    def current(self) -> bool:
-        return self._way.current()
+    def is_current(self) -> bool:
+        return self._resolver.is_current()
 
     def mark(self) -> Generation | None:
         return None  # to look at the file itself costs no more
@@ -88,10 +88,10 @@ class FileInspector:
     async def _answer(self, question: Query) -> object:
         match question:
             case ListMembers(path):
-                members = await self._way.members(self._source, path)
+                members = await self._resolver.members(self._source, path)
                 return {name: e for name, one in members.items() if (e := entry_of(one))}
             case DescribeArray(path):
-                return await described(await self.locate(path))
+                return await describe_array(await self.locate(path))
             case ReadValues(path):
                 return await values_of(await self.locate(path))
         return None
@@ -99,7 +99,7 @@ class FileInspector:
     async def locate(self, path: str) -> ArrayLocation:
         located = self._located.get(path)
         if located is None:
-            located = self._located[path] = await self._way.located(self._source, path)
+            located = self._located[path] = await self._resolver.locate_dataset(self._source, path)
         return located
 
 
@@ -114,7 +114,9 @@ async def values_of(located: ArrayLocation) -> np.ndarray[Any, Any] | None:
     return np.frombuffer(whole(data), info.dtype).reshape(info.shape)
 
 
-async def described(located: ArrayLocation, kind: MemberSummary | None = None) -> MemberSummary:
+async def describe_array(
+    located: ArrayLocation, kind: MemberSummary | None = None
+) -> MemberSummary:
     """The array, its attributes read where they are too many to have come with the listing."""
     info = located.info
     text = info.attributes.content if info.attributes else b""

@@ -8,21 +8,21 @@ from esrffs.flatfield.plan import Correction, CorrectionPlan, ReducedFrame
 FORMULA = "(raw - dark) / (flat - dark)"
 
 
-def provenance(recipe: CorrectionPlan, stems: Iterable[str], version: str) -> Mapping[str, Any]:
+def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapping[str, Any]:
     """What `corrected/attrs.json` tells, ready for JSON; `stems` name the outputs as shown."""
-    corrections = {id(output.correction): output.correction for output in recipe.outputs}
+    corrections = {id(output.correction): output.correction for output in plan.outputs}
     of_their_own = any(one.flat_dark is not None for one in corrections.values())
     told = [_correction(correction, of_their_own) for correction in corrections.values()]
     places = {key: place for place, key in enumerate(corrections)}
     results: dict[str, dict[str, Any]] = {}
-    for stem, output in zip(stems, recipe.outputs, strict=True):
+    for stem, output in zip(stems, plan.outputs, strict=True):
         results[stem] = {
             "raw": [str(stretch.part) for stretch in output.raw],
             "abscissae": [stretch.abscissa for stretch in output.raw],
         }
         if len(told) > 1:
             results[stem]["correction"] = places[id(output.correction)]
-    normalised = any(output.currents for output in recipe.outputs)
+    normalised = any(output.currents for output in plan.outputs)
     formula = FORMULA.replace("flat - dark", "flat - flat_dark") if of_their_own else FORMULA
     if normalised:
         formula += " * flat_current / raw_current"
@@ -31,7 +31,7 @@ def provenance(recipe: CorrectionPlan, stems: Iterable[str], version: str) -> Ma
     return {
         "formula": formula,
         "dtype": "float32",
-        "convention": recipe.convention,
+        "convention": plan.convention,
         "version": version,
         **(told[0] if len(told) == 1 else {"corrections": told}),
         "norm": "current" if normalised else None,

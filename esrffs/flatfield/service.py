@@ -46,27 +46,27 @@ class ResolvedPlan:
     all that it is made of is.
     """
 
-    found: Detection
-    answers: Inspector
+    detection: Detection
+    inspector: Inspector
     status: FileStatus
     keys: tuple[bytes, ...] = ()
     statuses: tuple[FileStatus, ...] = ()
     errors: dict[str, str] = field(default_factory=dict)  # of reading, by the name of the output
 
     @property
-    def recipe(self) -> CorrectionPlan | None:
-        return self.found if isinstance(self.found, CorrectionPlan) else None
+    def plan(self) -> CorrectionPlan | None:
+        return self.detection if isinstance(self.detection, CorrectionPlan) else None
 
     @property
-    def refusal(self) -> str | None:
-        return self.found.reason if isinstance(self.found, Rejected) else None
+    def rejection(self) -> str | None:
+        return self.detection.reason if isinstance(self.detection, Rejected) else None
 
     def size(self) -> int:
         return _OUTPUT_SIZE * (1 + len(self.keys))
 
 
 @dataclass(slots=True)
-class _Turn:
+class _Revision:
     """How often a recipe was made anew because another file changed."""
 
     number: int = 0
@@ -91,12 +91,12 @@ class CorrectionService:
             try:
                 if not group_may_match((await plan(self.context, source, address)).file_names):
                     return None
-                kitchen = await self._for_group(source, address)
+                resolved = await self._for_group(source, address)
             except StaleError:
                 if attempt == _PATIENCE:
                     raise
             else:
-                return kitchen if kitchen.recipe is not None else None
+                return resolved if resolved.plan is not None else None
             await trio.sleep(_PAUSE * attempt)
             source = await self.context.files.current(source.path, "hdf5")
         raise AssertionError("unreachable")
@@ -116,7 +116,7 @@ class CorrectionService:
                 _log(found, source.path, address)
             return await _resolve(found, answers, source.status)
 
-        return await self._kept((source.digest, address, "recipe"), make)
+        return await self._kept((source.version, address, "recipe"), make)
 
     async def for_folder(
         self, folder: str, contents: Contents, look: Look, state: bytes
@@ -132,14 +132,16 @@ class CorrectionService:
                 try:
                     found = await _answer_queries(detect_in_folder(self.options), answers)
                     status = await self.context.files.folders.status(folder)
-                    kitchen = await _resolve(found, answers, status)
+                    resolved = await _resolve(found, answers, status)
                 except StaleError:
                     if attempt == _PATIENCE:
                         raise
                 else:
-                    if kitchen.refusal is None or kitchen.refusal != self.rejections.get(folder):
+                    if resolved.rejection is None or resolved.rejection != self.rejections.get(
+                        folder
+                    ):
                         _log(found, folder or ".", "")
-                    return kitchen
+                    return resolved
                 await trio.sleep(_PAUSE * attempt)
             raise AssertionError("unreachable")
 
@@ -149,18 +151,22 @@ class CorrectionService:
         self, key: tuple[object, ...], make: Callable[[], Awaitable[ResolvedPlan]]
     ) -> ResolvedPlan:
         """The kitchen for this key, made anew where another file that it looked at has changed."""
-        turn = await self.context.cache.get((*key, "turn"), _first_turn, lambda _: _OUTPUT_SIZE)
+        revision = await self.context.cache.get_or_compute(
+            (*key, "turn"), _first_revision, lambda _: _OUTPUT_SIZE
+        )
         for _ in range(_PATIENCE):
-            number = turn.number
-            kitchen = await self.context.cache.get((*key, number), make, ResolvedPlan.size)
-            if await self.context.files.folders.patience.call(kitchen.answers.current):
+            number = revision.number
+            resolved = await self.context.cache.get_or_compute(
+                (*key, number), make, ResolvedPlan.size
+            )
+            if await self.context.files.folders.executor.run(resolved.inspector.is_current):
                 break
-            turn.number = max(turn.number, number + 1)
-        return kitchen
+            revision.number = max(revision.number, number + 1)
+        return resolved
 
 
-async def _first_turn() -> _Turn:
-    return _Turn()
+async def _first_revision() -> _Revision:
+    return _Revision()
 
 
 async def _resolve(found: Detection, answers: Inspector, status: FileStatus) -> ResolvedPlan:
@@ -193,7 +199,7 @@ async def _base(answers: Inspector, made: str, parts: Iterable[FrameRange]) -> _
     for path in dict.fromkeys(part.path for part in parts):
         located = await answers.locate(path)
         key.update(located.key)
-        statuses[located.source.digest] = located.source.status
+        statuses[located.source.version] = located.source.status
     return _Dependency(key.digest(), intersect(statuses.values()))
 
 

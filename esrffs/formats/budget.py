@@ -33,17 +33,20 @@ class NotNowError(EsrffsError):
 class _Clock:
     call: float = math.inf  # when the call is over, by `time.monotonic`
     object: float = math.inf  # when its present object is
-    unasked: bool = False
+    prefetching: bool = False
 
 
 _clock = _Clock()
 
 
-def begin(seconds: float, *, unasked: bool = False) -> None:
-    """A call begins that is killed after so many seconds; `unasked`: it had better end early."""
-    _clock.call = time.monotonic() + (seconds if unasked else seconds * _CALL)
+def begin(seconds: float, *, prefetching: bool = False) -> None:
+    """A call begins that is killed after so many seconds.
+
+    `prefetching`: it had better end early.
+    """
+    _clock.call = time.monotonic() + (seconds if prefetching else seconds * _CALL)
     _clock.object = _clock.call
-    _clock.unasked = unasked
+    _clock.prefetching = prefetching
 
 
 @contextmanager
@@ -61,7 +64,7 @@ def one_object() -> Iterator[None]:
 def check(what: str) -> None:
     """TooSlowError, or NotNowError, where the time of the present object is over."""
     if time.monotonic() > _clock.object:
-        if _clock.unasked:
+        if _clock.prefetching:
             raise NotNowError(f"{what}: takes long, and nobody has asked for it")
         raise TooSlowError(
             f"{what}: needs more time than there is for one object (time_limit); read it with h5py,"

@@ -23,7 +23,7 @@ class AttributeOptions:
     fmask: int | None = None
     dmask: int | None = None
 
-    def status(self, status: Stat) -> Stat:
+    def apply(self, status: Stat) -> Stat:
         """As the user will see it."""
         if self._as_it_is:
             return status
@@ -35,7 +35,7 @@ class AttributeOptions:
 
     def may_read(self, status: Stat, uid: int, groups: Collection[int]) -> bool:
         """May this user of these groups read it, as the kernel would decide by what is shown?"""
-        shown = self.status(status)
+        shown = self.apply(status)
         if uid == shown.uid:
             needed = stat.S_IRUSR
         else:

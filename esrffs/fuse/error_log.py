@@ -32,7 +32,7 @@ class ErrorLog:
         self._told: dict[int, None] = {}  # by hash, as texts may be long; the oldest first
         self._last: deque[str] = deque(maxlen=MAX_STATUS_ERRORS)
 
-    def tell(self, code: int, text: str) -> None:
+    def record(self, code: int, text: str) -> None:
         """One line in the log for each thing that is wrong, however often it is met."""
         if code in EXPECTED_ERRNOS:
             log.debug("%s: %s", errno.errorcode.get(code, code), text)
@@ -46,14 +46,14 @@ class ErrorLog:
     def note(self, node: Node | None, request: str, text: str) -> None:
         """A mistake of ours, which no object knows of: told like any other error."""
         path = () if node is None else node.path
-        self.tell(errno.EIO, f"{os.fsdecode(b'/'.join(path)) or '/'}: {request} failed: {text}")
+        self.record(errno.EIO, f"{os.fsdecode(b'/'.join(path)) or '/'}: {request} failed: {text}")
         self._noted[path] = text
         while len(self._noted) > MAX_LOGGED:
             del self._noted[next(iter(self._noted))]
 
-    def trouble(self, node: Node) -> xattrs.Xattrs:
+    def error_text(self, node: Node) -> xattrs.Xattrs:
         """What is wrong with an object, mistakes of ours included, as an extended attribute."""
-        texts = [text for text in (node.trouble(), *self._notes(node)) if text]
+        texts = [text for text in (node.error_text(), *self._notes(node)) if text]
         return {xattrs.ERROR: xattrs.fit("\n".join(dict.fromkeys(texts)))} if texts else {}
 
     def _notes(self, node: Node) -> list[str]:

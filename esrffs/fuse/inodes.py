@@ -35,7 +35,7 @@ ROOT = 1  # FUSE says so
 @dataclass(slots=True)
 class _Entry(Generic[N]):
     node: N
-    references: int
+    lookup_count: int
 
 
 class InodeTable(Generic[N]):
@@ -64,22 +64,22 @@ class InodeTable(Generic[N]):
         entry = self._entries.get(number)
         return entry is not None and (entry.node.path, entry.node.key) != (node.path, node.key)
 
-    def refer(self, number: int, node: N) -> None:
+    def add_lookup(self, number: int, node: N) -> None:
         """A reply names this node: the kernel holds one more reference to it."""
         entry = self._entries.get(number)
         if entry is None:
             self._entries[number] = _Entry(node, 1)
         else:
             entry.node = node  # as it was found last
-            entry.references += 1
+            entry.lookup_count += 1
 
     def forget(self, number: int, references: int) -> None:
         """The kernel gives up so many references."""
         entry = self._entries.get(number)
         if entry is None or number == ROOT:
             return
-        entry.references -= references
-        if entry.references <= 0:
+        entry.lookup_count -= references
+        if entry.lookup_count <= 0:
             del self._entries[number]
 
     def __getitem__(self, number: int) -> N:

@@ -52,10 +52,10 @@ def _answering(
         except FUSEError:
             raise
         except EsrffsError as error:
-            self._telling.tell(error.code, str(error))
+            self._error_log.record(error.code, str(error))
             raise FUSEError(error.code) from error
         except OSError as error:
-            self._telling.tell(error.errno or errno.EIO, str(error))
+            self._error_log.record(error.errno or errno.EIO, str(error))
             raise FUSEError(error.errno or errno.EIO) from error
         except Exception as error:
             log.debug("%s", handler.__name__, exc_info=True)
@@ -81,7 +81,7 @@ class Operations(pyfuse3.Operations):
         self._shown = shown
         self._statvfs = statvfs
         self._status = status
-        self._telling = ErrorLog()
+        self._error_log = ErrorLog()
         self._handles: dict[int, tuple[FileHandle, Node]] = {}
         self._root: Stat | None = None
         self._listings = OpenDirectories()
@@ -112,7 +112,7 @@ class Operations(pyfuse3.Operations):
                     node = self._listings.node(number)
                 case _:
                     node = self.inodes[number]
-        self._telling.note(node, request, unforeseen(error))
+        self._error_log.note(node, request, unforeseen(error))
 
     def _directory(self, inode: int) -> Directory:
         node = self._node(inode)
@@ -137,11 +137,11 @@ class Operations(pyfuse3.Operations):
             return nothing
         status = await node.stat()
         number = self.inodes.number(node)
-        self.inodes.refer(number, node)
+        self.inodes.add_lookup(number, node)
         return self._attributes(number, status)
 
     def _attributes(self, number: int, real: Stat) -> EntryAttributes:
-        status = self._shown.status(real)
+        status = self._shown.apply(real)
         entry = EntryAttributes()
         entry.st_ino = number
         for name in "mode size uid gid atime_ns mtime_ns ctime_ns".split():
@@ -196,9 +196,9 @@ class Operations(pyfuse3.Operations):
         if name == xattrs.STATUS and inode == pyfuse3.ROOT_INODE:
             ours = ctx.uid in (0, os.getuid())  # errors name files that others may not see
             counts = {"inodes": len(self.inodes), "open_files": len(self._handles)}
-            return self._telling.status({**await self._status(), **counts}, errors=ours)
+            return self._error_log.status({**await self._status(), **counts}, errors=ours)
         node = self._node(inode)
-        told = self._telling.trouble(node) if name == xattrs.ERROR else await all_xattrs(node)
+        told = self._error_log.error_text(node) if name == xattrs.ERROR else await all_xattrs(node)
         if name not in told:
             raise FUSEError(pyfuse3.ENOATTR)
         return told[name]
@@ -207,7 +207,7 @@ class Operations(pyfuse3.Operations):
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
         """Names of attributes are content, and the kernel leaves it to us who may see names."""
         node = self._node(inode)
-        told = {**self._telling.trouble(node), **await all_xattrs(node, listed=True)}
+        told = {**self._error_log.error_text(node), **await all_xattrs(node, listed=True)}
         if ctx.uid != os.getuid() and not self._may_read(await node.stat(), ctx):
             told = {name: b"" for name in told if name.startswith(xattrs.NAMESPACE)}
         return xattrs.truncate_names(told)
@@ -243,7 +243,7 @@ class Operations(pyfuse3.Operations):
             entry = self._attributes(number, status)
             if not pyfuse3.readdir_reply(token, name, entry, position + 3):
                 break
-            self.inodes.refer(number, node)
+            self.inodes.add_lookup(number, node)
 
     def _dots(self, listing: OpenDirectory, start_id: int, token: pyfuse3.ReaddirToken) -> bool:
         """The entries "." and "..", for which the kernel takes no reference."""

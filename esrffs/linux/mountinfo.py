@@ -22,15 +22,15 @@ class Mount:
 
     target: str
     type: str
-    source: str
+    device_name: str
     device: str  # MAJOR:MINOR
     id: int = 0
     options: str = ""  # of the file system
 
     @property
-    def folder(self) -> str:
+    def source(self) -> str:
         """What of ours is mounted there; `cli/daemon` has quoted it."""
-        return os.fsdecode(unquote_to_bytes(self.source))
+        return os.fsdecode(unquote_to_bytes(self.device_name))
 
     @property
     def user(self) -> int | None:

@@ -32,7 +32,7 @@ class ArrayLocation:
         if self.source.subject.series:
             return repr(self.file).encode()
         return (
-            self.source.digest + self.state + self.info.address.encode("utf-8", "surrogateescape")
+            self.source.version + self.state + self.info.address.encode("utf-8", "surrogateescape")
         )
 
 

@@ -66,11 +66,11 @@ class DataFile:
         self.status = status
         self.errors: dict[str, str] = {}  # by address
         self.members: tuple[str, ...] = ()  # of a series, and …
-        self.seen = 0.0  # … when they were looked at
+        self.checked_at = 0.0  # … when they were looked at
         self._dtypes: dict[str, np.dtype[np.generic]] = {}  # of texts, by address
-        self.digest = blake2b(repr(subject).encode(), digest_size=16).digest()
+        self.version = blake2b(repr(subject).encode(), digest_size=16).digest()
         self._workers = workers
-        self._turns = trio.CapacityLimiter(workers.count)
+        self._limiter = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
         self._end_is_told = False
 
@@ -97,7 +97,7 @@ class DataFile:
                 del self._dtypes[next(iter(self._dtypes))]
         return listing
 
-    def tell(self, address: str, text: str) -> None:
+    def record_error(self, address: str, text: str) -> None:
         """What is wrong with the object at this address, as it is told at the file too."""
         if len(self.errors) < MAX_ERRORS_PER_FILE:
             self.errors.setdefault(address, text)
@@ -109,7 +109,7 @@ class DataFile:
         """
         if self._failure is None:
             with contextlib.suppress(EsrffsError):
-                async with self._workers.place(self._turns):
+                async with self._workers.slot(self._limiter):
                     found = await self._workers.run(list_groups, self.subject, address, following)
                     return {other: self._noted(listing) for other, listing in found.items()}
         return {address: await self.listing(address)}
@@ -122,7 +122,7 @@ class DataFile:
 
     async def xattrs(self, address: str) -> Xattrs:
         run = partial(self._workers.run, read_xattrs, self.subject, address)
-        return await self._blaming(address, run)
+        return await self._record_failures(address, run)
 
     async def text(self, address: str) -> bytes:
         return cast(bytes, await self._ask("text", address))
@@ -134,14 +134,14 @@ class DataFile:
         """The elements of this box as C-ordered bytes."""
         dtype = self._dtypes.get(address)
         read = partial(self._workers.read, self.subject, address, box, nbytes, dtype)
-        block = await self._blaming(address, read)
+        block = await self._record_failures(address, read)
         return block.named(self.path) if isinstance(block, DamagedBlock) else block
 
     async def _ask(self, method: str, address: str) -> Any:
         run = partial(self._workers.run, call_reader, self.subject, method, address)
-        return await self._blaming(address, run)
+        return await self._record_failures(address, run)
 
-    async def _blaming(self, address: str, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _record_failures(self, address: str, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer; what goes wrong is named, and remembered, as of this file and object.
 
         One death of a reader may have been the fault of what it read before, and SIGKILL comes
@@ -149,21 +149,21 @@ class DataFile:
         However many ask, one file does not keep more readers busy than there are to be.
         """
         try:
-            async with self._workers.place(self._turns):
-                return await self._asked(ask)
+            async with self._workers.slot(self._limiter):
+                return await self._ask_with_retries(ask)
         except EsrffsError as error:
             if error is self._failure:
                 raise
             raise self._failed(address, error) from error
 
-    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _ask_with_retries(self, ask: Callable[[], Awaitable[T]]) -> T:
         if self._failure is not None:
             raise self._failure
         for attempt in range(1, MAX_KILLS + 1):
             try:
                 return await ask()
             except ReaderDiedError as error:
-                if attempt == (MAX_KILLS if error.killed else MAX_CRASHES):
+                if attempt == (MAX_KILLS if error.externally_killed else MAX_CRASHES):
                     raise
                 log.info("%s: %s; asking again", self.path, error)
         raise AssertionError("unreachable")
@@ -172,7 +172,7 @@ class DataFile:
         named = type(error)(f"{self.path}: {error}")
         named.code = error.code
         if isinstance(error, ReaderTimeoutError) or (
-            isinstance(error, ReaderDiedError) and not error.unborn
+            isinstance(error, ReaderDiedError) and not error.never_started
         ):
             self._failure = named
         if (
@@ -194,35 +194,35 @@ class DataFiles:
     def __repr__(self) -> str:
         return f"<Sources in {self.folders.root}: {len(self._current)} known>"
 
-    def known(self, path: str) -> DataFile | None:
+    def last_seen(self, path: str) -> DataFile | None:
         """The data file at this path as it was seen last."""
         return self._current.get(path)
 
-    def state(self, paths: Sequence[str]) -> bytes:
+    def dependency_version_sync(self, paths: Sequence[str]) -> bytes:
         """The state of these files, which a dataset depends on; another one once any changes."""
         if not paths:
             return b""
         states = [self.folders.generation(path) for path in paths]
         return blake2b(repr(states).encode(), digest_size=16).digest()
 
-    async def now(self, paths: Sequence[str]) -> bytes:
+    async def dependency_version(self, paths: Sequence[str]) -> bytes:
         """`state`, without stopping the mount."""
-        patience = self.folders.patience
-        await patience.toward(paths)
-        return await patience.call(partial(self.state, paths)) if paths else b""
+        executor = self.folders.executor
+        await executor.check_paths(paths)
+        return await executor.run(partial(self.dependency_version_sync, paths)) if paths else b""
 
     async def current(self, path: str, format_: model.Format) -> DataFile:
         """The data file at this path as it is now; MissingError, ForbiddenError."""
-        return self.seen(path, format_, await self.folders.status(path))
+        return self.from_status(path, format_, await self.folders.status(path))
 
-    def seen(self, path: str, format_: model.Format, status: FileStatus) -> DataFile:
+    def from_status(self, path: str, format_: model.Format, status: FileStatus) -> DataFile:
         """The data file at this path, whose status was just looked up."""
         subject = ReaderSpec(
             (self.folders.absolute(path),),
             (Generation.of(status),),
             format_,
             series=False,
-            confine=self.folders.confine,
+            boundary=self.folders.boundary,
         )
         return self._remember(path, subject, status)
 
@@ -237,7 +237,7 @@ class DataFiles:
         if (
             known is not None
             and known.members == members
-            and now - known.seen < SERIES_RECHECK_SECONDS
+            and now - known.checked_at < SERIES_RECHECK_SECONDS
         ):
             return known
         stats = [await self.folders.status(member) for member in members]
@@ -246,10 +246,10 @@ class DataFiles:
             tuple(Generation.of(status) for status in stats),
             "raster",
             series=True,
-            confine=self.folders.confine,
+            boundary=self.folders.boundary,
         )
         source = self._remember(path, subject, intersect(stats))
-        source.seen, source.members = now, members
+        source.checked_at, source.members = now, members
         return source
 
     def _remember(self, path: str, subject: ReaderSpec, status: FileStatus) -> DataFile:

@@ -62,20 +62,20 @@ class SourceExecutor:
     def __repr__(self) -> str:
         return f"<Patience of {self._seconds:g} s{', remote' if self.remote else ''}>"
 
-    async def call(self, work: Callable[[], T], unused: Callable[[T], object] = id) -> T:
+    async def run(self, work: Callable[[], T], unused: Callable[[T], object] = id) -> T:
         """What this gives, without stopping the mount; BusyError after the time limit.
 
         `unused` puts away what comes after that.
         """
-        return await self.in_thread(work, unused=unused) if self.remote else work()
+        return await self.run_in_thread(work, unused=unused) if self.remote else work()
 
-    async def toward(self, paths: Iterable[str]) -> None:
+    async def check_paths(self, paths: Iterable[str]) -> None:
         """Before these, which may lie anywhere, are looked at; BusyError where one cannot be."""
         new = [] if self.remote else [path for path in paths if path not in self._local]
         if new:
-            await self.in_thread(lambda: self.met(new))
+            await self.run_in_thread(lambda: self.check_paths_in_thread(new))
 
-    def met(self, paths: Iterable[str]) -> None:
+    def check_paths_in_thread(self, paths: Iterable[str]) -> None:
         """The same, where somebody waits already."""
         new = [] if self.remote else [path for path in paths if path not in self._local]
         mounted = list(mounts()) if new else []
@@ -86,14 +86,14 @@ class SourceExecutor:
             self._local.clear()
         self._local.update(new)
 
-    async def in_thread(
+    async def run_in_thread(
         self,
         work: Callable[[], T],
         *,
-        turn: trio.CapacityLimiter | None = None,
+        limiter: trio.CapacityLimiter | None = None,
         unused: Callable[[T], object] = id,
     ) -> T:
-        """The same for what may wait for a disk; `turn` is for taking turns before it begins."""
+        """The same for what may wait for a disk; `limiter` is for taking turns before it begins."""
         given_up = False
 
         def run() -> T:
@@ -102,7 +102,7 @@ class SourceExecutor:
                 unused(result)
             return result
 
-        async with turn or nullcontext():
+        async with limiter or nullcontext():
             try:
                 with trio.fail_after(self._seconds):
                     return await trio.to_thread.run_sync(

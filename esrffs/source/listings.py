@@ -93,7 +93,7 @@ def planned(listing: GroupListing, address: str) -> Plan:
     for name, member in zip(chosen, order, strict=True):
         by_member.setdefault(member.name, name)
     groups = tuple(member.address for member in order if isinstance(member, GroupInfo))
-    return Plan(entries, by_member, listing.identity, groups)
+    return Plan(entries, by_member, listing.object_id, groups)
 
 
 def _kind(member: Member) -> MemberKind | None:
@@ -116,7 +116,7 @@ async def plan(context: DataContext, source: DataFile, address: str) -> Plan:
     a reader lists the ones after them.
     """
     found = await _plan(context, source, address)
-    then: str | None = context.cache.take((source.digest, address, "then"))
+    then: str | None = context.cache.pop((source.version, address, "then"))
     if then is not None:
         context.start_task(_plan_ahead, context, source, then)
     return found
@@ -134,36 +134,36 @@ async def _plan(context: DataContext, source: DataFile, address: str) -> Plan:
             found = await source.listings(address, following)
         else:
             listing = await source.listing(address)
-            found = {address: listing, **listing.below}
+            found = {address: listing, **listing.prefetched}
         plans = {other: planned(listing, other) for other, listing in found.items()}
         for other, plan_ in plans.items():
             context.cache.put(_key(source, other), plan_, plan_.size())
         then = next((other for other in following if other not in plans), None)
         if then is not None:
-            context.cache.put((source.digest, address, "then"), then, _ENTRY_SIZE)
+            context.cache.put((source.version, address, "then"), then, _ENTRY_SIZE)
         return plans[address]
 
-    return await context.cache.get(_key(source, address), make, Plan.size)
+    return await context.cache.get_or_compute(_key(source, address), make, Plan.size)
 
 
 def is_known(context: DataContext, source: DataFile, address: str) -> bool:
     """Was the group at this address looked into, not long ago?"""
-    return context.cache.holds(_key(source, address))
+    return _key(source, address) in context.cache
 
 
 def _key(source: DataFile, address: str) -> tuple[bytes, str, str]:
-    return source.digest, address, "plan"
+    return source.version, address, "plan"
 
 
 def _following(context: DataContext, source: DataFile, address: str) -> Sequence[str]:
     """The groups after this one, if the one before it was looked at, as in a walk."""
-    above: Plan | None = context.cache.peek(_key(source, address.rpartition("/")[0]))
+    above: Plan | None = context.cache.lookup(_key(source, address.rpartition("/")[0]))
     if above is None or not address:
         return ()
     try:
         at = above.groups.index(address)
     except ValueError:
         return ()
-    if not at or not context.cache.holds(_key(source, above.groups[at - 1])):
+    if not at or _key(source, above.groups[at - 1]) not in context.cache:
         return ()
     return above.groups[at + 1 : at + 1 + _AHEAD]

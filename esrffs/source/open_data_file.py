@@ -39,11 +39,11 @@ class OpenDataFile:
     def __repr__(self) -> str:
         return f"<Opened {self.source.path}>"
 
-    def hold(self) -> None:
+    def acquire(self) -> None:
         """One more `close` is needed: a descriptor must not be closed under who reads from it."""
         self._holders += 1
 
-    def close(self) -> None:
+    def release(self) -> None:
         self._holders -= 1
         if self._holders == 0:
             for view in self._views.values():
@@ -51,24 +51,24 @@ class OpenDataFile:
             self._views.clear()
             self.close_parts()
 
-    def add_part(self, part: "OpenDataFile") -> None:
+    def attach(self, part: "OpenDataFile") -> None:
         """Another file that this one is made of: closed with it, or before by `close_parts`."""
         self._parts.append(part)
 
     def close_parts(self) -> None:
         while self._parts:
-            self._parts.pop().close()
+            self._parts.pop().release()
 
-    def view(self, number: int = 0) -> VerifiedFile:
+    def file_sync(self, number: int = 0) -> VerifiedFile:
         """The bytes of the file itself, or of this member of the series."""
         view = self._views.get(number)
         return self._kept(number, self._viewed(number)) if view is None else view
 
-    async def viewed(self, number: int = 0) -> VerifiedFile:
+    async def file(self, number: int = 0) -> VerifiedFile:
         """`view`, without stopping the mount."""
         if number not in self._views:
-            patience = self.sources.folders.patience
-            view = await patience.call(partial(self._viewed, number), VerifiedFile.close)
+            executor = self.sources.folders.executor
+            view = await executor.run(partial(self._viewed, number), VerifiedFile.close)
             if number not in self._views:  # nobody else was faster
                 return self._kept(number, view)
             view.close()
@@ -78,7 +78,7 @@ class OpenDataFile:
         folders, subject = self.sources.folders, self.source.subject
         descriptor = folders.open(subject.paths[number])
         name = self._name(number)
-        return VerifiedFile(descriptor, subject.generations[number], name, folders.patience)
+        return VerifiedFile(descriptor, subject.generations[number], name, folders.executor)
 
     def _kept(self, number: int, view: VerifiedFile) -> VerifiedFile:
         if len(self._views) >= MAX_OPEN_FILES:
@@ -90,20 +90,20 @@ class OpenDataFile:
         subject = self.source.subject
         return os.path.basename(subject.paths[number]) if subject.series else self.source.path
 
-    async def _again(self, seen: Generation) -> DataFile:
+    async def _current_version(self, seen: Generation) -> DataFile:
         """The file in the state that its descriptor shows: a reader opens what is called so now."""
         source = await self.sources.current(self.source.path, self.source.subject.format)
         if source.subject.generations != (seen,):
             raise StaleError(f"{source.path}: was rewritten since it was opened")
         return source
 
-    async def ask(self, address: str, box: Box, nbytes: int) -> Block:
+    async def read_box(self, address: str, box: Box, nbytes: int) -> Block:
         """The elements of this box, from a reader; a file in change is tried again for a while."""
         source = self.source
         for attempt in range(1, _PATIENCE + 1):
             try:
                 if not source.subject.series:
-                    source = await self._again(await (await self.viewed()).verified())
+                    source = await self._current_version(await (await self.file()).verified())
                 return await source.read(address, box, nbytes)
             except NotFoundError as error:
                 raise StaleError(f"{source.path}: is gone") from error

@@ -24,33 +24,37 @@ class PathResolver:
         self._context = context
         self._watched: dict[str, Generation | None] = {}
 
-    def current(self) -> bool:
+    def is_current(self) -> bool:
         generation = self._context.files.folders.generation
         return all(generation(path) == seen for path, seen in self._watched.items())
 
-    async def watch(self, *paths: str) -> None:
+    async def track(self, *paths: str) -> None:
         folders = self._context.files.folders
-        await folders.patience.toward(paths)
+        await folders.executor.check_paths(paths)
         for path in paths:
-            self._watched[path] = await folders.patience.call(partial(folders.generation, path))
+            self._watched[path] = await folders.executor.run(partial(folders.generation, path))
 
-    async def located(self, source: DataFile, path: str) -> ArrayLocation:
+    async def locate_dataset(self, source: DataFile, path: str) -> ArrayLocation:
         """The dataset at this path; MissingError, ForbiddenError, LoopError."""
-        source, info = await self.follow(source, "", _steps(path))
+        source, info = await self.resolve(source, "", _steps(path))
         if not isinstance(info, DatasetInfo):
             raise NotFoundError(f"{source.path}: {path} is no dataset")
-        await self.watch(*info.depends)
-        return ArrayLocation(source, info, state=await self._context.files.now(info.depends))
+        await self.track(*info.dependencies)
+        return ArrayLocation(
+            source,
+            info,
+            state=await self._context.files.dependency_version(info.dependencies),
+        )
 
     async def members(self, source: DataFile, path: str) -> Mapping[str, Member]:
         """What is in the group at this path, by the names in the file."""
-        source, group = await self.follow(source, "", _steps(path))
+        source, group = await self.resolve(source, "", _steps(path))
         if not isinstance(group, GroupInfo):
             raise NotFoundError(f"{source.path}: {path} is no group")
         entries = (await plan(self._context, source, group.address)).entries.values()
         return {entry.name: entry for entry in entries if not isinstance(entry, Attributes)}
 
-    async def follow(
+    async def resolve(
         self, source: DataFile, address: str, steps: Sequence[str], hops: int = HOPS
     ) -> tuple[DataFile, Member]:
         """The object at these steps from a group, and its file."""
@@ -76,11 +80,11 @@ class PathResolver:
             why = self._context.files.folders.refusal
             raise AccessDeniedError(f"{source.path}: {link.name}: {why}")
         if link.file is not None:
-            await self.watch(link.file)
+            await self.track(link.file)
             other = await DataFileRef(self._context, link.file, "hdf5").source()
-            return await self.follow(other, "", _steps(link.path), hops)
+            return await self.resolve(other, "", _steps(link.path), hops)
         start = "" if link.path.startswith("/") else group
-        return await self.follow(source, start, _steps(link.path), hops)
+        return await self.resolve(source, start, _steps(link.path), hops)
 
 
 def _steps(path: str) -> list[str]:

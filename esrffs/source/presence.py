@@ -24,9 +24,9 @@ class Presence:
     def __repr__(self) -> str:
         return f"<Presence of {self._folders.root}>"
 
-    async def trouble(self) -> str | None:
+    async def error_text(self) -> str | None:
         """Why what was mounted cannot be reached any more, if so."""
-        root, single = self._folders.root, self._folders.single
+        root, single = self._folders.root, self._folders.single_file
         with trio.move_on_after(_MOMENT):
             try:
                 status = await self._folders.status(single or "")

@@ -65,13 +65,13 @@ class SourceRoot:
         *,
         confined: bool = False,
         hidden: str | None = None,
-        patience: SourceExecutor | None = None,
+        executor: SourceExecutor | None = None,
     ) -> None:
         source = path_walk.resolve(os.path.abspath(source))
-        self.single = None if os.path.isdir(source) else os.path.basename(source)
-        self.root = os.path.dirname(source) if self.single else source
+        self.single_file = None if os.path.isdir(source) else os.path.basename(source)
+        self.root = os.path.dirname(source) if self.single_file else source
         self.confined = confined
-        self.patience = patience or SourceExecutor()
+        self.executor = executor or SourceExecutor()
         self._hidden = hidden
         self._formats: OrderedDict[str, _Known] = OrderedDict()  # by path
 
@@ -79,7 +79,7 @@ class SourceRoot:
         return f"<Folders of {self.root}{', confined' if self.confined else ''}>"
 
     @property
-    def confine(self) -> str | None:
+    def boundary(self) -> str | None:
         """The folder that readers must not leave, if any."""
         return self.root if self.confined else None
 
@@ -91,7 +91,7 @@ class SourceRoot:
     def absolute(self, path: str) -> str:
         return os.path.join(self.root, path) if path else self.root
 
-    def inside(self, absolute: str) -> str | None:
+    def path_inside(self, absolute: str) -> str | None:
         """The path of this file or folder within the source, links resolved; None if outside."""
         try:
             real = path_walk.resolve(absolute)
@@ -100,8 +100,8 @@ class SourceRoot:
         return self._inside(real)
 
     def _inside(self, real: str) -> str | None:
-        if self.single:
-            return self.single if real == self.absolute(self.single) else None
+        if self.single_file:
+            return self.single_file if real == self.absolute(self.single_file) else None
         if real == self.root:
             return ""
         prefix = self.root.rstrip("/") + "/"
@@ -120,7 +120,7 @@ class SourceRoot:
 
     async def status(self, path: str) -> FileStatus:
         """Status of this file or folder, links followed; MissingError, ForbiddenError."""
-        return await self.patience.call(partial(self._status, path))
+        return await self.executor.run(partial(self._status, path))
 
     def _status(self, path: str) -> FileStatus:
         try:
@@ -169,10 +169,10 @@ class SourceRoot:
 
     async def entry(self, folder: str, name: str) -> FolderEntry:
         """One entry of a folder; MissingError, ForbiddenError."""
-        entry = await self.patience.call(partial(self._one, folder, name))
+        entry = await self.executor.run(partial(self._one, folder, name))
         if entry.link is None:
             return entry
-        return await self.patience.in_thread(partial(self._followed, entry))
+        return await self.executor.run_in_thread(partial(self._followed, entry))
 
     def _one(self, folder: str, name: str) -> FolderEntry:
         path = os.path.join(folder, name)
@@ -190,9 +190,9 @@ class SourceRoot:
 
     async def scan(self, folder: str) -> list[FolderEntry]:
         """All entries of a folder, sorted by name."""
-        return await self.patience.in_thread(partial(self._scan, folder))
+        return await self.executor.run_in_thread(partial(self._scan, folder))
 
-    async def one_frame(self, path: str) -> bool:
+    async def may_be_single_frame(self, path: str) -> bool:
         """Does this raster file hold one frame, as far as its first bytes tell?"""
 
         def look() -> bool:
@@ -204,7 +204,7 @@ class SourceRoot:
                 os.close(descriptor)
 
         try:
-            return await self.patience.in_thread(look)
+            return await self.executor.run_in_thread(look)
         except (EsrffsError, OSError):
             return True  # the series will tell what is wrong
 
@@ -278,7 +278,7 @@ class SourceRoot:
         return None
 
     def _outside(self, real: str) -> FileStatus | None:
-        self.patience.met([real])
+        self.executor.check_paths_in_thread([real])
         try:
             return FileStatus.of(path_walk.status(real))
         except (OSError, OwnMountError):

@@ -27,10 +27,10 @@ class VerifiedFile:
         descriptor: int,
         generation: Generation,
         name: str,
-        patience: SourceExecutor | None = None,
+        executor: SourceExecutor | None = None,
     ) -> None:
         self._descriptor = descriptor
-        self._patience = patience or SourceExecutor()
+        self._executor = executor or SourceExecutor()
         self._name = name
         self._verified = generation
         self._samples: dict[int, bytes] = {}
@@ -49,7 +49,7 @@ class VerifiedFile:
         if not self._readers:
             os.close(self._descriptor)
 
-    def watch(self, offsets: Iterable[int]) -> None:
+    def add_samples(self, offsets: Iterable[int]) -> None:
         """If the file grows, the bytes at these places tell whether that is all that happened."""
         self._samples |= {
             offset: os.pread(self._descriptor, SAMPLE_NBYTES, offset)
@@ -59,7 +59,7 @@ class VerifiedFile:
 
     async def verified(self) -> Generation:
         """`verify`, without stopping the mount."""
-        return await self._patience.call(self.verify)
+        return await self._executor.run(self.verify)
 
     def verify(self) -> Generation:
         """The generation of the file, which is the one that was opened but for growth.
@@ -85,20 +85,20 @@ class VerifiedFile:
 
     async def read(self, offset: int, count: int) -> memoryview:
         """Exactly these bytes; DamagedError where the file ends before, StaleError."""
-        data = await self.read_upto(offset, count)
+        data = await self.read_at_most(offset, count)
         if len(data) < count:
             raise self._short(offset, len(data), count)
         return data
 
-    async def read_upto(self, offset: int, count: int) -> memoryview:
+    async def read_at_most(self, offset: int, count: int) -> memoryview:
         """These bytes, fewer where the file ends before; StaleError."""
         data = allocate(count, self._name)
         self._readers += 1
         try:
             have = self._read_cached(data, offset)
-            if have < count and not await self._patience.call(partial(self._ends, offset + have)):
+            if have < count and not await self._executor.run(partial(self._ends, offset + have)):
                 read_on = partial(self._read_on, data[have:], offset + have)
-                have += await self._patience.in_thread(read_on)
+                have += await self._executor.run_in_thread(read_on)
             await self.verified()
         except DamagedError:
             await self.verified()  # what was rewritten is stale, whatever it looks like now
@@ -109,7 +109,7 @@ class VerifiedFile:
                 self.close()
         return data[:have]
 
-    def read_now(self, offset: int, count: int) -> memoryview:
+    def read_sync(self, offset: int, count: int) -> memoryview:
         """`read` for a thread; whoever calls it verifies afterwards."""
         data = allocate(count, self._name)
         have = self._read_on(data, offset)

@@ -54,7 +54,7 @@ class InMemoryFile:
     """A small file that esrffs made: its bytes are at hand."""
 
     path: Path
-    kitchen: ResolvedPlan
+    resolved: ResolvedPlan
     content: bytes
 
     @property
@@ -62,12 +62,12 @@ class InMemoryFile:
         return blake2b(self.content, digest_size=16).digest()
 
     async def stat(self) -> Stat:
-        return Stat.file(self.kitchen.status, len(self.content))
+        return Stat.file(self.resolved.status, len(self.content))
 
     async def open(self) -> FileHandle:
         return BytesHandle(self.content)
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return None
 
     async def xattrs(self) -> xattrs.Xattrs:
@@ -75,7 +75,7 @@ class InMemoryFile:
             return {}
         values = np.load(BytesIO(self.content))
         return {
-            **await _origin(self.kitchen),
+            **await _origin(self.resolved),
             **xattrs.array_description(values.shape, values.dtype),
         }
 
@@ -86,16 +86,16 @@ class CorrectedFile:
 
     path: Path
     context: DataContext
-    kitchen: ResolvedPlan
-    dish: CorrectedEntry
+    resolved: ResolvedPlan
+    entry: CorrectedEntry
 
     @property
     def key(self) -> bytes:
-        return self.dish.key
+        return self.entry.key
 
     @property
     def output(self) -> CorrectedDataset:
-        return self.dish.output
+        return self.entry.output
 
     def _header(self) -> bytes:
         return npy.header(self.output.shape, np.dtype(np.float32))
@@ -105,35 +105,35 @@ class CorrectedFile:
         return 4 * prod(self.output.shape)
 
     async def stat(self) -> Stat:
-        return Stat.file(self.dish.status, len(self._header()) + self._nbytes)
+        return Stat.file(self.entry.status, len(self._header()) + self._nbytes)
 
     async def open(self) -> FileHandle:
         header, nbytes = self._header(), self._nbytes
-        supplies = InputArrays(
-            self.context, self.kitchen.answers.locate, pixels_per_frame(self.output)
+        inputs = InputArrays(
+            self.context, self.resolved.inspector.locate, pixels_per_frame(self.output)
         )
         try:
-            await supplies.check(self.output)
-            array = open_corrected_array(self.output, supplies, self.key) if nbytes else None
+            await inputs.check(self.output)
+            array = open_corrected_array(self.output, inputs, self.key) if nbytes else None
         except BaseException:
-            supplies.close()
+            inputs.release()
             raise
-        failed = partial(self.kitchen.errors.setdefault, self.output.name)
-        return ArrayHandle(supplies, header, array, len(header) + nbytes, failed)
+        failed = partial(self.resolved.errors.setdefault, self.output.name)
+        return ArrayHandle(inputs, header, array, len(header) + nbytes, failed)
 
-    def trouble(self) -> str | None:
-        return self.kitchen.errors.get(self.output.name)
+    def error_text(self) -> str | None:
+        return self.resolved.errors.get(self.output.name)
 
     async def xattrs(self) -> xattrs.Xattrs:
         told = xattrs.array_description(self.output.shape, np.dtype(np.float32))
-        return {**await _origin(self.kitchen, self.output), **told}
+        return {**await _origin(self.resolved, self.output), **told}
 
 
-async def _origin(kitchen: ResolvedPlan, output: CorrectedDataset | None = None) -> xattrs.Xattrs:
+async def _origin(resolved: ResolvedPlan, output: CorrectedDataset | None = None) -> xattrs.Xattrs:
     """Path and source are those of the first raw image (of this output)."""
-    output = output or cast(CorrectionPlan, kitchen.recipe).outputs[0]
+    output = output or cast(CorrectionPlan, resolved.plan).outputs[0]
     try:
-        raw = await kitchen.answers.locate(output.raw[0].part.path)
+        raw = await resolved.inspector.locate(output.raw[0].part.path)
     except EsrffsError:
         return {}
     return xattrs.origin(raw.info.address, raw.source.path)
@@ -141,81 +141,81 @@ async def _origin(kitchen: ResolvedPlan, output: CorrectedDataset | None = None)
 
 @dataclass(frozen=True, slots=True)
 class CorrectedDirectory:
-    """The directory `corrected/`; `kitchen` finds what it holds now, None if it is gone."""
+    """The directory `corrected/`; `resolved` finds what it holds now, None if it is gone."""
 
     path: Path
     context: DataContext
-    kitchen: Callable[[], Awaitable[ResolvedPlan | None]]
+    resolved: Callable[[], Awaitable[ResolvedPlan | None]]
 
     @property
     def key(self) -> bytes:
         return b"directory"
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return None
 
     async def stat(self) -> Stat:
-        return Stat.directory((await self._kitchen())[0].status)
+        return Stat.directory((await self._resolved())[0].status)
 
-    async def _kitchen(self) -> tuple[ResolvedPlan, CorrectionPlan]:
-        kitchen = await self.kitchen()
-        if kitchen is None or kitchen.recipe is None:
+    async def _resolved(self) -> tuple[ResolvedPlan, CorrectionPlan]:
+        resolved = await self.resolved()
+        if resolved is None or resolved.plan is None:
             raise NotFoundError(f"{os.fsdecode(b'/'.join(self.path))}: nothing to correct any more")
-        return kitchen, kitchen.recipe
+        return resolved, resolved.plan
 
     async def _shown(self) -> tuple[ResolvedPlan, Shown]:
-        kitchen, recipe = await self._kitchen()
+        resolved, plan = await self._resolved()
 
         async def make() -> Shown:
-            return _shown(recipe, kitchen)
+            return _shown(plan, resolved)
 
-        return kitchen, await self.context.cache.get((kitchen, "shown"), make, _size)
+        return resolved, await self.context.cache.get_or_compute((resolved, "shown"), make, _size)
 
     async def children(self) -> Mapping[bytes, Node]:
-        kitchen, shown = await self._shown()
-        return {name: self._node(kitchen, name, item) for name, item in shown.items()}
+        resolved, shown = await self._shown()
+        return {name: self._node(resolved, name, item) for name, item in shown.items()}
 
     async def child(self, name: bytes) -> Node:
         """A folder of thousands of images is not looked through for each of them."""
-        patience = self.context.files.folders.patience
+        executor = self.context.files.folders.executor
         key = self.path, "last"
-        memory = await self.context.cache.get(key, _nothing, lambda _: _ENTRY_SIZE)
+        memory = await self.context.cache.get_or_compute(key, _nothing, lambda _: _ENTRY_SIZE)
         last = memory.last
-        if last is not None and await patience.call(partial(last.serves, name)):
-            return self._node(last.kitchen, name, last.shown[name])
+        if last is not None and await executor.run(partial(last.serves, name)):
+            return self._node(last.resolved, name, last.shown[name])
         mark = None  # of the folder before it is looked at
         if last is not None:
-            mark = await patience.call(last.kitchen.answers.mark)
-        kitchen, shown = await self._shown()
-        memory.last = _Last(kitchen, shown, mark)
+            mark = await executor.run(last.resolved.inspector.mark)
+        resolved, shown = await self._shown()
+        memory.last = _Last(resolved, shown, mark)
         if name not in shown:
             raise NotFoundError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
-        return self._node(kitchen, name, shown[name])
+        return self._node(resolved, name, shown[name])
 
-    def _node(self, kitchen: ResolvedPlan, name: bytes, item: CorrectedEntry | bytes) -> Node:
+    def _node(self, resolved: ResolvedPlan, name: bytes, item: CorrectedEntry | bytes) -> Node:
         path = (*self.path, name)
         if isinstance(item, bytes):
-            return InMemoryFile(path, kitchen, item)
-        return CorrectedFile(path, self.context, kitchen, item)
+            return InMemoryFile(path, resolved, item)
+        return CorrectedFile(path, self.context, resolved, item)
 
 
 @dataclass(frozen=True, slots=True)
 class _Last:
     """What was found last in a folder, and the state of the folder just before."""
 
-    kitchen: ResolvedPlan
+    resolved: ResolvedPlan
     shown: Shown
     mark: Generation | None
 
     def serves(self, name: bytes) -> bool:
         """Is this file what it was then?"""
-        dish = self.shown.get(name)
-        answers = self.kitchen.answers
+        entry = self.shown.get(name)
+        answers = self.resolved.inspector
         return (
             self.mark is not None
-            and isinstance(dish, CorrectedEntry)
+            and isinstance(entry, CorrectedEntry)
             and answers.mark() == self.mark
-            and answers.same(input_paths(dish.output))
+            and answers.same(input_paths(entry.output))
         )
 
 
@@ -228,17 +228,20 @@ async def _nothing() -> _Memory:
     return _Memory()
 
 
-def _shown(recipe: CorrectionPlan, kitchen: ResolvedPlan) -> Shown:
+def _shown(plan: CorrectionPlan, resolved: ResolvedPlan) -> Shown:
     """Everything in the directory, by file name."""
-    wanted = [*(one.name for one in recipe.outputs), *(one.name for one in recipe.extras)]
+    wanted = [
+        *(one.name for one in plan.outputs),
+        *(one.name for one in plan.extras),
+    ]
     chosen = file_names.unique_names((file_names.escape(name), b".npy") for name in wanted)
-    outputs, extras = chosen[: len(recipe.outputs)], chosen[len(recipe.outputs) :]
-    dishes = map(CorrectedEntry, recipe.outputs, kitchen.keys, kitchen.statuses)
-    shown: dict[bytes, CorrectedEntry | bytes] = dict(zip(outputs, dishes, strict=True))
-    for name, extra in zip(extras, recipe.extras, strict=True):
+    outputs, extras = chosen[: len(plan.outputs)], chosen[len(plan.outputs) :]
+    entries = map(CorrectedEntry, plan.outputs, resolved.keys, resolved.statuses)
+    shown: dict[bytes, CorrectedEntry | bytes] = dict(zip(outputs, entries, strict=True))
+    for name, extra in zip(extras, plan.extras, strict=True):
         shown[name] = _saved(extra.values)
     stems = [os.fsdecode(name.removesuffix(b".npy")) for name in outputs]
-    shown[_ATTRIBUTES] = to_json(provenance(recipe, stems, metadata.version("esrffs")))
+    shown[_ATTRIBUTES] = to_json(provenance(plan, stems, metadata.version("esrffs")))
     return shown
 
 

@@ -40,7 +40,7 @@ class NpyFile:
 
     @property
     def key(self) -> bytes:
-        return self.source.digest + self.state
+        return self.source.version + self.state
 
     @property
     def nbytes(self) -> int:
@@ -55,8 +55,8 @@ class NpyFile:
 
     async def open(self) -> FileHandle:
         try:
-            patience = self.context.files.folders.patience
-            return await patience.call(self._opened, ArrayHandle.close)
+            executor = self.context.files.folders.executor
+            return await executor.run(self._opened, ArrayHandle.close)
         except EsrffsError as error:
             if not isinstance(error, StaleError):
                 self.source.errors.setdefault(self.info.address, str(error))
@@ -66,23 +66,23 @@ class NpyFile:
         header = self._header()
         if len(header) + self.nbytes > _OFF_T_MAX:
             raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
-        if self.context.files.state(self.info.depends) != self.state:
+        if self.context.files.dependency_version_sync(self.info.dependencies) != self.state:
             raise StaleError(f"{self.source.path}: {self.info.address}: a file of it changed")
         opened = OpenDataFile(self.context.files, self.source, self.state)
         try:
-            opened.view()  # StaleError where the source is not what was listed
+            opened.file_sync()  # StaleError where the source is not what was listed
             array = (
                 open_array(opened, self.info, self.context.cache, self.context.start_task)
                 if self.nbytes
                 else None
             )
         except BaseException:
-            opened.close()
+            opened.release()
             raise
         failed = partial(self.source.errors.setdefault, self.info.address)
         return ArrayHandle(opened, header, array, len(header) + self.nbytes, failed)
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return self.source.errors.get(self.info.address)
 
     async def listed_xattrs(self) -> xattrs.Xattrs:
@@ -118,7 +118,7 @@ class NpyFile:
         """Where the dataset is in its file; a name of the mount where addresses mean nothing."""
         if self.source.subject.format == "hdf5":
             return self.info.address
-        above = 0 if self.context.files.folders.single else self.source.path.count("/") + 1
+        above = 0 if self.context.files.folders.single_file else self.source.path.count("/") + 1
         return inner_path(self.path[above:]).removesuffix(".npy")
 
 
@@ -142,7 +142,9 @@ async def attribute_xattrs(
         return xattrs.from_json(content)
 
     try:
-        return await context.cache.get((source.digest, address, "xattrs"), make, _xattrs_size)
+        return await context.cache.get_or_compute(
+            (source.version, address, "xattrs"), make, _xattrs_size
+        )
     except EsrffsError:
         return {}  # the error is an extended attribute, too
 
@@ -164,7 +166,7 @@ class JsonFile:
 
     @property
     def key(self) -> bytes:
-        return self.source.digest
+        return self.source.version
 
     async def stat(self) -> Stat:
         return Stat.file(self.source.status, self.text.size)
@@ -178,13 +180,13 @@ class JsonFile:
         return BytesHandle(content)
 
     async def _made(self) -> bytes:
-        key = self.source.digest, self.address, self.ask.__name__
-        content = await self.cache.get(key, lambda: self.ask(self.address), len)
+        key = self.source.version, self.address, self.ask.__name__
+        content = await self.cache.get_or_compute(key, lambda: self.ask(self.address), len)
         if len(content) != self.text.size:
             raise StaleError(f"{self.source.path}: {self.address or '/'}: changed since listed")
         return content
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return self.source.errors.get(self.address)
 
 
@@ -206,19 +208,19 @@ class PassthroughFile:
         try:
             now = await self.folders.status(self.source_path)
         except NotFoundError:
-            return Stat.same(self.status)
+            return Stat.read_only(self.status)
         old = Generation.of(self.status)
         same = (now.st_dev, now.st_ino) == (old.device, old.inode) and now.st_size > old.size
-        return Stat.same(now if same else self.status)
+        return Stat.read_only(now if same else self.status)
 
     async def open(self) -> FileHandle:
-        return await self.folders.patience.call(self._opened, PassthroughHandle.close)
+        return await self.folders.executor.run(self._opened, PassthroughHandle.close)
 
     def _opened(self) -> "PassthroughHandle":
         descriptor = self.folders.open(self.source_path)
         generation = Generation.of(self.status)
-        view = VerifiedFile(descriptor, generation, self.source_path, self.folders.patience)
+        view = VerifiedFile(descriptor, generation, self.source_path, self.folders.executor)
         return PassthroughHandle(view, generation.size)
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return None

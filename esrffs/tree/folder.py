@@ -31,9 +31,9 @@ async def make_root(mount: MountContext) -> "FolderDirectory | GroupDirectory":
     MissingError, ForbiddenError; UsageError for a file that is no data file.
     """
     folders = mount.data.files.folders
-    if folders.single is None:
+    if folders.single_file is None:
         return FolderDirectory(mount, (), "")
-    entry = await folders.entry("", folders.single)
+    entry = await folders.entry("", folders.single_file)
     if entry.format is None:
         raise UsageError(
             f"{folders.absolute(entry.path)}: is neither a folder nor a data file; mount its folder"
@@ -58,21 +58,21 @@ class FolderDirectory:
     def _folders(self) -> SourceRoot:
         return self.mount.data.files.folders
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return self.mount.corrections.rejections.get(self.folder)
 
     async def stat(self) -> Stat:
-        return Stat.same(await self._folders.status(self.folder))
+        return Stat.read_only(await self._folders.status(self.folder))
 
     async def children(self) -> Mapping[bytes, Node]:
         above = await self._below()
         found = await self._folders.scan(self.folder)
-        runs = await self._runs(found)
+        runs = await self._series(found)
         nodes = {os.fsencode(entry.name): self._node(entry, above) for entry in found}
         for name, file in runs.items():
             path = (*self.path, os.fsencode(name))
             nodes.setdefault(path[-1], GroupDirectory(self.mount, file, path, path))
-        if await self._kitchen(found, runs):
+        if await self._resolved(found, runs):
             node = self._corrected(nodes)
             nodes[node.path[-1]] = node
         return nodes
@@ -90,17 +90,17 @@ class FolderDirectory:
         except KeyError:
             raise NotFoundError(f"{self.folder or '.'}: no {name!r} in it") from None
 
-    async def _runs(self, found: Sequence[FolderEntry]) -> Mapping[str, DataFileRef]:
+    async def _series(self, found: Sequence[FolderEntry]) -> Mapping[str, DataFileRef]:
         """The series among these files."""
         runs = {}
         for name, members in group_series(e.name for e in found if e.format == "raster").items():
             files = tuple(os.path.join(self.folder, member) for member in members)
-            if await self._folders.one_frame(files[0]):
+            if await self._folders.may_be_single_frame(files[0]):
                 path = os.path.join(self.folder, name)
                 runs[name] = DataFileRef(self.mount.data, path, "raster", files)
         return runs
 
-    async def _kitchen(
+    async def _resolved(
         self, found: Sequence[FolderEntry], runs: Mapping[str, DataFileRef]
     ) -> service.ResolvedPlan | None:
         if not service.folder_may_match(entry.name for entry in found):
@@ -109,8 +109,8 @@ class FolderDirectory:
         digest = blake2b(state, digest_size=16).digest()
         contents = self._contents(found, runs)
         made = await self.mount.corrections.for_folder(self.folder, contents, self._look, digest)
-        self.mount.corrections.rejections[self.folder] = made.refusal
-        return made if made.recipe is not None else None
+        self.mount.corrections.rejections[self.folder] = made.rejection
+        return made if made.plan is not None else None
 
     def _contents(self, found: Sequence[FolderEntry], runs: Mapping[str, DataFileRef]) -> Contents:
         """What `corrected/` may be made of."""
@@ -123,7 +123,7 @@ class FolderDirectory:
         """Into another folder of the source."""
         other = FolderDirectory(self.mount, (), folder)
         found = await self._folders.scan(folder)
-        return other._contents(found, await other._runs(found))
+        return other._contents(found, await other._series(found))
 
     def _file(self, entry: FolderEntry) -> DataFileRef | None:
         if entry.format is None:
@@ -133,7 +133,7 @@ class FolderDirectory:
     def _corrected(self, taken: Iterable[bytes]) -> corrected.CorrectedDirectory:
         async def now() -> service.ResolvedPlan | None:
             found = await self._folders.scan(self.folder)
-            return await self._kitchen(found, await self._runs(found))
+            return await self._resolved(found, await self._series(found))
 
         path = (*self.path, corrected.directory_name(taken))
         return corrected.CorrectedDirectory(path, self.mount.data, now)

@@ -47,20 +47,20 @@ class GroupDirectory:
     mount: MountContext
     file: DataFileRef
     path: Path
-    top: Path
+    root: Path
     address: str = ""
     top_address: str = ""
-    above: Mapping[tuple[bytes, int], Path] = field(default_factory=dict)
+    ancestors: Mapping[tuple[bytes, int], Path] = field(default_factory=dict)
 
     @property
     def key(self) -> bytes:
         return b"directory"
 
-    def trouble(self) -> str | None:
-        source = self.file.context.files.known(self.file.path)
+    def error_text(self) -> str | None:
+        source = self.file.context.files.last_seen(self.file.path)
         if source is None:
             return None
-        if self.path != self.top:
+        if self.path != self.root:
             return source.errors.get(self.address)
         return "\n".join(source.errors.values()) or None
 
@@ -70,7 +70,7 @@ class GroupDirectory:
     async def listed_xattrs(self) -> xattrs.Xattrs:
         """As of a file that nobody has looked into: `ls -l` of its folder asks, and opens none."""
         source = await self.file.source()
-        if self.path == self.top and not is_known(self.file.context, source, self.address):
+        if self.path == self.root and not is_known(self.file.context, source, self.address):
             return xattrs.origin(self.address, source.path)
         return await self.xattrs()
 
@@ -78,13 +78,13 @@ class GroupDirectory:
         """The attributes of other formats are silx's: for them no file is opened."""
         source = await self.file.source()
         if source.subject.format != "hdf5":
-            return xattrs.origin(inner_path(self.path[len(self.top) :]), source.path)
+            return xattrs.origin(inner_path(self.path[len(self.root) :]), source.path)
         told = await attribute_xattrs(self.file.context, source, self.address)
         return {**xattrs.origin(self.address, source.path), **told}
 
     async def children(self) -> Mapping[bytes, Node]:
-        source, plan_ = await self._planned()
-        above = self._below(source, plan_)
+        source, plan_ = await self._entries()
+        above = self._ancestors_of_children(source, plan_)
         nodes: dict[bytes, Node] = {}
         for name, entry in plan_.entries.items():
             nodes[name] = await self._node(source, above, name, entry)
@@ -104,16 +104,16 @@ class GroupDirectory:
         return corrected.CorrectedDirectory(path, self.file.context, now)
 
     async def child(self, name: bytes) -> Node:
-        source, plan_ = await self._planned()
+        source, plan_ = await self._entries()
         entry = plan_.entries.get(name)
         if entry is None:
             node = self._corrected(plan_)
-            if name == node.path[-1] and await node.kitchen():
+            if name == node.path[-1] and await node.resolved():
                 return node
             raise NotFoundError(f"{self.file.path}: no {name!r} in {self.address or '/'}")
-        return await self._node(source, self._below(source, plan_), name, entry)
+        return await self._node(source, self._ancestors_of_children(source, plan_), name, entry)
 
-    async def _planned(self) -> tuple[DataFile, Plan]:
+    async def _entries(self) -> tuple[DataFile, Plan]:
         """What is in the group, as the file is now."""
         for attempt in range(1, _PATIENCE + 1):
             source = await self.file.source()
@@ -125,10 +125,12 @@ class GroupDirectory:
             await trio.sleep(_PAUSE * attempt)
         raise AssertionError("unreachable")
 
-    def _below(self, source: DataFile, plan_: Plan) -> Mapping[tuple[bytes, int], Path]:
+    def _ancestors_of_children(
+        self, source: DataFile, plan_: Plan
+    ) -> Mapping[tuple[bytes, int], Path]:
         if plan_.identity is None:
-            return self.above
-        return {**self.above, (source.digest, plan_.identity): self.path}
+            return self.ancestors
+        return {**self.ancestors, (source.version, plan_.identity): self.path}
 
     async def _node(
         self,
@@ -156,7 +158,7 @@ class GroupDirectory:
             reason = f"{address}: {reason}"
         error = (AccessDeniedError if entry.forbidden else DamagedError)(f"{source.path}: {reason}")
         error.code = entry.code or error.code
-        source.tell(address, str(error))
+        source.record_error(address, str(error))
         return error
 
     async def _object(
@@ -170,17 +172,17 @@ class GroupDirectory:
         """A group, dataset or text of this file or, behind an external link, of another."""
         match found:
             case DatasetInfo():
-                state = await file.context.files.now(found.depends)
+                state = await file.context.files.dependency_version(found.dependencies)
                 return NpyFile(path, source, found, file.context, state)
             case JsonInfo(_, address, content):
                 return JsonFile(path, source, address, content, source.text, file.context.cache)
             case GroupInfo(_, address, identity):
-                back = None if identity is None else above.get((source.digest, identity))
+                back = None if identity is None else above.get((source.version, identity))
                 if back is not None:
                     return Symlink(path, source.status, file_names.relative_link(back, path[:-1]))
                 if file == self.file:
                     return GroupDirectory(
-                        self.mount, file, path, self.top, address, self.top_address, above
+                        self.mount, file, path, self.root, address, self.top_address, above
                     )
                 return GroupDirectory(self.mount, file, path, path, address, address, above)
 
@@ -208,15 +210,15 @@ class GroupDirectory:
         steps = [step for step in link.path.split("/") if step not in ("", ".")]
         folders = self.file.context.files.folders
         if link.file is not None:
-            await folders.patience.toward([link.file])
-            inside = await folders.patience.call(partial(folders.inside, link.file))
+            await folders.executor.check_paths([link.file])
+            inside = await folders.executor.run(partial(folders.path_inside, link.file))
             if inside is None:
                 return None if link.kind else os.fsencode(os.path.join(link.file, *steps))
-            base = () if folders.single else tuple(os.fsencode(inside).split(b"/"))
+            base = () if folders.single_file else tuple(os.fsencode(inside).split(b"/"))
             return file_names.relative_link((*base, *_default_names(steps, link.kind)), self.path)
         start, address = self.path, self.address
         if link.path.startswith("/"):
-            start, address = self.top, self.top_address
+            start, address = self.root, self.top_address
             outer = [step for step in self.top_address.split("/") if step]
             if steps[: len(outer)] != outer:
                 return None if link.kind else b"/".join(_default_names(steps, None)) or b"."

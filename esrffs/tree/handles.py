@@ -40,7 +40,7 @@ class ArrayHandle:
         return data if offset >= start else join_buffers((self._header[offset:], data))
 
     def close(self) -> None:
-        self._held.close()
+        self._held.release()
 
 
 class BytesHandle:
@@ -74,10 +74,10 @@ class PassthroughHandle:
 
     def __init__(self, view: VerifiedFile, size: int) -> None:
         self._view = view
-        view.watch((0, size // 2, size - 64))
+        view.add_samples((0, size // 2, size - 64))
 
     async def read(self, offset: int, count: int) -> Buffer:
-        return await self._view.read_upto(offset, count)
+        return await self._view.read_at_most(offset, count)
 
     def close(self) -> None:
         self._view.close()

@@ -39,7 +39,7 @@ class Stat(NamedTuple):
         return cls._of(status, stat.S_IFREG | status.st_mode & 0o666, size)
 
     @classmethod
-    def same(cls, status: FileStatus) -> "Stat":
+    def read_only(cls, status: FileStatus) -> "Stat":
         """A file or folder that is shown as it is, but never setuid, setgid or sticky."""
         return cls._of(status, status.st_mode & ~0o7000, status.st_size)
 
@@ -95,7 +95,7 @@ class Node(Protocol):
 
     async def stat(self) -> Stat: ...
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         """What went wrong with this object, for the user."""
 
 
@@ -122,7 +122,7 @@ async def all_xattrs(node: Node, *, listed: bool = False) -> xattrs.Xattrs:
 
 
 def error_xattr(node: Node) -> xattrs.Xattrs:
-    text = node.trouble()
+    text = node.error_text()
     if text is None:
         return {}
     return {xattrs.ERROR: xattrs.fit(text)}
@@ -156,7 +156,7 @@ class Symlink:
     async def stat(self) -> Stat:
         return Stat.link(self.status, self.target)
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return None
 
 
@@ -170,7 +170,7 @@ class BrokenFile:
 
     @property
     def key(self) -> bytes:
-        return self.source.digest
+        return self.source.version
 
     async def stat(self) -> Stat:
         return Stat.file(self.source.status, 0)
@@ -178,5 +178,5 @@ class BrokenFile:
     async def open(self) -> FileHandle:
         raise self.error
 
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         return str(self.error)

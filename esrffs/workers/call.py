@@ -43,14 +43,14 @@ class WorkerCall:
 
     function: Callable[..., Any]
     arguments: tuple[object, ...] = ()
-    take: Callable[[Any], Any] = _as_it_is
-    stuck: bool = False  # nobody waits for it any more, but its process lives on
+    on_result: Callable[[Any], Any] = _as_it_is
+    unkillable: bool = False  # nobody waits for it any more, but its process lives on
     done: trio.Event = field(default_factory=trio.Event)
     _answer: Any = None
     _error: Exception | None = None
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
-    async def make(self, context: trio_parallel.WorkerContext) -> None:
+    async def run(self, context: trio_parallel.WorkerContext) -> None:
         """In a task that nobody waits for."""
         self._error = ReaderTimeoutError("")
         with self._scope:
@@ -59,21 +59,21 @@ class WorkerCall:
                     self.function, *self.arguments, kill_on_cancel=True, limiter=_unlimited
                 )
                 # No `await` here: who runs next might ask the same worker, which drops a parcel.
-                self._answer, self._error = self.take(answer), None
+                self._answer, self._error = self.on_result(answer), None
             except Exception as error:  # is raised where the answer was asked for
                 # Not with this frame, which would keep both, and the process, for the collector.
                 self._error = error.with_traceback(None)
         self.done.set()
 
-    async def give_up(self) -> None:
+    async def abandon(self) -> None:
         """Kill the process, and do not wait for its end for ever."""
         self._scope.cancel()
         with trio.move_on_after(KILL_GRACE_SECONDS, shield=True):
             await self.done.wait()
-        self.stuck = not self.done.is_set()
+        self.unkillable = not self.done.is_set()
 
     @property
-    def lost(self) -> bool:
+    def cost_a_process(self) -> bool:
         """Did it cost a process?"""
         return isinstance(self._error, ReaderTimeoutError | trio_parallel.BrokenWorkerError)
 
@@ -83,7 +83,7 @@ class WorkerCall:
         Raises what the function raised.  WorkerError: the process died.  DeadlineError.
         BusyError: the process cannot be killed, so it is not the file that holds it up.
         """
-        if self.stuck:
+        if self.unkillable:
             raise UnavailableError(SILENT.format(seconds))
         error, self._error = self._error, None  # for the same reason
         match error:
@@ -94,9 +94,9 @@ class WorkerCall:
             case trio_parallel.BrokenWorkerError():
                 raise _describe_exit(error) from None
             case OSError() | EOFError():  # the fork server was killed, say
-                unborn = _killed(f"a process does not start: {unforeseen(error)}")
-                unborn.unborn = True
-                raise unborn from error
+                never_started = _killed(f"a process does not start: {unforeseen(error)}")
+                never_started.never_started = True
+                raise never_started from error
             case MemoryError() | RecursionError() | pickle.PickleError():
                 kind = type(error).__name__
                 text = f"an answer that cannot be sent: {kind}: {error}"
@@ -104,21 +104,21 @@ class WorkerCall:
         raise error
 
 
-def open_shared_buffer(parcel: protocol.SharedBuffer) -> tuple[int, protocol.SharedBuffer]:
+def open_shared_buffer(shared_buffer: protocol.SharedBuffer) -> tuple[int, protocol.SharedBuffer]:
     """A descriptor of what was sent, and what was said of it."""
     try:
-        return parcel.open(), parcel
+        return shared_buffer.open(), shared_buffer
     except OSError as error:
         raise _killed(f"the reader process died ({error.strerror})") from error
 
 
-def copy_shared_buffer(descriptor: int, nbytes: int, parcel: protocol.SharedBuffer) -> Block:
+def copy_shared_buffer(descriptor: int, nbytes: int, shared_buffer: protocol.SharedBuffer) -> Block:
     """What was sent: so many bytes, and behind them which elements are missing, if any are."""
-    if not parcel.errors:
+    if not shared_buffer.errors:
         return _copied(descriptor, nbytes)
-    sent = _copied(descriptor, nbytes + parcel.elements)
+    sent = _copied(descriptor, nbytes + shared_buffer.elements)
     codes = np.frombuffer(sent[nbytes:], np.uint8)
-    return DamagedBlock(sent[:nbytes], codes, parcel.errors)
+    return DamagedBlock(sent[:nbytes], codes, shared_buffer.errors)
 
 
 def _copied(descriptor: int, nbytes: int) -> memoryview:
@@ -139,12 +139,12 @@ def _describe_exit(error: trio_parallel.BrokenWorkerError) -> ReaderDiedError:
         return _killed("the reader process ended")  # shut out of its source, for one
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     ours = ReaderDiedError(f"the reader process died ({name})")
-    ours.killed = -code in (signal.SIGKILL, signal.SIGTERM)
+    ours.externally_killed = -code in (signal.SIGKILL, signal.SIGTERM)
     return ours
 
 
 def _killed(text: str) -> ReaderDiedError:
     """The file is not to blame: it is asked again."""
     ours = ReaderDiedError(text)
-    ours.killed = True
+    ours.externally_killed = True
     return ours

@@ -91,8 +91,8 @@ class WorkerPool:
         WorkerError: the process died.  DeadlineError: it took too long, and was killed.
         BusyError: none became free.
         """
-        async with self.place(self._all):
-            return cast(T, await self._answer(WorkerCall(function, arguments), self._all))
+        async with self.slot(self._all):
+            return cast(T, await self._await_result(WorkerCall(function, arguments), self._all))
 
     async def read(
         self,
@@ -105,19 +105,19 @@ class WorkerPool:
         """The elements of this box, as C-ordered bytes; `dtype`: where a listing told it."""
         if nbytes == 0:
             return memoryview(b"")
-        async with self.place(self._bulk), self.place(self._all):
+        async with self.slot(self._bulk), self.slot(self._all):
             call = WorkerCall(
                 server.read_box, (subject, address, box, nbytes, dtype), open_shared_buffer
             )
-            descriptor, parcel = await self._answer(call, self._bulk, self._all)
+            descriptor, shared_buffer = await self._await_result(call, self._bulk, self._all)
         try:
-            if parcel.weary:
-                self._nursery.start_soon(self._dismiss)
-            return copy_shared_buffer(descriptor, nbytes, parcel)
+            if shared_buffer.should_retire:
+                self._nursery.start_soon(self._retire_worker)
+            return copy_shared_buffer(descriptor, nbytes, shared_buffer)
         finally:
             os.close(descriptor)
 
-    async def _answer(self, call: WorkerCall, *limiters: trio.CapacityLimiter) -> Any:
+    async def _await_result(self, call: WorkerCall, *limiters: trio.CapacityLimiter) -> Any:
         """What the call gives, whose places are filled again if it lasts; as `run`."""
         if self._stuck >= MAX_UNKILLABLE:
             raise UnavailableError(
@@ -129,48 +129,48 @@ class WorkerPool:
                 await call.done.wait()
             if not call.done.is_set():
                 with (
-                    self._lent(*limiters),
+                    self._extra_slot(*limiters),
                     trio.move_on_after(self._limits.seconds - SLOW_CALL_SECONDS),
                 ):
                     await call.done.wait()
         finally:
             if not call.done.is_set():
-                await call.give_up()
-                self._stuck += call.stuck
-        if call.lost:
-            self._mourn()
+                await call.abandon()
+                self._stuck += call.unkillable
+        if call.cost_a_process:
+            self._on_worker_death()
         return call.result(self._limits.seconds)
 
     async def _work(self, call: WorkerCall) -> None:
-        await call.make(self._context)
-        self._stuck -= call.stuck
+        await call.run(self._context)
+        self._stuck -= call.unkillable
 
-    async def begin(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Return when a process has answered; one that is killed meanwhile is no matter."""
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
                 await self.run(server.ping)
             except ReaderDiedError as error:
-                if attempt == START_ATTEMPTS or not error.killed:
+                if attempt == START_ATTEMPTS or not error.externally_killed:
                     raise
             else:
                 return
 
-    def _mourn(self) -> None:
+    def _on_worker_death(self) -> None:
         self.lost += 1
-        self._nursery.start_soon(self.level)
+        self._nursery.start_soon(self.rebalance)
 
-    async def _dismiss(self) -> None:
+    async def _retire_worker(self) -> None:
         """End the worker that answered last: it is the first to be asked again."""
         with contextlib.suppress(UnavailableError, ReaderTimeoutError, ReaderDiedError):
             await self.run(server.retire)
 
-    async def level(self) -> None:
+    async def rebalance(self) -> None:
         """Have as many processes as there are to be: for the dead, new ones; the surplus leaves."""
         if self._levelling:
             return
         self._levelling = True
-        calm = 0
+        surplus_rounds = 0
         try:
             for _ in range(REBALANCE_ROUNDS):
                 await trio.sleep(SLOW_CALL_SECONDS)  # those that are told to leave take a moment
@@ -182,21 +182,21 @@ class WorkerPool:
                 if there < least or (now.idle_workers < SPARE_WORKERS and there < most):
                     async with trio.open_nursery() as nursery:
                         for _ in range(now.idle_workers + 1):  # all that are idle, and one more
-                            nursery.start_soon(self._ready)
+                            nursery.start_soon(self._ping)
                 elif not (there > least and now.idle_workers > SPARE_WORKERS):
                     return
-                elif (calm := calm + 1) > SURPLUS_ROUNDS:
-                    await self._dismiss()
+                elif (surplus_rounds := surplus_rounds + 1) > SURPLUS_ROUNDS:
+                    await self._retire_worker()
         finally:
             self._levelling = False
 
-    async def _ready(self) -> None:
+    async def _ping(self) -> None:
         """None of the calls that `WorkerPool` counts: it may take a process more than there is."""
         call = WorkerCall(server.ping)
-        await call.make(self._context)
+        await call.run(self._context)
 
     @contextlib.asynccontextmanager
-    async def place(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
+    async def slot(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
         """One of the limiter's places, waited for no longer than a call may take; BusyError."""
         token = object()
         with trio.move_on_after(self._limits.seconds) as waiting:
@@ -211,20 +211,20 @@ class WorkerPool:
             limiter.release_on_behalf_of(token)
 
     @contextlib.contextmanager
-    def _lent(self, *limiters: trio.CapacityLimiter) -> Iterator[None]:
+    def _extra_slot(self, *limiters: trio.CapacityLimiter) -> Iterator[None]:
         """Meanwhile one more may have a place."""
         more = [
             one for one in limiters if one.total_tokens < self._limits.count + MAX_EXTRA_WORKERS
         ]
         for limiter in more:
             limiter.total_tokens += 1
-        self._nursery.start_soon(self.level)
+        self._nursery.start_soon(self.rebalance)
         try:
             yield
         finally:
             for limiter in more:
                 limiter.total_tokens -= 1
-            self._nursery.start_soon(self.level)
+            self._nursery.start_soon(self.rebalance)
 
 
 @contextlib.asynccontextmanager
@@ -243,11 +243,11 @@ async def open_pool(limits: PoolConfig, confine: str | None) -> AsyncIterator[Wo
         try:
             async with trio.open_nursery() as nursery:
                 for _ in range(limits.count):
-                    nursery.start_soon(workers.begin)
+                    nursery.start_soon(workers.wait_until_ready)
         except* (ReaderDiedError, ReaderTimeoutError) as group:
             why = group.exceptions[0]
             raise MountError(f"the reader processes do not start: {why}") from None
-        background.start_soon(workers.level)
+        background.start_soon(workers.rebalance)
         yield workers
         background.cancel_scope.cancel()
 

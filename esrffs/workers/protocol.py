@@ -16,7 +16,7 @@ class ReaderSpec:
     generations: tuple[Generation, ...]
     format: model.Format
     series: bool
-    confine: str | None
+    boundary: str | None
 
     def check(self) -> None:
         """StaleError unless every file is what it was when this was made."""
@@ -40,7 +40,7 @@ class SharedBuffer:
     pid: int
     descriptor: int
     inode: int
-    weary: bool
+    worker_should_retire: bool
     errors: tuple[EsrffsError, ...] = ()
     elements: int = 0
 

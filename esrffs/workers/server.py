@@ -37,7 +37,7 @@ class _WorkerState:
 
     folder: str | None = None
     seconds: float = math.inf
-    parcel: int | None = None
+    shared_buffer: int | None = None
     should_retire: bool = False
 
 
@@ -69,7 +69,7 @@ def enter(memory: int, folder: str | None, sizes: limits.Limits, seconds: float 
 
 def should_retire() -> bool:
     """Asked after each answer: should this worker end, for a new one to take its place?"""
-    return _state.parcel is None and (_state.should_retire or _memory_high())
+    return _state.shared_buffer is None and (_state.should_retire or _memory_high())
 
 
 def _memory_high() -> bool:
@@ -113,18 +113,20 @@ def list_groups(
     """
     found = {address: call_reader(subject, "listing", address)}
     waiting = [*reversed(following), *_groups(found[address])]
-    seen = {found[address].identity}
+    seen = {found[address].object_id}
     until = time.monotonic() + PREFETCH_SECONDS
     room = PREFETCH_MEMBERS - len(found[address].members)
     while waiting and room > 0 and time.monotonic() < until:
         try:
-            budget.begin(PREFETCH_SECONDS, unasked=True)
+            budget.begin(PREFETCH_SECONDS, prefetching=True)
             listing: GroupListing = _called(subject, "listing", waiting[-1])
         except EsrffsError:
             break
         found[waiting.pop()] = listing
-        if listing.identity is None or listing.identity not in seen:  # hard links may go in circles
-            seen.add(listing.identity)
+        if (
+            listing.object_id is None or listing.object_id not in seen
+        ):  # hard links may go in circles
+            seen.add(listing.object_id)
             waiting += _groups(listing)
         room -= len(listing.members)
     return found
@@ -211,7 +213,7 @@ def read_box(
     if array.nbytes != nbytes:
         raise DamagedError(f"gave {array.nbytes} bytes instead of {nbytes}")
     descriptor = os.memfd_create("esrffs", os.MFD_CLOEXEC)
-    _state.parcel = descriptor
+    _state.shared_buffer = descriptor
     _write(descriptor, raw_bytes(array), 0)
     if told is not None:
         _write(descriptor, told.codes.reshape(-1).data, nbytes)
@@ -238,9 +240,9 @@ def _write(descriptor: int, view: memoryview, offset: int) -> None:
 
 
 def _drop_buffer() -> None:
-    if _state.parcel is not None:
-        os.close(_state.parcel)
-        _state.parcel = None
+    if _state.shared_buffer is not None:
+        os.close(_state.shared_buffer)
+        _state.shared_buffer = None
 
 
 def _reader(subject: ReaderSpec) -> Reader:
@@ -266,4 +268,4 @@ def _conflict(one: ReaderSpec, other: ReaderSpec) -> bool:
 def _open(subject: ReaderSpec) -> Reader:
     if subject.series:
         return readers.open_series(subject.paths)
-    return readers.open_reader(subject.format, subject.paths[0], subject.confine)
+    return readers.open_reader(subject.format, subject.paths[0], subject.boundary)

@@ -129,7 +129,7 @@ class Changing:
         return seconds
 
 
-def events(source: Path, mountpoint: Path, count: int, seed: int, patience: float) -> bool:
+def events(source: Path, mountpoint: Path, count: int, seed: int, executor: float) -> bool:
     """So many events against three readers; True if all was well."""
     file = Changing(source / "file.h5")
     shown = mountpoint / "file.h5"
@@ -144,7 +144,7 @@ def events(source: Path, mountpoint: Path, count: int, seed: int, patience: floa
             time.sleep(0.005)
             if file.change(state, chance) and state % 20 == 0:
                 looked += 1
-                slowest = max(slowest, file.newest(shown, state, patience))
+                slowest = max(slowest, file.newest(shown, state, executor))
     finally:
         file.end.set()
         for thread in threads:

@@ -90,7 +90,7 @@ def test_old_or_new_never_mixed(
     source.mkdir()
     mounted = mount(source, "-o", "attr_timeout=0,entry_timeout=0")
     mounted.expect("file.h5")
-    well = events(source, mounted.path, 300, seed=1, patience=0.5)
+    well = events(source, mounted.path, 300, seed=1, executor=0.5)
     assert well, capsys.readouterr().out
 
 

@@ -335,7 +335,7 @@ def test_what_nobody_asked_for_is_put_off(tmp_path: Path, monkeypatch: pytest.Mo
     now = iter(range(1000))
     reader, _ = listed(tmp_path, lambda file: file.create_dataset("g/x", (9,), TEXT))
     monkeypatch.setattr(budget.time, "monotonic", lambda: float(next(now)))
-    budget.begin(0.01, unasked=True)
+    budget.begin(0.01, prefetching=True)
     with pytest.raises(NotNowError):
         reader.listing("/g")
     budget.begin(math.inf)

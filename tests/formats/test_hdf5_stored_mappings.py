@@ -120,6 +120,6 @@ def test_many_small_mappings(tmp_path: Path, version: str) -> None:
     assert len(found) == rows
     info = found[3]
     assert isinstance(info, DatasetInfo)
-    assert info.depends == (str(tmp_path / "source.h5"),)
+    assert info.dependencies == (str(tmp_path / "source.h5"),)
     wanted = np.arange(count * 4, dtype="<u2").reshape(count, 4)[::-1]
     assert (reader.read(info.address, whole(info)) == wanted).all()

@@ -64,7 +64,12 @@ def told(path: Path) -> object:
                 values.append(frames.rows(index, 0, frames.shape[0]).tobytes())
             except EsrffsError as error:
                 values.append(str(error))
-        shown = repr(frames._places), repr(frames.layout), frames.end, frames.damage
+        shown = (
+            repr(frames._places),
+            repr(frames.layout),
+            frames.end_reason,
+            frames.first_frame_error,
+        )
         return headers, values, frames.shape, frames.dtype, shown
     finally:
         frames.close()

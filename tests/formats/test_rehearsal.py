@@ -54,7 +54,8 @@ def test_nothing_is_loaded_once_a_reader_is_asked() -> None:
 
 
 def test_the_daemon_loads_no_format_library() -> None:
-    asked = "import sys, esrffs.cli.daemon; print({'h5py', 'silx', 'fabio', 'tifffile'} & set(sys.modules))"
+    libraries = {"h5py", "silx", "fabio", "tifffile"}
+    asked = f"import sys, esrffs.cli.daemon; print({libraries} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

@@ -188,19 +188,19 @@ def _corrected_scan(
     path: str, name: str, blocks: list[ScanFrames], options: CorrectionOptions
 ) -> CorrectedDataset:
     """As if the blocks were the frames of one NXtomo: neighbouring scans of flats are one run."""
-    roles = RoleAssignment("BLISS scans", options)
+    assignment = RoleAssignment("BLISS scans", options)
     previous, start = None, 0.0
     for block in blocks:
         if block.type != previous:
             start = float(block.first)
-            darks_done = bool(roles.dark)
+            darks_done = bool(assignment.dark)
         if block.type == FLAT:
-            roles.flats.append((start, block.source))
+            assignment.flats.append((start, block.source))
         elif block.type == DARK and not darks_done:
-            roles.dark = [*roles.dark, block.source]
+            assignment.dark = [*assignment.dark, block.source]
         previous = block.type
-    correction = roles.correction()
+    correction = assignment.correction()
     raw = next(block for block in blocks if block.scan == path)
-    check_same_frame_shape([roles.reference, raw.source])
+    check_same_frame_shape([assignment.reference, raw.source])
     stretch = RawRun(raw.source.part, float(raw.first))
     return CorrectedDataset(name, raw.source.shape, (stretch,), correction)

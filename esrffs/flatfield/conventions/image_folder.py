@@ -64,7 +64,7 @@ def named_images(members: Members, options: CorrectionOptions) -> Queries[Correc
     found = (yield from darks(members)) if _files(members, is_dark) else None
     if not flats and found is None:
         return None
-    roles = RoleAssignment("folder of images", options)
+    assignment = RoleAssignment("folder of images", options)
     others = [
         name
         for name, entry in members.items()
@@ -72,17 +72,19 @@ def named_images(members: Members, options: CorrectionOptions) -> Queries[Correc
     ]
     if not others:
         there = " and ".join(word for word, names in (("darks", found), ("flats", flats)) if names)
-        raise ConventionError(f"{roles.convention}: {there} were found, but no image to correct")
+        raise ConventionError(
+            f"{assignment.convention}: {there} were found, but no image to correct"
+        )
     notes: list[str] = []
     if found is not None:
-        roles.dark = yield from image_sources(found.names, members)
-        roles.dark_divisor = found.exposures
+        assignment.dark = yield from image_sources(found.names, members)
+        assignment.dark_divisor = found.exposures
         notes += found.notes
     at = abscissae(flats)
     sources = yield from image_sources(flats, members)
-    roles.flats = list(zip(at, sources, strict=True))
+    assignment.flats = list(zip(at, sources, strict=True))
     notes += shared_numbers("flat", flats, at)
-    return (yield from recipe_of_images(others, members, roles, notes))
+    return (yield from recipe_of_images(others, members, assignment, notes))
 
 
 def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan | None]:
@@ -94,14 +96,14 @@ def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan
     reduced_flats = _numbered(members, REDUCED_FLAT)
     if not raw_flats and not reduced_flats:
         return None
-    roles = RoleAssignment("ID19 folder", options)
+    assignment = RoleAssignment("ID19 folder", options)
     info = yield from read_info(members)
     found = yield from darks(members)
-    roles.dark = yield from image_sources(found.names, members)
-    roles.dark_divisor = found.exposures
+    assignment.dark = yield from image_sources(found.names, members)
+    assignment.dark_divisor = found.exposures
     for at, names in (raw_flats | reduced_flats).items():
         sources = yield from image_sources(names, members)
-        roles.flats += [(float(at), one) for one in sources]
+        assignment.flats += [(float(at), one) for one in sources]
     others = [
         name
         for name, entry in members.items()
@@ -109,20 +111,20 @@ def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan
     ]
     if not others:
         raise ConventionError(f"ID19 folder: no projection {info.prefix}NNNN")
-    return (yield from recipe_of_images(others, members, roles, found.notes))
+    return (yield from recipe_of_images(others, members, assignment, found.notes))
 
 
 def recipe_of_images(
-    names: Iterable[str], members: Members, roles: RoleAssignment, notes: Iterable[str] = ()
+    names: Iterable[str], members: Members, assignment: RoleAssignment, notes: Iterable[str] = ()
 ) -> Queries[CorrectionPlan]:
     """Each raw file, and each series as one stack; a file of another shape is left out.
 
     The files of a series have its shape: they are not opened one by one.
     """
-    roles.correction()  # RefusalError where something is missing
-    raw = RawImages(members, roles.reference, list(notes))
+    assignment.correction()  # RefusalError where something is missing
+    raw = RawImages(members, assignment.reference, list(notes))
     yield from raw.look_at(sorted(names))
-    return raw.recipe(roles)
+    return raw.plan(assignment)
 
 
 @dataclass(slots=True)
@@ -183,9 +185,9 @@ class RawImages:
             at += [positions[name]] if len(one.shape) == 2 else [0.0, one.frames - 1.0]
         return min(at, default=0.0), max(at, default=0.0)
 
-    def recipe(self, roles: RoleAssignment) -> CorrectionPlan:
+    def plan(self, assignment: RoleAssignment) -> CorrectionPlan:
         """A result for each file, and one for each series."""
-        correction, positions = roles.correction(), self.positions()
+        correction, positions = assignment.correction(), self.positions()
         outputs: list[CorrectedDataset] = []
         for name, (one, files) in self.series.items():
             runs = [RawRun(FrameRange(file, 0, 1), positions[file]) for file in files]
@@ -200,8 +202,8 @@ class RawImages:
             )
         if not outputs:
             raise ConventionError(
-                f"{roles.convention}: shapes do not agree: {'; '.join(self.notes)}"
+                f"{assignment.convention}: shapes do not agree: {'; '.join(self.notes)}"
             )
         images = [*self.files, *(name for name, one in self.singles.items() if len(one.shape) == 2)]
         told = shared_numbers("raw image", images, [positions[name] for name in images])
-        return CorrectionPlan(roles.convention, tuple(outputs), (), (*self.notes, *told))
+        return CorrectionPlan(assignment.convention, tuple(outputs), (), (*self.notes, *told))

@@ -66,8 +66,8 @@ def _column(names: list[list[str]]) -> int | None:
     """Which of the runs of digits is the number; all names have equally many."""
     columns = [{float(run) for run in column} for column in zip(*names, strict=True)]
     differing = [place for place, values in enumerate(columns) if len(values) > 1]
-    telling = [place for place in differing if len(columns[place]) == len(names)]
-    return max(telling or differing or range(len(columns)), default=None)
+    error_log = [place for place in differing if len(columns[place]) == len(names)]
+    return max(error_log or differing or range(len(columns)), default=None)
 
 
 def abscissae(names: Sequence[str]) -> list[float]:

@@ -76,11 +76,11 @@ def _abscissae(sources: list[FrameStack]) -> list[tuple[float, FrameStack]]:
 
 
 def outputs(
-    names: list[str], sources: list[FrameStack], roles: RoleAssignment
+    names: list[str], sources: list[FrameStack], assignment: RoleAssignment
 ) -> tuple[CorrectedDataset, ...]:
     """Each raw image at its number or position; the frames of a stack at their positions."""
-    correction = roles.correction()
-    check_same_frame_shape([roles.reference, *sources])
+    correction = assignment.correction()
+    check_same_frame_shape([assignment.reference, *sources])
     return tuple(
         CorrectedDataset(
             name,
@@ -99,18 +99,20 @@ def raw_flat_dark_groups(
     raw, flat, dark = _first(RAW, members), _first(FLAT, members), _first(DARK, members)
     if raw is None or (flat is None and dark is None):
         return None
-    roles = RoleAssignment("group with data, flat and dark", options)
+    assignment = RoleAssignment("group with data, flat and dark", options)
     raws = yield from images(join_path(path, raw), members[raw])
     if not raws and (flat is None or dark is None):
         return None
     if not raws:
-        raise ConventionError(f"{roles.convention}: no image in {join_path(path, raw)}")
+        raise ConventionError(f"{assignment.convention}: no image in {join_path(path, raw)}")
     if dark is not None:
-        roles.dark = yield from images(join_path(path, dark), members[dark])
+        assignment.dark = yield from images(join_path(path, dark), members[dark])
     if flat is not None:
         flats = yield from images(join_path(path, flat), members[flat])
-        roles.flats = _abscissae(flats)
-    return CorrectionPlan(roles.convention, outputs([_name(one.path) for one in raws], raws, roles))
+        assignment.flats = _abscissae(flats)
+    return CorrectionPlan(
+        assignment.convention, outputs([_name(one.path) for one in raws], raws, assignment)
+    )
 
 
 def unused(
@@ -137,12 +139,12 @@ def numbered_flat_groups(
     dark = _first(DARK, members)
     if not flats or (dark is None and not options.no_dark):
         return None
-    roles = RoleAssignment("sibling groups dark and flat_<number>", options)
+    assignment = RoleAssignment("sibling groups dark and flat_<number>", options)
     if dark is not None:
-        roles.dark = yield from images(join_path(path, dark), members[dark])
+        assignment.dark = yield from images(join_path(path, dark), members[dark])
     for name, at in zip(flats, frame_numbers(flats), strict=True):
         found = yield from images(join_path(path, name), members[name])
-        roles.flats += [(at or 0.0, flat) for flat in found]
+        assignment.flats += [(at or 0.0, flat) for flat in found]
     candidates = {}
     for name, member in members.items():
         if name not in (*flats, *DARK, "corrected"):
@@ -152,7 +154,7 @@ def numbered_flat_groups(
         for name, found in candidates.items()
     }
     if not any(chosen.values()):  # a single image is a run of one
-        frame = next((one.frame for _, one in roles.flats), None)
+        frame = next((one.frame for _, one in assignment.flats), None)
         chosen = {
             name: next((one for one in found if one.frame == frame), None)
             for name, found in candidates.items()
@@ -160,9 +162,9 @@ def numbered_flat_groups(
     names = [name for name, one in chosen.items() if one is not None]
     stacks = [one for one in chosen.values() if one is not None]
     if not stacks:
-        raise ConventionError(f"{roles.convention}: no group beside them holds a stack")
+        raise ConventionError(f"{assignment.convention}: no group beside them holds a stack")
     return CorrectionPlan(
-        roles.convention, outputs(names if len(stacks) > 1 else ["data"], stacks, roles)
+        assignment.convention, outputs(names if len(stacks) > 1 else ["data"], stacks, assignment)
     )
 
 
@@ -172,14 +174,14 @@ def data_exchange(
     """APS Data Exchange: `data`, `data_white`, `data_dark`."""
     if "data" not in members or not {WHITE, BLACK} & members.keys():
         return None
-    roles = RoleAssignment("APS Data Exchange", options)
+    assignment = RoleAssignment("APS Data Exchange", options)
     raw = yield from describe(join_path(path, "data"), members["data"])
     if raw is None:
         return None
     if BLACK in members:
         dark = yield from describe(join_path(path, BLACK), members[BLACK])
-        roles.dark = [dark] if dark else []
+        assignment.dark = [dark] if dark else []
     if WHITE in members:
         white = yield from describe(join_path(path, WHITE), members[WHITE])
-        roles.flats = [(0.0, white)] if white else []
-    return CorrectionPlan(roles.convention, outputs(["data"], [raw], roles))
+        assignment.flats = [(0.0, white)] if white else []
+    return CorrectionPlan(assignment.convention, outputs(["data"], [raw], assignment))

@@ -45,24 +45,24 @@ def scan_folders(members: Members, options: CorrectionOptions) -> Queries[Correc
     found = yield from _assigned(members)
     if found is None:
         return None
-    roles = RoleAssignment("folders of a scan", options)
+    assignment = RoleAssignment("folders of a scan", options)
     there = listed([*found.flats, *found.darks])
     if not found.of(found.raw, "raster", "series"):
         raise ConventionError(
-            f"{roles.convention}: {there} were found, but no folder of projections"
+            f"{assignment.convention}: {there} were found, but no folder of projections"
         )
     darks = sorted(found.of(found.darks, "raster"))
-    roles.dark = yield from image_sources(darks, found.images)
+    assignment.dark = yield from image_sources(darks, found.images)
     flats: dict[str, list[FrameStack]] = {}
     for folder in found.flats:
         flats[folder] = yield from image_sources(sorted(found.of([folder], "raster")), found.images)
-    roles.flats = [(0.0, one) for sources in flats.values() for one in sources]
-    roles.correction()  # RefusalError where something is missing
-    raw = RawImages(found.images, roles.reference, [])
+    assignment.flats = [(0.0, one) for sources in flats.values() for one in sources]
+    assignment.correction()  # RefusalError where something is missing
+    raw = RawImages(found.images, assignment.reference, [])
     yield from raw.look_at(sorted(found.of(found.raw, "raster", "series")))
     at = _flat_abscissae(list(flats), *raw.ends())
-    roles.flats = [(at[folder], one) for folder, sources in flats.items() for one in sources]
-    return raw.recipe(roles)
+    assignment.flats = [(at[folder], one) for folder, sources in flats.items() for one in sources]
+    return raw.plan(assignment)
 
 
 def _assigned(members: Members) -> Queries[ScanFolders | None]:

@@ -89,7 +89,7 @@ def _value(attribute: h5a.AttrID, references: References) -> object:
     size = space.get_simple_extent_npoints() and attribute.get_storage_size()  # fails for none
     limits.check_json("an attribute", _LEAST * size)
     element = element_type(attribute.get_type())
-    held = np.dtype(f"V{NBYTES}") if element.new_reference else element.held
+    held = np.dtype(f"V{NBYTES}") if element.new_reference else element.buffer_dtype
     value: Array = np.zeros(space.shape + element.dims, held)
     if value.size:
         attribute.read(value, mtype=element.memory)

@@ -35,18 +35,18 @@ class ElementType:
     """
 
     memory: h5t.TypeID
-    held: DType
+    buffer_dtype: DType
     dims: tuple[int, ...] = ()
     verbatim: bool = False
-    leaves: tuple[FieldPath, ...] = ()
-    pickled: bool = False  # only JSON can hold it
+    object_fields: tuple[FieldPath, ...] = ()
+    needs_json: bool = False  # only JSON can hold it
     enumeration: object = None  # names and values; field by field in a compound
     object_reference: bool = False  # and nothing else: 8 bytes, an address
     new_reference: bool = False  # read as `V64`, which `hdf5_new_references` makes into paths
 
     def dtype(self, widths: Mapping[FieldPath, int]) -> DType:
         """The dtype that `numpy.save` is given."""
-        return _saved(self.held, widths, bool(self.leaves))
+        return _saved(self.buffer_dtype, widths, bool(self.object_fields))
 
 
 class NoDtypeError(UnsupportedError):
@@ -74,7 +74,7 @@ def _element_type(stored: h5t.TypeID) -> ElementType:
         known = _known(stored)
     except H5PY_EXCEPTIONS as error:
         if is_new_reference(stored):
-            return ElementType(stored, _TEXT, leaves=((),), new_reference=True)
+            return ElementType(stored, _TEXT, object_fields=((),), new_reference=True)
         if _points(stored):
             text = "no dtype for its datatype, which h5py does not know; read it with h5dump"
             raise NoDtypeError(text) from error
@@ -237,7 +237,7 @@ def to_fixed_width_text(
     """The same elements with `<U…` in place of objects."""
     out: Array = np.zeros(array.shape, dtype)
     _copy(array, out)
-    for leaf in element.leaves:
+    for leaf in element.object_fields:
         column = out
         for name in leaf:
             column = column[name]

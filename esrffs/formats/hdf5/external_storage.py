@@ -22,7 +22,7 @@ def read_external(files: FileSet, found: ResolvedObject, element: ElementType, b
     Relative paths start at the folder of the HDF5 file; libhdf5 would take the working directory.
     """
     dataset, plist = found.object, found.object.get_create_plist()
-    if element.leaves or element.pickled:
+    if element.object_fields or element.needs_json:
         raise UnsupportedError("variable-length values in external raw storage")
     stored = dataset.get_type()
     size = stored.get_size()
@@ -102,4 +102,4 @@ def _converted(content: bytes, stored: h5t.TypeID, element: ElementType) -> Arra
     buffer[: len(content)] = np.frombuffer(content, np.uint8)
     if not element.verbatim:
         h5t.convert(stored, element.memory, number, buffer)
-    return buffer[: number * element.memory.get_size()].view(element.held)
+    return buffer[: number * element.memory.get_size()].view(element.buffer_dtype)

@@ -208,11 +208,11 @@ def _known(encoded: bytes) -> _TypeInfo | None:
         element = element_type(h5t.decode(encoded))
     except (EsrffsError, *H5PY_EXCEPTIONS):
         return None
-    held = element.held
-    if element.pickled or element.dims or element.new_reference:
+    held = element.buffer_dtype
+    if element.needs_json or element.dims or element.new_reference:
         return _TypeInfo(element, 0, False)
-    if element.leaves:
-        text = element.leaves == ((),) and h5py.check_string_dtype(held) is not None
+    if element.object_fields:
+        text = element.object_fields == ((),) and h5py.check_string_dtype(held) is not None
         return _TypeInfo(element, 8 if text else 0, text)
     return _TypeInfo(element, held.itemsize if held.char in "?bBhHiIlLqQefdS" else 0, False)
 
@@ -264,7 +264,7 @@ def _value(hdf5: _Libhdf5, attribute: int) -> object:
             finally:
                 hdf5.reclaim(stored, space, 0, _at)
         else:
-            values = np.frombuffer(_bytes, kind.element.held, count).tolist()
+            values = np.frombuffer(_bytes, kind.element.buffer_dtype, count).tolist()
         return values if shape else values[0]
     finally:
         hdf5.t_close(stored)

@@ -65,9 +65,9 @@ def contiguous_layout(
     offset: int, stored: int, element: ElementType, shape: tuple[int, ...], file: OpenFile
 ) -> ContiguousLayout | OpaqueLayout:
     """How values from this offset of the file can be got at, of which `stored` bytes are there."""
-    size = element.held.itemsize * math.prod(shape)
+    size = element.buffer_dtype.itemsize * math.prod(shape)
     written = size and stored == size  # else the offset means nothing
-    whole = element.verbatim and written and file.holds(offset + size)
+    whole = element.verbatim and written and file.contains(offset + size)
     return ContiguousLayout(offset) if whole else OpaqueLayout()
 
 
@@ -111,10 +111,10 @@ def fill_value(plist: h5p.PropDCID, element: ElementType) -> bytes | None:
     if plist.get_fill_time() == h5d.FILL_TIME_NEVER or defined == h5d.FILL_VALUE_UNDEFINED:
         return None
     if defined == h5d.FILL_VALUE_DEFAULT:
-        return bytes(element.held.itemsize)
-    if element.dims or element.held.kind == "V":
+        return bytes(element.buffer_dtype.itemsize)
+    if element.dims or element.buffer_dtype.kind == "V":
         return None  # more than one number: the reader knows
-    value: Array = np.zeros((), element.held)
+    value: Array = np.zeros((), element.buffer_dtype)
     plist.get_fill_value(value)
     return value.tobytes()
 

@@ -53,8 +53,8 @@ class OpenFile:
     id: h5f.FileID
     root: h5g.GroupID
     references: References
-    known: int  # its size when it was opened
-    brand: int = 0
+    size_when_opened: int  # its size when it was opened
+    id_prefix: int = 0
     mappings: dict[int, Any] = field(default_factory=dict)  # of `hdf5_stored_mappings`
 
     def truncated(self) -> bool:
@@ -64,9 +64,9 @@ class OpenFile:
         """
         return bool(self.id.get_filesize() > self.size())
 
-    def holds(self, end: int) -> bool:
+    def contains(self, end: int) -> bool:
         """Whether the file has so many bytes, or has grown to have them."""
-        return end <= self.known or end <= self.size()
+        return end <= self.size_when_opened or end <= self.size()
 
     def size(self) -> int:
         """Bytes that there are, whatever HDF5 believes."""

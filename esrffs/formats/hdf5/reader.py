@@ -150,7 +150,7 @@ class Hdf5Reader:
         element = plain.element
         shape = plain.shape + element.dims
         where = contiguous_layout(plain.offset, plain.stored, element, shape, group.file)
-        if element.leaves or element.pickled or isinstance(where, OpaqueLayout):
+        if element.object_fields or element.needs_json or isinstance(where, OpaqueLayout):
             return None
         return DatasetInfo(
             shown, address, shape, element.dtype({}), where, _text(plain.attributes, element)
@@ -218,7 +218,7 @@ class Hdf5Reader:
         shape, nbytes, offset = stored.shape, stored.get_storage_size(), stored.get_offset()
         count = math.prod(shape or ())
         whole = shape is not None and found.file is self._files.main and offset is not None
-        if not whole or not nbytes or nbytes % count or not found.file.holds(offset + nbytes):
+        if not whole or not nbytes or nbytes % count or not found.file.contains(offset + nbytes):
             raise UnsupportedError(
                 "h5py knows no dtype for its datatype, and its bytes do not lie in one run"
             )
@@ -249,7 +249,9 @@ class Hdf5Reader:
             return virtual_layout(self._files, found, element, shape)
         where = layout(found.object, element, shape, found.file)
         # Chunks of texts are small beside their arrays, and stay decoded while they are read.
-        return OpaqueLayout() if element.leaves and isinstance(where, ChunkedLayout) else where
+        return (
+            OpaqueLayout() if element.object_fields and isinstance(where, ChunkedLayout) else where
+        )
 
     def _json(self, found: ResolvedObject) -> bytes:
         if isinstance(found.object, h5t.TypeID):
@@ -258,7 +260,7 @@ class Hdf5Reader:
 
 
 def _identity(group: ResolvedObject) -> int:
-    return int(group.file.brand | h5o.get_info(group.object).addr)
+    return int(group.file.id_prefix | h5o.get_info(group.object).addr)
 
 
 def _links(group: h5g.GroupID) -> list[tuple[bytes, int]]:

@@ -59,7 +59,7 @@ def measure(
     read: Callable[[Box], Array],
 ) -> TextWidths:
     """The widths of a dataset of this shape; `read` gives a box of it.  TooSlowError."""
-    widths = TextWidths(dict.fromkeys(element.leaves, 0))
+    widths = TextWidths(dict.fromkeys(element.object_fields, 0))
     plist = found.object.get_create_plist()
     chunk = shape
     if plist.get_layout() == h5d.CHUNKED:
@@ -81,23 +81,25 @@ def measure(
         else:
             _note_texts(widths, element, read(box), found)
         pace.note(math.prod(box.shape), widths.nbytes - before)
-    fixed = element.dtype({}).itemsize - 4 * len(element.leaves)  # `<U1` is what no text takes
+    fixed = element.dtype({}).itemsize - 4 * len(
+        element.object_fields
+    )  # `<U1` is what no text takes
     widths.nbytes += max(0, fixed) * math.prod(shape)
     return widths
 
 
 def _is_text(element: ElementType) -> bool:
     """Whether an element is one text of variable length, and nothing else."""
-    text = element.leaves == ((),) and not element.new_reference
+    text = element.object_fields == ((),) and not element.new_reference
     if element.dims or not can_read_sequences():
         return False
-    return text and h5py.check_string_dtype(element.held) is not None
+    return text and h5py.check_string_dtype(element.buffer_dtype) is not None
 
 
 def _note_texts(
     widths: TextWidths, element: ElementType, array: Array, found: ResolvedObject
 ) -> None:
-    for leaf in element.leaves:
+    for leaf in element.object_fields:
         told = texts(array, leaf, found.file.references)
         longest = max(map(len, told), default=0)
         widths.by_field[leaf] = max(widths.by_field[leaf], longest)

@@ -46,15 +46,15 @@ class DatasetValues:
 
     def dtype(self, found: ResolvedObject, element: ElementType) -> DType:
         """What `numpy.save` is given; reads all of a dataset of texts once, for the longest one."""
-        if not element.leaves:
+        if not element.object_fields:
             return element.dtype({})
         known = self._dtypes.get(found.address)
         return element.dtype(self._measured(found, element).by_field) if known is None else known
 
     def as_json(self, found: ResolvedObject, element: ElementType) -> bool:
         """Whether no array is made of it, but JSON: one of texts may be far too wide."""
-        if element.pickled or not element.leaves or found.address in self._dtypes:
-            return element.pickled
+        if element.needs_json or not element.object_fields or found.address in self._dtypes:
+            return element.needs_json
         shape = shape_of(found, element)
         return self._measured(found, element).too_wide(self.dtype(found, element), shape)
 
@@ -64,13 +64,13 @@ class DatasetValues:
 
     def _measured(self, found: ResolvedObject, element: ElementType) -> TextWidths:
         """That it is too slow is remembered, too: it would take as long again."""
-        key = found.file.brand, found.address
+        key = found.file.id_prefix, found.address
         known = self._widths.get(key)
         if known is None:
             self._keep(found)
             shape = shape_of(found, element)
             try:
-                known = measure(found, element, shape, partial(self._held, found, element))
+                known = measure(found, element, shape, partial(self._read_buffer, found, element))
             except TooSlowError as error:
                 known = TooSlowError(*error.args)  # without what was open then
             self._widths[key] = known
@@ -87,10 +87,10 @@ class DatasetValues:
         """The elements of this box as `numpy.save` would have them."""
         element = element_type(dataset_of(found).get_type())
         dtype = self.dtype(found, element)
-        if element.leaves:
+        if element.object_fields:
             self._keep(found)
-        array = self._held(found, element, box)
-        if element.leaves:
+        array = self._read_buffer(found, element, box)
+        if element.object_fields:
             return to_fixed_width_text(array, element, dtype, found.file.references)
         return np.ascontiguousarray(array).view(dtype).reshape(box.shape)
 
@@ -110,24 +110,24 @@ class DatasetValues:
         """All elements as JSON."""
         element = element_type(dataset_of(found).get_type())
         self._keep(found)
-        read = partial(self._held, found, element)
+        read = partial(self._read_buffer, found, element)
         shape = shape_of(found, element)
         return json_of_dataset(found.address, shape, read, found.file.references)
 
-    def _held(self, found: ResolvedObject, element: ElementType, box: Box) -> Array:
+    def _read_buffer(self, found: ResolvedObject, element: ElementType, box: Box) -> Array:
         """The elements of this box in h5py's buffer."""
         dataset = dataset_of(found)
         if any(b > n for b, n in zip(box.stop, shape_of(found, element), strict=True)):
             raise StaleError(f"{found.address} is smaller than it was")
         if not math.prod(box.shape):
-            return np.zeros(box.shape, element.held)
+            return np.zeros(box.shape, element.buffer_dtype)
         rank = len(box.start) - len(element.dims)
         outer = Box(box.start[:rank], box.stop[:rank])
         plist = dataset.get_create_plist()
         if plist.get_layout() == h5d.VIRTUAL and exceeds_open_files(
             check_sources(self._files, found, outer)
         ):
-            return self._halves(found, element, box)
+            return self._read_in_halves(found, element, box)
         if plist.get_external_count():
             array = read_external(self._files, found, element, outer)
         else:
@@ -149,20 +149,22 @@ class DatasetValues:
         part: Array = array[inner]
         return part
 
-    def _halves(self, found: ResolvedObject, element: ElementType, box: Box) -> Array:
+    def _read_in_halves(self, found: ResolvedObject, element: ElementType, box: Box) -> Array:
         """In two parts, each with fewer sources: those of an open dataset stay open."""
         axis = next((axis for axis, n in enumerate(box.shape) if n > 1), None)
-        if axis is None or element.leaves or element.pickled:
+        if axis is None or element.object_fields or element.needs_json:
             raise UnsupportedError("more sources than files can be open")
         found.object.close()
         middle = (box.start[axis] + box.stop[axis]) // 2
         before, after = list(box.stop), list(box.start)
         before[axis] = after[axis] = middle
         boxes = Box(box.start, tuple(before)), Box(tuple(after), box.stop)
-        parts = [self._held(self._files.find(found.address), element, half) for half in boxes]
+        parts = [
+            self._read_buffer(self._files.find(found.address), element, half) for half in boxes
+        ]
         # As bytes: a copy of records leaves their padding as it was.
         raw = [part.view(np.dtype((np.void, part.dtype.itemsize))) for part in parts]
-        return np.concatenate(raw, axis).view(element.held)
+        return np.concatenate(raw, axis).view(element.buffer_dtype)
 
 
 def dataset_of(found: ResolvedObject) -> h5d.DatasetID:
@@ -182,7 +184,7 @@ def _hyperslab(
     dataset: h5d.DatasetID, plist: h5p.PropDCID, element: ElementType, box: Box
 ) -> Array:
     """`np.zeros`, not `np.empty`: where HDF5 writes nothing, nothing of ours must show."""
-    held = np.dtype(f"V{NBYTES}") if element.new_reference else element.held
+    held = np.dtype(f"V{NBYTES}") if element.new_reference else element.buffer_dtype
     if element.object_reference:
         held = np.dtype(np.uint64)  # as addresses: h5py would make an object of each
     kind = h5t.STD_REF_OBJ if element.object_reference else element.memory

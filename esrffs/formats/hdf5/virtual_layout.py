@@ -54,10 +54,10 @@ def _paths(named: Iterator[bytes], found: ResolvedObject, files: FileSet) -> tup
 
 
 def _files(mapping: SourceMapping, files: FileSet, holder: OpenFile) -> Iterator[bytes]:
-    yield mapping.called(0)[0]
+    yield mapping.source_name(0)[0]
     block = 1
-    while mapping.numbered and block < _MOST:
-        name = mapping.called(block)[0]
+    while mapping.is_printf_style and block < _MOST:
+        name = mapping.source_name(block)[0]
         yield name
         try:
             find_file(name, holder.path, files.confine)
@@ -87,7 +87,7 @@ def virtual_layout(
     """`VirtualLayout` where the dataset is made of whole frames of others, else `OpaqueLayout`."""
     stored = stored_mappings(found.file, found.object)
     if stored is not None and len(stored) > _MANY:
-        nbytes = element.held.itemsize * math.prod(shape)
+        nbytes = element.buffer_dtype.itemsize * math.prod(shape)
         if nbytes < _SMALL_NBYTES * len(stored):
             return OpaqueLayout()  # to open a source costs more than what is read of it
     fill = fill_value(found.object.get_create_plist(), element)
@@ -108,7 +108,7 @@ def _mapped(
     mapping: SourceMapping, shape: tuple[int, ...], holder: OpenFile, files: FileSet
 ) -> VirtualMapping | None:
     """This mapping as a run of frames, if it is one."""
-    if mapping.open_ended or mapping.numbered:
+    if mapping.is_unlimited or mapping.is_printf_style:
         return None
     target = _selection_bounds(mapping.virtual)
     if target is None:
@@ -124,7 +124,7 @@ def _mapped(
     )
     if first is None:
         return None
-    name, path = mapping.called(0)
+    name, path = mapping.source_name(0)
     if name != b"." and _forbidden(name, holder, files):
         return None  # the reader says so when it is asked
     file = holder.path if name == b"." else _path(name, holder, files)

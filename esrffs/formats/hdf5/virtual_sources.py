@@ -82,7 +82,7 @@ class SourceMapping:
     source: h5s.SpaceID | StoredSelection
 
     @property
-    def open_ended(self) -> bool:
+    def is_unlimited(self) -> bool:
         space = self.virtual
         return bool(
             space.get_select_type() == h5s.SEL_HYPERSLABS
@@ -91,7 +91,7 @@ class SourceMapping:
         )
 
     @property
-    def numbered(self) -> bool:
+    def is_printf_style(self) -> bool:
         return b"%b" in (self.file + self.name).replace(b"%%", b"")
 
     def share(self, box: Box) -> int:
@@ -102,11 +102,13 @@ class SourceMapping:
             overlap.select_hyperslab(box.start, box.shape, op=h5s.SELECT_AND)
             return int(overlap.get_select_npoints())
         rows = list(zip(_axes(space), box.start, box.stop, strict=True))
-        if self.numbered and any(a.unlimited and len(a.blocks(b, c)) > 1 for a, b, c in rows):
+        if self.is_printf_style and any(
+            a.unlimited and len(a.blocks(b, c)) > 1 for a, b, c in rows
+        ):
             return 0
         return math.prod(axis.below(stop) - axis.below(start) for axis, start, stop in rows)
 
-    def called(self, block: int) -> tuple[bytes, bytes]:
+    def source_name(self, block: int) -> tuple[bytes, bytes]:
         """File and dataset for this block: `%b` is its number, `%%` a percent sign."""
         number = {b"%b": b"%d" % block, b"%%": b"%"}
         one, two = (
@@ -162,11 +164,14 @@ def check_shape_allowed(files: FileSet, holder: OpenFile, dataset: h5d.DatasetID
     if not is_virtual(holder, dataset) or (stored is not None and not stored.open_ended):
         return
     for mapping in mappings(holder, dataset):
-        if not mapping.open_ended:
+        if not mapping.is_unlimited:
             continue
         block = 0
         try:
-            while _source_path(files, holder, mapping.called(block)[0]) and mapping.numbered:
+            while (
+                _source_path(files, holder, mapping.source_name(block)[0])
+                and mapping.is_printf_style
+            ):
                 block += 1
         except NotFoundError:
             continue  # one that is not there cannot be opened
@@ -204,12 +209,12 @@ def exceeds_open_files(number: int) -> bool:
 
 def _needed(mapping: SourceMapping, box: Box) -> Iterator[tuple[bytes, bytes, _Need]]:
     """Each source that a box needs: file, dataset, and what must be in it."""
-    if not mapping.open_ended:
+    if not mapping.is_unlimited:
         overlap = mapping.virtual.copy()
         if box.start:
             overlap.select_hyperslab(box.start, box.shape, op=h5s.SELECT_AND)
         if overlap.get_select_npoints():
-            yield (*mapping.called(0), _lengths(mapping, box))
+            yield (*mapping.source_name(0), _lengths(mapping, box))
         return
     axes = _axes(mapping.virtual)
     for axis, start, stop in zip(axes, box.start, box.stop, strict=True):
@@ -218,14 +223,14 @@ def _needed(mapping: SourceMapping, box: Box) -> Iterator[tuple[bytes, bytes, _N
     axis, start, stop = next(
         row for row in zip(axes, box.start, box.stop, strict=True) if row[0].unlimited
     )
-    if not mapping.numbered:
+    if not mapping.is_printf_style:
         last = axis.below(stop)
         lengths = [a.position(last) + 1 if a.unlimited else a.end() for a in _axes(mapping.source)]
-        yield (*mapping.called(0), lengths)
+        yield (*mapping.source_name(0), lengths)
         return
     size = math.prod(a.block if a is axis else a.count * a.block for a in axes)
     for block in axis.blocks(start, stop):
-        yield (*mapping.called(block), _whole(mapping.source, size))
+        yield (*mapping.source_name(block), _whole(mapping.source, size))
 
 
 def _regular(space: h5s.SpaceID | StoredSelection) -> list[_AxisSelection]:

@@ -33,7 +33,7 @@ _QUADRUPLE = np.dtype(np.longdouble)
 class EdfFrames:
     """The frames of one EDF file, also of one inside `.gz` or `.bz2`."""
 
-    edf = True
+    is_edf = True
     colour = False
     reserved = tuple(EdfImage.RESERVED_HEADER_KEYS)
 
@@ -50,14 +50,14 @@ class EdfFrames:
                 raise
         places = found.places
         self.dtype = places[0].dtype
-        count, self.end = _stack(places, fault)
-        if not self.end and (fault or found.rest):
-            self.end = f"after frame {count - 1}: {fault or found.rest}"
+        count, self.end_reason = _stack(places, fault)
+        if not self.end_reason and (fault or found.rest):
+            self.end_reason = f"after frame {count - 1}: {fault or found.rest}"
         self._places = places[:count]
         self.headers: Sequence[Header] = _LazyHeaders(
             found.headers[:count], count, self._all_headers
         )
-        self.damage = places[0].fault and (fault or places[0].fault)
+        self.first_frame_error = places[0].fault and (fault or places[0].fault)
         self.layout: Layout = OpaqueLayout() if fault is not None else _layout(self._places)
         self._kept: tuple[int, Array] | None = None  # the last one that had to be unpacked
 

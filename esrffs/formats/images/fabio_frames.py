@@ -28,12 +28,12 @@ _PIXI_HEADER = 24  # bytes, before each frame
 class FabioFrames:
     """The frames of one file, read by this codec of FabIO (named without "image")."""
 
-    edf = False
+    is_edf = False
 
     def __init__(self, path: str, codec: str) -> None:
         self._path = path
         self._codec = codec
-        self.end = self.damage = ""
+        self.end_reason = self.first_frame_error = ""
         self.layout: Layout = OpaqueLayout()
         with translate_errors("the file"):
             size, fault = self._trusted()
@@ -50,7 +50,7 @@ class FabioFrames:
             if codec in _MANY:
                 count = self._count(header, count, size)
         more = f"after frame {count - 1}: {fault}" if fault else getattr(image, "more", "")
-        self.end = self.end or more
+        self.end_reason = self.end_reason or more
         self.headers: list[Header] = [header] * count
 
     def __repr__(self) -> str:
@@ -112,9 +112,9 @@ class FabioFrames:
             before, nbytes = 0, nbytes + _PIXI_HEADER
         there = max(1, (size - before) // nbytes)
         if told > there:
-            self.end = f"frame {there}: the file ends before its data do"
+            self.end_reason = f"frame {there}: the file ends before its data do"
         elif told < there and self._codec != "spe":  # where XML may follow
-            self.end = f"after frame {told - 1}: more data than the header tells of"
+            self.end_reason = f"after frame {told - 1}: more data than the header tells of"
         return max(1, min(told, there))
 
 

@@ -29,7 +29,7 @@ class FrameSource(Protocol):
     """Frames of one shape and dtype, in order: those of one file, or one of each file."""
 
     @property
-    def edf(self) -> bool:
+    def is_edf(self) -> bool:
         """Motors, counters, MCA and UB matrix are looked for, as silx does in EDF only."""
 
     @property
@@ -57,11 +57,11 @@ class FrameSource(Protocol):
         """Of all frames."""
 
     @property
-    def damage(self) -> str:
+    def first_frame_error(self) -> str:
         """Why the first frame cannot be read; "" where it can, as far as is known."""
 
     @property
-    def end(self) -> str:
+    def end_reason(self) -> str:
         """Why the frames end before the file does; "" where they do not."""
 
     def rows(self, index: int, start: int, stop: int) -> Array:

@@ -46,7 +46,7 @@ class ImageStackReader:
             frames.close()
             raise
         self._stacked = stacked or len(frames.headers) > 1
-        self._root = {**root, "end": frames.end} if frames.end else dict(root)
+        self._root = {**root, "end": frames.end_reason} if frames.end_reason else dict(root)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._frames!r}>"
@@ -58,7 +58,7 @@ class ImageStackReader:
         if address != "":
             return GroupListing(members, attributes)
         below = {other: self.listing(other) for other in self._tree.skeleton}
-        return GroupListing(members, attributes, below=below, end=self._frames.end)
+        return GroupListing(members, attributes, prefetched=below, end=self._frames.end_reason)
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
         found: GroupInfo | DatasetInfo = GroupInfo("", "")

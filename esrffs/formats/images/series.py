@@ -46,7 +46,7 @@ class ImageSeriesReader(ImageStackReader):
 class SeriesFrames:
     """One frame of each file."""
 
-    damage = ""
+    first_frame_error = ""
 
     def __init__(self, paths: Sequence[str]) -> None:
         first = _member(paths[0])
@@ -56,14 +56,14 @@ class SeriesFrames:
                     f"{os.path.basename(paths[0])} holds {len(first.headers)} frames: "
                     "only files of one frame make up a series"
                 )
-            if first.damage:
-                raise DamagedError(f"{os.path.basename(paths[0])}: {first.damage}")
-            self.edf, self.reserved = first.edf, first.reserved
+            if first.first_frame_error:
+                raise DamagedError(f"{os.path.basename(paths[0])}: {first.first_frame_error}")
+            self.is_edf, self.reserved = first.is_edf, first.reserved
             self.colour = first.colour
             self.shape, self.dtype = first.shape, first.dtype
             self.headers: list[Header] = [first.headers[0]]
             self._layouts: list[Layout] = [first.layout]
-            self.end = ""
+            self.end_reason = ""
             self._describe(paths[0], paths[1:])
         finally:
             first.close()
@@ -104,7 +104,7 @@ class SeriesFrames:
             try:
                 header, layout = self._header(path, codec, None if kind is None else kind[0])
             except EsrffsError as error:
-                self.end = f"{os.path.basename(path)}: {error}"
+                self.end_reason = f"{os.path.basename(path)}: {error}"
                 return
             self.headers.append(header)
             self._layouts.append(layout)
@@ -119,8 +119,8 @@ class SeriesFrames:
         try:
             if len(member.headers) > 1:
                 raise UnsupportedError(f"holds {len(member.headers)} frames")
-            if member.damage:
-                raise DamagedError(member.damage)
+            if member.first_frame_error:
+                raise DamagedError(member.first_frame_error)
             if member.shape != self.shape:
                 raise UnsupportedError(f"has shape {member.shape}, not {self.shape}")
             if member.dtype != self.dtype:

@@ -25,8 +25,8 @@ _NATIVE = "<" if sys.byteorder == "little" else ">"
 class TiffFrames:
     """The frames of one file."""
 
-    edf = False
-    damage = ""
+    is_edf = False
+    first_frame_error = ""
 
     def __init__(self, path: str, codec: str) -> None:
         self._path = path
@@ -44,7 +44,7 @@ class TiffFrames:
         headers = PageHeaders(self._stack.directories, codec)
         self.shape, self.dtype = self._stack.kind.shape, self._stack.kind.dtype
         self.colour = len(self.shape) > 2
-        self.end = self._stack.end
+        self.end_reason = self._stack.end
         self.layout = self._layout()
         self.reserved = headers.reserved
         self.headers: Sequence[Header] = _Headers(headers, self._stack.pages, len(self._stack.runs))

@@ -70,7 +70,7 @@ class PageStack:
         self._step = 0  # bytes between frames of which only the first has a directory
         self.kind = self._kind_of(0)
         self.end = self.directories.end
-        self.pages = self._alike()
+        self.pages = self._like_the_first()
         self.runs = self._find_runs()
 
     def __repr__(self) -> str:
@@ -127,7 +127,7 @@ class PageStack:
             )
         return Kind(shape, int(depth), np.dtype(page.dtype))
 
-    def _alike(self) -> list[int]:
+    def _like_the_first(self) -> list[int]:
         """The numbers of the pages that make up the stack; `end` says why there are no more."""
         pages, previews = [0], 0
         kinds: dict[bytes, Kind] = {}

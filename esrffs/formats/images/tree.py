@@ -95,7 +95,7 @@ class ImageTree:
         return {}
 
     def _silx_reader(self, count: int) -> Any:
-        reader = _silx.EdfFabioReader if self._frames.edf else _silx.FabioReader
+        reader = _silx.EdfFabioReader if self._frames.is_edf else _silx.FabioReader
         return reader(fabio_image=_HeaderOnlyImage(self._frames, count))
 
     @cached_property

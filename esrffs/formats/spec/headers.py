@@ -114,10 +114,12 @@ def labels(lines: Sequence[bytes], told: int | None, widths: Mapping[int, int]) 
     the labels are those.  Without `#N` it is the way that suits most lines; `widths` says how many
     lines there are of each number of values.
     """
-    ways = [_parted(line, way) for line in (lines[-1], b"  ".join(lines)) for way in _PARTINGS]
+    partings = [
+        _parted(line, parting) for line in (lines[-1], b"  ".join(lines)) for parting in _PARTINGS
+    ]
     if told is None:
-        return max(ways, key=lambda found: widths.get(len(found), 0))
-    return next((found for found in ways if len(found) == told), ways[0])
+        return max(partings, key=lambda found: widths.get(len(found), 0))
+    return next((found for found in partings if len(found) == told), partings[0])
 
 
 def motors(lines: Sequence[bytes], file_lines: Sequence[bytes]) -> list[bytes]:
@@ -130,8 +132,8 @@ def _names(line: bytes) -> list[bytes]:
     return _parted(line, _TWO_BLANKS)
 
 
-def _parted(line: bytes, way: re.Pattern[bytes]) -> list[bytes]:
-    return [part.strip() for part in way.split(line.strip()) if part.strip()]
+def _parted(line: bytes, parting: re.Pattern[bytes]) -> list[bytes]:
+    return [part.strip() for part in parting.split(line.strip()) if part.strip()]
 
 
 def positions(lines: Sequence[bytes], file_lines: Sequence[bytes]) -> list[bytes] | None:
