@@ -106,10 +106,10 @@ def test_what_a_dataset_is(mounted: Mounted) -> None:
         assert np.dtype(ast.literal_eval(text) if text[0] == "[" else text) == array.dtype
         with h5py.File(mounted.source / "data.h5") as file:
             chunks = file["entry"][name].chunks
-        assert ("esrffs.arrays.chunked" in found) is (chunks is not None)
+        assert ("esrffs.chunks" in found) is (chunks is not None)
         assert ("esrffs.filters" in found) is (chunks is not None)
         if chunks:
-            assert json.loads(found["esrffs.arrays.chunked"]) == list(chunks)
+            assert json.loads(found["esrffs.chunks"]) == list(chunks)
     assert told(entry / "link.npy") == told(entry / "flat.npy")
 
 

@@ -81,7 +81,7 @@ def array_description(
         b"esrffs.shape": _json(shape),
     }
     if isinstance(layout, ChunkedLayout):
-        told[b"esrffs.arrays.chunked"] = _json(layout.shape)
+        told[b"esrffs.chunks"] = _json(layout.shape)
         told[b"esrffs.filters"] = _json(
             [
                 {"id": code, "name": _FILTERS.get(code), "values": from_json}
