@@ -111,7 +111,7 @@ class WorkerPool:
             )
             descriptor, shared_buffer = await self._await_result(call, self._bulk, self._all)
         try:
-            if shared_buffer.should_retire:
+            if shared_buffer.worker_should_retire:
                 self._nursery.start_soon(self._retire_worker)
             return copy_shared_buffer(descriptor, nbytes, shared_buffer)
         finally:
