@@ -20,11 +20,18 @@ ROWS = {  # the row of the table, and its label
 def ratios(page: str) -> dict[str, tuple[float, float]]:
     """Label: how many times as fast, as an ordinary user and as root."""
     found = {}
+    columns: list[str] = []
     for line in page.splitlines():
-        name, rival, _, *cells = [cell.strip() for cell in line.strip("|").split("|")] + [""] * 3
-        if (name, rival) in ROWS:
-            ordinary, root = (float(re.match(r"[0-9.]+", cell)[0]) for cell in cells[:2])
-            found[ROWS[name, rival]] = ordinary, root
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if "ordinary" in cells:
+            columns = cells
+        key = tuple(cells[:2])
+        if key in ROWS:
+            row = dict(zip(columns, cells, strict=True))
+            ordinary, root = (
+                float(re.match(r"[0-9.]+", row[kind])[0]) for kind in ("ordinary", "root")
+            )
+            found[ROWS[key]] = ordinary, root
     return {label: found[label] for label in ROWS.values()}
 
 
