@@ -259,6 +259,31 @@ def test_a_job_of_slurm(place: Path) -> None:
     assert not left.exists()
 
 
+def test_a_job_of_slurm_at_its_time_limit(place: Path) -> None:
+    """The script unmounts, though its program has a file of the mount open when TERM comes."""
+    (place / "analysis.py").write_text(
+        "import signal, sys\n"
+        "file = open(sys.argv[1] + '/tomo.h5/entry/corrected/data.npy', 'rb')\n"
+        "print('open', flush=True)\n"
+        "signal.pause()\n"
+    )
+    job = blocks("cluster.md", "sh")[0].replace("/tmp/", f"{place}/")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    slurm = {"SLURM_JOB_ID": "17", "SLURM_SUBMIT_DIR": str(place), "USER": "ada", "PATH": path}
+    with subprocess.Popen(
+        ["bash", "-c", job.replace("/data/visitor/ma1234", f"{place}/experiment")],
+        cwd=place,
+        env={**os.environ, **slurm},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as script:
+        assert script.stdout is not None
+        assert script.stdout.readline() == "open\n"
+        script.terminate()
+        assert script.wait(120) == 143
+    assert list(place.glob("esrffs-ada-*")) == []
+
+
 @pytest.mark.skipif(
     not shared_mounts_allowed(), reason="no line user_allow_other in /etc/fuse.conf, and not root"
 )
