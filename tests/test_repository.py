@@ -349,3 +349,25 @@ def test_the_picture_of_the_benchmarks_is_that_of_their_table() -> None:
         assert re.search(
             rf"^\| .*{words}.* \| {ordinary:.1f} \| {root:.1f} \|$", readme, re.MULTILINE
         )
+
+
+# One word, one meaning: what was called by these has a name of the field now (docs/glossary.md).
+PRIVATE_WORDS = set(
+    "kitchen dish dishes supplies recipe cooked weary mourn dismiss unborn parcel patience telling "
+    "rehearse rehearsal preloaded shy trouble".split()
+)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_the_private_words_do_not_come_back(module: Path) -> None:
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.ClassDef(name=name):
+                names.add(name.lower())
+    words = {word for name in names for word in name.lower().strip("_").split("_")}
+    assert words & PRIVATE_WORDS == set()

@@ -7,12 +7,10 @@ that a refusal is told to the log and to the user.
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
-import trio
-
-from esrffs.errors import StaleError
 from esrffs.flatfield.conventions.config_file import FILE
 from esrffs.flatfield.conventions.detect import detect_in_folder, detect_in_group, group_may_match
 from esrffs.flatfield.conventions.name_words import is_dark, is_flat
@@ -25,12 +23,11 @@ from esrffs.model import FileStatus
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
 from esrffs.source.listings import plan
+from esrffs.source.retry import ATTEMPTS, retry_while_changing
 
 log = logging.getLogger(__name__)
 
 _OUTPUT_SIZE = 2000  # bytes that an output takes in memory, about
-_PATIENCE = 5  # tries to find a recipe in files that are being written
-_PAUSE = 0.05  # seconds between them, longer each time
 
 
 def folder_may_match(file_names: Iterable[str]) -> bool:
@@ -87,19 +84,18 @@ class CorrectionService:
         """What `corrected/` holds in this group, as its file is now; None where there is none."""
         if source.subject.format != "hdf5":
             return None
-        for attempt in range(1, _PATIENCE + 1):
-            try:
-                if not group_may_match((await plan(self.context, source, address)).file_names):
-                    return None
-                resolved = await self._for_group(source, address)
-            except StaleError:
-                if attempt == _PATIENCE:
-                    raise
-            else:
-                return resolved if resolved.plan is not None else None
-            await trio.sleep(_PAUSE * attempt)
-            source = await self.context.files.current(source.path, "hdf5")
-        raise AssertionError("unreachable")
+        listed: DataFile | None = source
+
+        async def found() -> ResolvedPlan | None:
+            nonlocal listed
+            file = listed or await self.context.files.current(source.path, "hdf5")
+            listed = None  # if it changed, the next attempt is for the file as it is then
+            if not group_may_match((await plan(self.context, file, address)).file_names):
+                return None
+            resolved = await self._for_group(file, address)
+            return resolved if resolved.plan is not None else None
+
+        return await retry_while_changing(found)
 
     async def _for_group(self, source: DataFile, address: str) -> ResolvedPlan:
         async def make() -> ResolvedPlan:
@@ -116,7 +112,7 @@ class CorrectionService:
                 _log(found, source.path, address)
             return await _resolve(found, answers, source.status)
 
-        return await self._kept((source.version, address, "recipe"), make)
+        return await self._kept((source.version, address, "correction"), make)
 
     async def for_folder(
         self, folder: str, contents: Contents, look: Look, state: bytes
@@ -127,34 +123,24 @@ class CorrectionService:
         """
 
         async def make() -> ResolvedPlan:
-            for attempt in range(1, _PATIENCE + 1):
-                answers = FolderInspector(self.context, folder, contents, look)
-                try:
-                    found = await _answer_queries(detect_in_folder(self.options), answers)
-                    status = await self.context.files.folders.status(folder)
-                    resolved = await _resolve(found, answers, status)
-                except StaleError:
-                    if attempt == _PATIENCE:
-                        raise
-                else:
-                    if resolved.rejection is None or resolved.rejection != self.rejections.get(
-                        folder
-                    ):
-                        _log(found, folder or ".", "")
-                    return resolved
-                await trio.sleep(_PAUSE * attempt)
-            raise AssertionError("unreachable")
+            inspector = FolderInspector(self.context, folder, contents, look)
+            found = await _answer_queries(detect_in_folder(self.options), inspector)
+            status = await self.context.files.folders.status(folder)
+            resolved = await _resolve(found, inspector, status)
+            if resolved.rejection is None or resolved.rejection != self.rejections.get(folder):
+                _log(found, folder or ".", "")
+            return resolved
 
-        return await self._kept((folder, state, "recipe"), make)
+        return await self._kept((folder, state, "correction"), partial(retry_while_changing, make))
 
     async def _kept(
         self, key: tuple[object, ...], make: Callable[[], Awaitable[ResolvedPlan]]
     ) -> ResolvedPlan:
-        """The kitchen for this key, made anew where another file that it looked at has changed."""
+        """The plan for this key, made anew where another file that it looked at has changed."""
         revision = await self.context.cache.get_or_compute(
-            (*key, "turn"), _first_revision, lambda _: _OUTPUT_SIZE
+            (*key, "revision"), _first_revision, lambda _: _OUTPUT_SIZE
         )
-        for _ in range(_PATIENCE):
+        for _ in range(ATTEMPTS):
             number = revision.number
             resolved = await self.context.cache.get_or_compute(
                 (*key, number), make, ResolvedPlan.size

@@ -9,17 +9,14 @@ has them, in a thread elsewhere.
 import os
 from functools import partial
 
-import trio
-
 from esrffs.damage import Block
 from esrffs.errors import NotFoundError, StaleError
 from esrffs.model import Box, Generation
 from esrffs.source.data_file import DataFile, DataFiles
+from esrffs.source.retry import ATTEMPTS, retry_while_changing
 from esrffs.source.verified_file import VerifiedFile
 
 MAX_OPEN_FILES = 32  # files of a series, or of a virtual dataset, that stay open for one handle
-_PATIENCE = 5  # tries of a reader at a file that is being written
-_PAUSE = 0.05  # seconds between them, longer each time
 
 
 class OpenDataFile:
@@ -99,16 +96,15 @@ class OpenDataFile:
 
     async def read_box(self, address: str, box: Box, nbytes: int) -> Block:
         """The elements of this box, from a reader; a file in change is tried again for a while."""
-        source = self.source
-        for attempt in range(1, _PATIENCE + 1):
+        is_series = self.source.subject.series
+
+        async def read() -> Block:
+            source = self.source
             try:
-                if not source.subject.series:
+                if not is_series:
                     source = await self._current_version(await (await self.file()).verified())
                 return await source.read(address, box, nbytes)
             except NotFoundError as error:
                 raise StaleError(f"{source.path}: is gone") from error
-            except StaleError:
-                if source.subject.series or attempt == _PATIENCE:
-                    raise
-            await trio.sleep(_PAUSE * attempt)
-        raise AssertionError("unreachable")
+
+        return await retry_while_changing(read, attempts=1 if is_series else ATTEMPTS)

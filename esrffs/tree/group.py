@@ -12,7 +12,7 @@ from functools import partial
 import trio
 
 from esrffs.encoders import file_names, xattrs
-from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError, StaleError
+from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError
 from esrffs.flatfield import service
 from esrffs.model import (
     BrokenInfo,
@@ -25,13 +25,12 @@ from esrffs.model import (
 )
 from esrffs.source.data_file import DataFile
 from esrffs.source.listings import SUFFIX, Attributes, DataFileRef, Plan, is_known, plan
+from esrffs.source.retry import retry_while_changing
 from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
 from esrffs.tree.files import JsonFile, NpyFile, attribute_xattrs, inner_path
 from esrffs.tree.nodes import BrokenFile, Node, Path, Stat, Symlink
 
-_PATIENCE = 5  # tries to list a file that is being written
-_PAUSE = 0.05  # seconds between them, longer each time
 NODES_PER_CHECKPOINT = 500  # entries that are made without a look at other requests
 
 
@@ -115,15 +114,12 @@ class GroupDirectory:
 
     async def _entries(self) -> tuple[DataFile, Plan]:
         """What is in the group, as the file is now."""
-        for attempt in range(1, _PATIENCE + 1):
+
+        async def listed() -> tuple[DataFile, Plan]:
             source = await self.file.source()
-            try:
-                return source, await plan(self.file.context, source, self.address)
-            except StaleError:
-                if attempt == _PATIENCE:
-                    raise
-            await trio.sleep(_PAUSE * attempt)
-        raise AssertionError("unreachable")
+            return source, await plan(self.file.context, source, self.address)
+
+        return await retry_while_changing(listed)
 
     def _ancestors_of_children(
         self, source: DataFile, plan_: Plan

@@ -99,25 +99,22 @@ class Node(Protocol):
         """What went wrong with this object, for the user."""
 
 
-class Described(Node, Protocol):
-    """A node that has extended attributes."""
-
+class _HasXattrs(Protocol):
     async def xattrs(self) -> xattrs.Xattrs:
-        """All but the error; who asks for one by its name may wait."""
+        """All but that of the error; reading them may take a while."""
 
 
-class Shy(Described, Protocol):
-    """A node that names less of them than it has, unless it is known better."""
-
-    async def listed_xattrs(self) -> xattrs.Xattrs: ...
+class _HasListedXattrs(Protocol):
+    async def listed_xattrs(self) -> xattrs.Xattrs:
+        """Those that listxattr(2) names: listing all of them would open the data file."""
 
 
 async def all_xattrs(node: Node, *, listed: bool = False) -> xattrs.Xattrs:
     """The extended attributes of any node, or those to be listed; that of its error first."""
     if listed and hasattr(node, "listed_xattrs"):
-        told = await cast(Shy, node).listed_xattrs()
+        told = await cast(_HasListedXattrs, node).listed_xattrs()
     else:
-        told = await cast(Described, node).xattrs() if hasattr(node, "xattrs") else {}
+        told = await cast(_HasXattrs, node).xattrs() if hasattr(node, "xattrs") else {}
     return {**error_xattr(node), **told}  # what goes wrong while it is asked is in it
 
 

@@ -38,7 +38,7 @@ SPARE_WORKERS = (
     1  # process that is there before it is needed: to start one takes as long as 100 answers
 )
 MAX_UNKILLABLE = 64  # that cannot be killed, before no more are asked
-_PRELOADED = ["esrffs.workers.server", "esrffs.formats.preload"]
+FORKSERVER_MODULES = ["esrffs.workers.server", "esrffs.formats.preload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ async def open_pool(limits: PoolConfig, confine: str | None) -> AsyncIterator[Wo
     lacking = sandbox.missing_protection()
     if lacking is not None:
         log.info("readers are not fully confined: %s", lacking)
-    multiprocessing.set_forkserver_preload(_PRELOADED)
+    multiprocessing.set_forkserver_preload(FORKSERVER_MODULES)
     init = functools.partial(server.enter, limits.memory, confine, limits.sizes, limits.seconds)
     async with _open_context(init) as context, trio.open_nursery() as background:
         workers = WorkerPool(context, limits, background)

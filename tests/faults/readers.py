@@ -28,7 +28,7 @@ os.environ["PYTHONPATH"] = {root!r}  # for the fork server, which does not start
 if __name__ == "__main__":
     from esrffs.cli.main import main
     from esrffs.workers import pool
-    pool._PRELOADED.append("tests.faults.installed")
+    pool.FORKSERVER_MODULES.append("tests.faults.installed")
     sys.exit(main())
 """
 

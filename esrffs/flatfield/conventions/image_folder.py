@@ -84,7 +84,7 @@ def named_images(members: Members, options: CorrectionOptions) -> Queries[Correc
     sources = yield from image_sources(flats, members)
     assignment.flats = list(zip(at, sources, strict=True))
     notes += shared_numbers("flat", flats, at)
-    return (yield from recipe_of_images(others, members, assignment, notes))
+    return (yield from plan_of_images(others, members, assignment, notes))
 
 
 def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan | None]:
@@ -111,10 +111,10 @@ def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan
     ]
     if not others:
         raise ConventionError(f"ID19 folder: no projection {info.prefix}NNNN")
-    return (yield from recipe_of_images(others, members, assignment, found.notes))
+    return (yield from plan_of_images(others, members, assignment, found.notes))
 
 
-def recipe_of_images(
+def plan_of_images(
     names: Iterable[str], members: Members, assignment: RoleAssignment, notes: Iterable[str] = ()
 ) -> Queries[CorrectionPlan]:
     """Each raw file, and each series as one stack; a file of another shape is left out.
