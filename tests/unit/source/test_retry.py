@@ -23,10 +23,10 @@ class Attempts:
         return trio.current_time()
 
 
-def run(attempts: Attempts, **options: float) -> float:
+def run(attempt: Attempts, **options: float) -> float:
     async def main() -> float:
         began = trio.current_time()
-        return await retry_while_changing(attempts, **options) - began
+        return await retry_while_changing(attempt, **options) - began
 
     return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
