@@ -232,3 +232,36 @@ def test_chunks_far_beyond_the_shape(tmp_path: Path, mount: MountFactory) -> Non
     mounted = mount(source, "-o", "chunk_limit=16")
     for name, array in expected.items():
         assert (np.load(mounted / f"a.h5/{name}.npy") == array).all(), name
+
+
+def test_damage_in_the_page_of_the_header(tmp_path: Path, mount: MountFactory) -> None:
+    """Header and all sound rows can be read, though the page cache holds whole pages."""
+    source = tmp_path / "source"
+    source.mkdir()
+    with h5py.File(source / "a.h5", "w") as file:
+        for name, shape in (("small", (9, 64)), ("large", (5, 70_000))):
+            rows = np.arange(shape[0])[:, None] + np.ones(shape)
+            made = file.create_dataset(
+                name, data=rows, dtype="u2", chunks=(1, shape[1]), compression="gzip"
+            )
+            made.id.write_direct_chunk((0, 0), b"no chunk at all", 0)
+            made.id.write_direct_chunk((3, 0), b"no chunk at all", 0)
+    mounted = mount(source)
+    mounted.expect("a.h5")
+    for name, columns in (("small", 64), ("large", 70_000)):
+        with open(mounted / f"a.h5/{name}.npy", "rb", buffering=0) as file:
+            shape = np.lib.format.read_array_header_1_0(skip_magic(file))[0]
+            assert shape[1] == columns
+            start, nbytes = file.tell(), 2 * columns
+            for row in range(shape[0]):
+                part = (file.fileno(), nbytes, start + row * nbytes)
+                if row in (0, 3):
+                    with pytest.raises(OSError, match="Input/output error"):
+                        os.pread(*part)
+                else:
+                    assert set(np.frombuffer(os.pread(*part), "u2")) == {row + 1}
+
+
+def skip_magic(file: Any) -> Any:
+    np.lib.format.read_magic(file)
+    return file

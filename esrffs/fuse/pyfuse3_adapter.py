@@ -272,7 +272,9 @@ class Operations(pyfuse3.Operations):
         handle = await cast(File, node).open()
         number = next(self._numbers)
         self._handles[number] = handle, node
-        return FileInfo(fh=number, keep_cache=True)  # what an inode holds never changes
+        uncached = getattr(handle, "uncached", False)
+        # What an inode holds never changes: the kernel may keep it.
+        return FileInfo(fh=number, keep_cache=not uncached, direct_io=uncached)
 
     @_answering
     async def read(self, fh: int, off: int, size: int) -> bytes:

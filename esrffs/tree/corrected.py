@@ -119,7 +119,9 @@ class CorrectedFile:
             inputs.release()
             raise
         failed = partial(self.resolved.errors.setdefault, self.output.name)
-        return ArrayHandle(inputs, header, array, len(header) + nbytes, failed)
+        handle = ArrayHandle(inputs, header, array, len(header) + nbytes, failed)
+        await handle.look_at_first_page()
+        return handle
 
     def error_text(self) -> str | None:
         return self.resolved.errors.get(self.output.name)

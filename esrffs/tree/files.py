@@ -15,7 +15,14 @@ from esrffs.arrays.open_array import open_array
 from esrffs.cache import ByteCache
 from esrffs.encoders import npy, xattrs
 from esrffs.errors import EsrffsError, NotFoundError, StaleError, TooLargeError
-from esrffs.model import DatasetInfo, FileStatus, Generation, JsonText
+from esrffs.model import (
+    ContiguousLayout,
+    DatasetInfo,
+    FileStatus,
+    FramesLayout,
+    Generation,
+    JsonText,
+)
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
 from esrffs.source.open_data_file import OpenDataFile
@@ -56,11 +63,14 @@ class NpyFile:
     async def open(self) -> FileHandle:
         try:
             executor = self.context.files.folders.executor
-            return await executor.run(self._opened, ArrayHandle.close)
+            handle = await executor.run(self._opened, ArrayHandle.close)
         except EsrffsError as error:
             if not isinstance(error, StaleError):
                 self.source.errors.setdefault(self.info.address, str(error))
             raise
+        if not isinstance(self.info.layout, ContiguousLayout | FramesLayout):
+            await handle.look_at_first_page()
+        return handle
 
     def _opened(self) -> "ArrayHandle":
         header = self._header()

@@ -3,13 +3,22 @@
 from collections.abc import Awaitable, Callable
 
 from esrffs.arrays.block_array import ArrayBytes, RefCounted, join_buffers
+from esrffs.damage import PARTIAL
 from esrffs.errors import EsrffsError
 from esrffs.model import Buffer
 from esrffs.source.verified_file import VerifiedFile
 
+_PAGE_NBYTES = 4096  # what the kernel's page cache holds or does not hold, as a whole
+
 
 class ArrayHandle:
-    """An open `.npy`: the header, then the data.  `failed` is told what went wrong."""
+    """An open `.npy`: the header, then the data.  `failed` is told what went wrong.
+
+    `uncached`: the kernel is to ask for each read, and for no more than is read.  The page cache
+    holds whole pages, so the header could not be read where it shares its page with damage.
+    """
+
+    uncached = False
 
     def __init__(
         self,
@@ -38,6 +47,15 @@ class ArrayHandle:
             self._failed(str(error))
             raise
         return data if offset >= start else join_buffers((self._header[offset:], data))
+
+    async def look_at_first_page(self) -> None:
+        """Find out whether it can be read; its block stays in the cache."""
+        try:
+            await self.read(0, _PAGE_NBYTES)
+        except PARTIAL:
+            self.uncached = True
+        except EsrffsError:  # of the file, or of the moment: the read that comes will raise it
+            pass
 
     def close(self) -> None:
         self._held.release()
