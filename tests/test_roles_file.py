@@ -197,6 +197,8 @@ def test_provenance(file, rng):
     assert told["flats"][1]["frames"] == ["flatfield/0500"]
     assert told["dark"] == {"frames": ["dark/0000"], "reduction": None}
     assert told["results"]["0100"] == {"raw": ["data/0100"], "abscissae": [100]}
+    assert "the number in its name, or its index in the stack" in told["abscissa"]
+    assert told["flat_of_a_frame"].startswith("between flats at a < b: flat_a*(1-w) + flat_b*w")
     assert (told["nan"], told["flat"], told["norm"], told["version"]) == (
         1.0, "linear", None, "1.2.3",
     )  # fmt: skip

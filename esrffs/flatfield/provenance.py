@@ -6,6 +6,17 @@ from typing import Any
 from esrffs.flatfield.plan import Correction, CorrectionPlan, ReducedFrame
 
 FORMULA = "(raw - dark) / (flat - dark)"
+_ABSCISSA = (
+    "the place of a frame among the flats: the number in its name, or its index in the stack;"
+    " `abscissae` of a result are those of the first frame of each entry of `raw`, and the frames"
+    " after it follow one by one"
+)
+_METHODS = {
+    "linear": "between flats at a < b: flat_a*(1-w) + flat_b*w, w = (abscissa-a)/(b-a);"
+    " outside of them the nearest flat",
+    "nearest": "the flat whose abscissa is nearest",
+    "first": "the first flat for all frames",
+}
 
 
 def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapping[str, Any]:
@@ -34,6 +45,8 @@ def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapp
         "convention": plan.convention,
         "version": version,
         **(told[0] if len(told) == 1 else {"corrections": told}),
+        "flat_of_a_frame": _METHODS[plan.outputs[0].correction.method],
+        "abscissa": _ABSCISSA,
         "norm": "current" if normalised else None,
         "results": results,
     }
