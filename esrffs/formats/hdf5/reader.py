@@ -26,6 +26,8 @@ from esrffs.formats.budget import NotNowError, TooSlowError
 from esrffs.formats.hdf5.attributes import read_attributes
 from esrffs.formats.hdf5.datatypes import Array, DType, ElementType, NoDtypeError, element_type
 from esrffs.formats.hdf5.fast_path import describe_contiguous_dataset
+from esrffs.formats.hdf5.image import Hdf5Image, ImageLimits
+from esrffs.formats.hdf5.image_source import image_of_group
 from esrffs.formats.hdf5.layout import chunk_index, contiguous_layout, layout
 from esrffs.formats.hdf5.library import h5, h5d, h5g, h5l, h5o, h5p, h5t, translate_errors
 from esrffs.formats.hdf5.links import FileSet, ResolvedObject, expected_path, find_file
@@ -52,6 +54,7 @@ from esrffs.model import (
     VirtualLayout,
 )
 
+_IMAGE_LIMITS = ImageLimits()
 _Kinds = dict[object, MemberKind | EsrffsError]  # what links lead to, by their values
 
 
@@ -105,6 +108,17 @@ class Hdf5Reader:
         """Where the chunks lie."""
         with self._files.call(address) as found:
             return chunk_index(dataset_of(found))
+
+    def image(
+        self, address: str, folder: str | None = None, limits: ImageLimits = _IMAGE_LIMITS
+    ) -> Hdf5Image:
+        """An HDF5 file of what is in the group, its arrays as places; ImageTooLargeError.
+
+        External links to files in `folder` lead to the views of those files; what they lead to
+        elsewhere is included.
+        """
+        with self._files.call(address) as found:
+            return image_of_group(self._files, found, folder, limits)
 
     def learn(self, address: str, dtype: DType) -> None:
         """What another reader has found out by reading much, of this same state of the file."""
