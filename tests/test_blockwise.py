@@ -39,10 +39,10 @@ class Bench:
             self, ("key",), self.blocks, self._make, self.cache, nursery.start_soon
         )
 
-    def hold(self) -> None:
+    def acquire(self) -> None:
         self.held += 1
 
-    def close(self) -> None:
+    def release(self) -> None:
         self.held -= 1
 
     async def _make(self, number: int) -> memoryview:

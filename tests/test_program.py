@@ -231,8 +231,9 @@ def test_one_whose_caller_was_killed_leaves_no_mount(source: Path, mountpoint: P
     command.wait()
     seen = [name for name in os.listdir("/proc") if name.isdigit() and _serves(name, mountpoint)]
     wait_for(lambda: gone({int(name) for name in seen}) or is_mounted(mountpoint), 60)
-    if is_mounted(mountpoint):  # it was ready before
-        assert esrffs("-u", mountpoint).returncode == 0
+    if is_mounted(mountpoint):  # it was ready before, or is being taken away
+        done = esrffs("-u", mountpoint)
+        assert done.returncode == 0 or not is_mounted(mountpoint), done.stderr
 
 
 def _serves(name: str, mountpoint: Path) -> bool:

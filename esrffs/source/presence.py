@@ -10,7 +10,7 @@ from esrffs.errors import EsrffsError
 from esrffs.linux import path_walk
 from esrffs.source.root import SourceRoot
 
-_MOMENT = 2.0  # seconds: who asks waits a few
+_ANSWER_SECONDS = 0.5  # a status does not wait for a silent server
 
 
 class Presence:
@@ -27,7 +27,7 @@ class Presence:
     async def error_text(self) -> str | None:
         """Why what was mounted cannot be reached any more, if so."""
         root, single = self._folders.root, self._folders.single_file
-        with trio.move_on_after(_MOMENT):
+        with trio.move_on_after(_ANSWER_SECONDS):
             try:
                 status = await self._folders.status(single or "")
             except EsrffsError as error:

@@ -387,7 +387,7 @@ def test_links(opened, folder: Path) -> None:
 def test_hard_links_share_an_identity(opened) -> None:
     reader = opened("links.h5")
     root = reader.find("")
-    assert members(reader, "/a")["up"].object_id == root.identity
+    assert members(reader, "/a")["up"].identity == root.identity
     assert isinstance(members(reader, "/a")[".."], DatasetInfo)
 
 
