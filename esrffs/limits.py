@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from esrffs.errors import TooLargeError
 
 _MIB = 1 << 20
+PASSED_OVER = 16  # times the largest chunk: by default 4 GiB, the largest chunk of HDF5 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,16 @@ def check_chunk(what: str, nbytes: int) -> None:
     if nbytes > _sizes.chunk:
         limit = f"chunk_limit={_sizes.chunk // _MIB}"
         raise TooLargeError(f"{what}: a chunk of {_shown(nbytes)} is not decoded ({limit})")
+
+
+def check_passed_over(nbytes: int) -> None:
+    """TooLargeError where more of a chunk would have to be unpacked than is, to have a part."""
+    if nbytes > PASSED_OVER * _sizes.chunk:
+        limit = f"chunk_limit={_sizes.chunk // _MIB}"
+        raise TooLargeError(
+            f"{_shown(nbytes)} would have to be unpacked for what is needed of it, and more than"
+            f" {_shown(PASSED_OVER * _sizes.chunk)} are not ({PASSED_OVER} times {limit})"
+        )
 
 
 def check_json(what: str, nbytes: int) -> None:

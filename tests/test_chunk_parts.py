@@ -1,16 +1,23 @@
 """What is needed of a chunk, without the rest; and longer chunks than needed."""
 
+import errno
+import os
 import zlib
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from esrffs import limits
 from esrffs.arrays import chunk_parts
-from esrffs.errors import DamagedError, UnsupportedError
+from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
 from esrffs.formats.filters import codecs
+from tests.conftest import MountFactory
 from tests.test_codecs import COMPRESSORS, one_chunk, pipeline, rewritten
 
 SHUFFLE, DEFLATE = 2, 1
@@ -73,6 +80,70 @@ def test_what_ends_too_early_is_damaged() -> None:
                 (slice(990, 1000),),
                 np.zeros(10, "u1"),
             )
+
+
+def column(rows: int, width: int, raw: bytes, **options: Any) -> Any:
+    """The first column of a packed chunk of this shape."""
+    target = np.ones((rows, 1), "u1")
+    chunk_parts.fill(
+        lambda start, count: memoryview(raw)[start : start + count],
+        len(raw),
+        ((DEFLATE, (1,)),),
+        0,
+        (rows, width),
+        (slice(0, rows), slice(0, 1)),
+        target,
+        **options,
+    )
+    return target
+
+
+def zeros(rows: int, width: int) -> bytes:
+    """A deflate stream of so many bytes, made of one row; its checksum is wrong."""
+    packer = zlib.compressobj(9)
+    first = packer.compress(bytes(width)) + packer.flush(zlib.Z_FULL_FLUSH)
+    row = packer.compress(bytes(width)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return first + (rows - 1) * row + packer.flush()
+
+
+def test_no_more_is_unpacked_than_a_few_times_the_largest_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "_sizes", limits.Limits(chunk=1 << 20))
+    most = limits.PASSED_OVER
+    assert not column(most, 1 << 20, zlib.compress(bytes(most << 20))).any()
+    with pytest.raises(TooLargeError, match=r"needed of it.*chunk_limit=1\)"):
+        column(most + 2, 1 << 20, b"not even looked at")
+
+
+def test_unpacking_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that does it ends, too: nothing else could end it."""
+    seconds = iter(range(1000))
+    monkeypatch.setattr(chunk_parts, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    with pytest.raises(TooLargeError, match="time_limit"):
+        column(200, 1 << 20, zeros(200, 1 << 20), until=50)
+    assert next(seconds) == 52  # looked at once for each piece
+
+
+def test_a_monstrous_chunk_costs_itself(mount: MountFactory, tmp_path: Path) -> None:
+    """30 GiB in 31 MB: an error at once, and other large chunks are read."""
+    source = tmp_path / "source"
+    source.mkdir()
+    rows, width = 30_000, 1 << 20
+    array = np.arange(80 << 20, dtype="u1")
+    with h5py.File(source / "x.h5", "w", libver="latest") as file:
+        options: dict[str, Any] = {"maxshape": (None, None), "compression": "gzip"}
+        monster = file.create_dataset("monster", (rows, 1), "u1", chunks=(rows, width), **options)
+        monster.id.write_direct_chunk((0, 0), zeros(rows, width))
+        file.create_dataset("large", data=array, chunks=array.shape, compression=1)
+    mounted = mount(source)
+    mounted.expect(r"/monster: chunk 0: .* would have to be unpacked")
+    folder = mounted / "x.h5"
+    with pytest.raises(OSError) as caught:
+        (folder / "monster.npy").read_bytes()
+    assert caught.value.errno == errno.EFBIG
+    assert b"would have to be unpacked" in os.getxattr(folder / "monster.npy", "user.esrffs.error")
+    assert np.array_equal(np.load(folder / "large.npy"), array)
 
 
 def test_what_cannot_be_had_in_parts() -> None:

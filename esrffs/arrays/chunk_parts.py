@@ -1,19 +1,22 @@
 """Chunks that are declared far beyond what is needed of them.
 
-Decided here: how little of such a chunk is held in memory.  Writers declare chunks for all that may
-come, and the dataset ends in the first one: HDF5 unpacks all of it, here the rest is passed over.
+Decided here: how little of such a chunk is held in memory, and how much of it is unpacked, for how
+long.  Writers declare chunks for all that may come, and the dataset ends in the first one: HDF5
+unpacks all of it, here the rest is passed over.  A few bytes may declare a chunk of any size.
 """
 
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from esrffs.errors import DamagedError
+from esrffs import limits
+from esrffs.errors import DamagedError, TooLargeError
 from esrffs.formats.filters.builtin import pieces
 from esrffs.formats.filters.codecs import DEFLATE, SHUFFLE, Filters
 
@@ -38,10 +41,12 @@ def fill(
     chunk: Sequence[int],
     inside: Sequence[slice],
     target: npt.NDArray[Any],
+    until: float = inf,
 ) -> None:
     """Into the target, what lies `inside` a chunk of this shape; the filters are `passable`.
 
-    `read(offset, count)` gives stored bytes, of which there are `size`.
+    `read(offset, count)` gives stored bytes, of which there are `size`.  Unpacking ends at `until`
+    (by `time.monotonic`).  TooLargeError where the chunk is too long for that, or for `limits`.
     """
     itemsize = target.dtype.itemsize
     applied = {f[0] for k, f in enumerate(filters) if not mask >> k & 1}
@@ -51,23 +56,31 @@ def fill(
     if planes:
         chunk, inside = (itemsize, *chunk), (slice(0, itemsize), *inside)
         plain = np.zeros((itemsize, *target.shape), np.uint8)
-        _pick(_Source(read, size, DEFLATE in applied), chunk, inside, plain)
+        _pick(_Source(read, size, DEFLATE in applied, until), chunk, inside, plain)
         raw[...] = np.ascontiguousarray(np.moveaxis(plain, 0, -1)).view(raw.dtype)[..., 0]
     else:
-        _pick(_Source(read, size, DEFLATE in applied), chunk, inside, raw)
+        _pick(_Source(read, size, DEFLATE in applied, until), chunk, inside, raw)
 
 
 class _Source:
     """The bytes of a chunk in their order, each to be read or passed over once."""
 
-    def __init__(self, read: Callable[[int, int], memoryview], size: int, packed: bool) -> None:
+    def __init__(
+        self, read: Callable[[int, int], memoryview], size: int, packed: bool, until: float
+    ) -> None:
         self._read = read
         self._size = size
         self._at = 0
+        self._until = until
         self._parts: Iterator[bytes] | None = None
         self._rest = memoryview(b"")
         if packed:
             self._parts = pieces(zlib.decompressobj(), read(0, size))
+
+    def expect(self, nbytes: int) -> None:
+        """So many bytes will be taken in all; TooLargeError where more is unpacked than is fit."""
+        if self._parts is not None:
+            limits.check_passed_over(nbytes)
 
     def take(self, count: int, out: memoryview | None = None) -> None:
         """The next bytes, into `out` where they are needed."""
@@ -81,6 +94,11 @@ class _Source:
         have = 0
         while have < count:
             if not self._rest:
+                if time.monotonic() > self._until:
+                    raise TooLargeError(
+                        "to unpack what is needed of it takes more time than there is (time_limit);"
+                        " mount with a larger time_limit"
+                    )
                 try:
                     self._rest = memoryview(next(self._parts))
                 except (zlib.error, ValueError) as error:
@@ -102,6 +120,8 @@ def _pick(
     itemsize = target.dtype.itemsize
     steps = [itemsize * prod(chunk[axis + 1 :]) for axis in range(len(chunk))]
     axis = next(axis for axis, step in enumerate(steps) if step <= _RUN or axis + 1 == len(steps))
+    last_byte = sum((part.stop - 1) * step for part, step in zip(inside, steps, strict=True))
+    source.expect(last_byte + itemsize)
     rows, step = max(1, _RUN // steps[axis]), steps[axis]
     room = np.zeros((min(rows, chunk[axis]), *chunk[axis + 1 :]), target.dtype)
     view = room.reshape(-1).view(np.uint8).data

@@ -6,6 +6,7 @@ instead.  The index of chunks is asked for once, and remembered as long as there
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -38,11 +39,13 @@ LARGE_CHUNK_NBYTES = (
 )  # bytes: larger chunks are decoded one at a time, for the memory that it takes
 _WIDE = 16 << 20  # bytes: of larger chunks only what is needed is kept, where that goes
 _THREADS = os.cpu_count() or 1
+_SHARE = 0.5  # of the time limit that may go into chunks of which most is passed over
 SAMPLED_CHUNKS = 8  # chunks that tell whether a file only grew
 
 
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding")
 _one: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding large chunks")
+_skipping: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("passing over chunks")
 
 
 def threads() -> trio.CapacityLimiter:
@@ -55,12 +58,14 @@ def threads() -> trio.CapacityLimiter:
         return _limiter.get()
 
 
-def _one_at_a_time() -> trio.CapacityLimiter:
+def _one_at_a_time(
+    which: trio.lowlevel.RunVar[trio.CapacityLimiter] = _one,
+) -> trio.CapacityLimiter:
     try:
-        return _one.get()
+        return which.get()
     except LookupError:
-        _one.set(trio.CapacityLimiter(1))
-        return _one.get()
+        which.set(trio.CapacityLimiter(1))
+        return which.get()
 
 
 class _ChunkPart(NamedTuple):
@@ -117,7 +122,18 @@ class ChunkedBlocks:
             raise
 
     def _threads(self) -> trio.CapacityLimiter:
-        return _one_at_a_time() if self._nbytes > LARGE_CHUNK_NBYTES else threads()
+        """Chunks that take long to pass over, and no memory, wait only for each other."""
+        if self._nbytes <= LARGE_CHUNK_NBYTES:
+            return threads()
+        return _one_at_a_time(_skipping if self._passed_over(0) else _one)
+
+    def _passed_over(self, mask: int) -> bool:
+        """Whether of a chunk only what is needed is kept."""
+        return (
+            self._nbytes > _WIDE
+            and self._nbytes > 2 * self._needed
+            and chunk_parts.passable(self._layout.filters, mask, self._info.dtype.itemsize)
+        )
 
     def _bytes(self, box: Box) -> int:
         return self._info.dtype.itemsize * prod(box.shape)
@@ -193,16 +209,22 @@ class ChunkedBlocks:
         places: Sequence[_ChunkPart],
     ) -> None:
         """In a thread: these chunks into their places; what a reader has to read ends it."""
+        until = time.monotonic() + _SHARE * self._executor.seconds
         for place in places:
             try:
-                self._place(view, index, array, place)
+                self._place(view, index, array, place, until)
             except UnsupportedError:
                 raise
             except PARTIAL as error:
                 damage.add(place.target, error)
 
     def _place(
-        self, view: VerifiedFile, index: ChunkIndex, array: npt.NDArray[Any], place: _ChunkPart
+        self,
+        view: VerifiedFile,
+        index: ChunkIndex,
+        array: npt.NDArray[Any],
+        place: _ChunkPart,
+        until: float,
     ) -> None:
         number, layout = place.number, self._layout
         if index.offsets[number] < 0:
@@ -210,20 +232,20 @@ class ChunkedBlocks:
                 raise UnsupportedError("chunks that were never written")
             array[place.target] = np.frombuffer(layout.fill, self._raw)
             return
-        mask, itemsize = int(index.masks[number]), self._info.dtype.itemsize
-        if (
-            self._nbytes > _WIDE
-            and self._nbytes > 2 * self._needed
-            and chunk_parts.passable(layout.filters, mask, itemsize)
-        ):
-            self._passing_over(view, index, array, place)
+        if self._passed_over(int(index.masks[number])):
+            self._passing_over(view, index, array, place, until)
             return
         raw = self._decoded(view, index, number)
         chunk = np.frombuffer(raw, self._raw).reshape(layout.shape)
         array[place.target] = chunk[place.inside]
 
     def _passing_over(
-        self, view: VerifiedFile, index: ChunkIndex, array: npt.NDArray[Any], place: _ChunkPart
+        self,
+        view: VerifiedFile,
+        index: ChunkIndex,
+        array: npt.NDArray[Any],
+        place: _ChunkPart,
+        until: float,
     ) -> None:
         """A chunk of which most lies past the shape."""
         number, size = place.number, int(index.sizes[place.number])
@@ -235,7 +257,9 @@ class ChunkedBlocks:
 
         target = array[place.target]
         with self._naming(number):
-            chunk_parts.fill(read, size, layout.filters, mask, layout.shape, place.inside, target)
+            chunk_parts.fill(
+                read, size, layout.filters, mask, layout.shape, place.inside, target, until
+            )
 
     def _decoded(self, view: VerifiedFile, index: ChunkIndex, number: int) -> memoryview:
         """In a thread: the bytes of one chunk."""

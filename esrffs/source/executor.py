@@ -55,12 +55,12 @@ class SourceExecutor:
 
     def __init__(self, seconds: float = 30.0, *, remote: bool = False) -> None:
         self.remote = remote
-        self._seconds = seconds
+        self.seconds = seconds
         self._threads = trio.CapacityLimiter(MAX_WAITING_THREADS)
         self._local: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<Patience of {self._seconds:g} s{', remote' if self.remote else ''}>"
+        return f"<Patience of {self.seconds:g} s{', remote' if self.remote else ''}>"
 
     async def run(self, work: Callable[[], T], unused: Callable[[T], object] = id) -> T:
         """What this gives, without stopping the mount; BusyError after the time limit.
@@ -104,11 +104,11 @@ class SourceExecutor:
 
         async with limiter or nullcontext():
             try:
-                with trio.fail_after(self._seconds):
+                with trio.fail_after(self.seconds):
                     return await trio.to_thread.run_sync(
                         run, abandon_on_cancel=True, limiter=self._threads
                     )
             except trio.TooSlowError:
-                raise UnavailableError(SILENT.format(self._seconds)) from None
+                raise UnavailableError(SILENT.format(self.seconds)) from None
             finally:
                 given_up = True
