@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,7 +25,9 @@ from esrffs.errors import (
     NotFoundError,
     UnsupportedError,
 )
-from esrffs.formats.hdf5.links import FileSet, ResolvedObject
+from esrffs.formats import budget
+from esrffs.formats.hdf5 import virtual_layout, virtual_sources
+from esrffs.formats.hdf5.links import FileSet, ResolvedObject, find_file
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.model import (
     Box,
@@ -443,6 +446,56 @@ def test_a_symlink_does_not_lead_out(tmp_path: Path) -> None:
     assert isinstance(found["growing"], BrokenInfo)  # not even its shape can be told
     free = Hdf5Reader(str(inside / "a.h5"), None)
     assert get(free, "virtual").tolist() == get(free, "growing").tolist() == [0, 1, 2, 3]
+
+
+def numbered_datasets(folder: Path, file_name: bytes) -> None:
+    """A virtual dataset whose blocks are datasets of one file: `%b` stands in their name only."""
+    endless = h5py.h5s.UNLIMITED
+    space = h5py.h5s.create_simple((0,), (endless,))
+    space.select_hyperslab((0,), (endless,), (4,), (4,))
+    whole = h5py.h5s.create_simple((4,))
+    plist = h5p.create(h5p.DATASET_CREATE)
+    plist.set_virtual(space, file_name, b"/d%b", whole)
+    with h5py.File(folder / "a.h5", "w", libver="latest") as file:
+        h5py.h5d.create(file.id, b"growing", h5py.h5t.NATIVE_INT64, space, plist)
+    with h5py.File(folder / ("a.h5" if file_name == b"." else file_name.decode()), "a") as file:
+        for block in range(3):
+            file[f"d{block}"] = np.arange(4 * block, 4 * block + 4)
+
+
+@pytest.mark.parametrize("file_name", [b".", b"other.h5"])
+def test_blocks_that_are_numbered_in_one_file(
+    tmp_path: Path, file_name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To tell the shape, or what it depends on, each *file* is looked for once."""
+    numbered_datasets(tmp_path, file_name)
+    looked: list[bytes] = []
+
+    def find(name: bytes, *words: Any, **options: Any) -> str:
+        looked.append(name)
+        assert len(looked) < 100
+        return find_file(name, *words, **options)
+
+    monkeypatch.setattr(virtual_sources, "find_file", find)
+    monkeypatch.setattr(virtual_layout, "find_file", find)
+    for boundary in (os.path.realpath(tmp_path), None):
+        reader = Hdf5Reader(str(tmp_path / "a.h5"), boundary)
+        assert get(reader, "growing").tolist() == list(range(12))
+
+
+def test_files_without_end_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered_datasets(tmp_path, b"%b.h5")
+    monkeypatch.setattr(virtual_sources, "find_file", lambda *_, **__: str(tmp_path / "a.h5"))
+    now = iter(range(1000))
+    monkeypatch.setattr(budget.time, "monotonic", lambda: float(next(now)))
+    reader = Hdf5Reader(str(tmp_path / "a.h5"), os.path.realpath(tmp_path))
+    budget.begin(100)
+    try:
+        found = members(reader)["growing"]
+    finally:
+        budget.begin(math.inf)
+    assert isinstance(found, BrokenInfo)
+    assert "time_limit" in found.reason
 
 
 # ---- what must not be made up

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from esrffs.errors import AccessDeniedError, NotFoundError
+from esrffs.formats import budget
 from esrffs.formats.hdf5.datatypes import ElementType
 from esrffs.formats.hdf5.layout import fill_value
 from esrffs.formats.hdf5.library import h5d, h5s
@@ -56,7 +57,8 @@ def _paths(named: Iterator[bytes], found: ResolvedObject, files: FileSet) -> tup
 def _files(mapping: SourceMapping, files: FileSet, holder: OpenFile) -> Iterator[bytes]:
     yield mapping.source_name(0)[0]
     block = 1
-    while mapping.is_printf_style and block < _MOST:
+    while mapping.files_are_numbered and block < _MOST:
+        budget.check("its sources")
         name = mapping.source_name(block)[0]
         yield name
         try:

@@ -11,6 +11,7 @@ import re
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from esrffs.errors import DamagedError, EsrffsError, NotFoundError, UnsupportedError
 from esrffs.formats import budget
@@ -94,6 +95,11 @@ class SourceMapping:
     def is_printf_style(self) -> bool:
         return b"%b" in (self.file + self.name).replace(b"%%", b"")
 
+    @property
+    def files_are_numbered(self) -> bool:
+        """Whether each block has a file of its own, not only a dataset."""
+        return b"%b" in self.file.replace(b"%%", b"")
+
     def share(self, box: Box) -> int:
         """How many elements of this box it maps; 0 where they are not those of one source."""
         space = self.virtual
@@ -166,13 +172,10 @@ def check_shape_allowed(files: FileSet, holder: OpenFile, dataset: h5d.DatasetID
     for mapping in mappings(holder, dataset):
         if not mapping.is_unlimited:
             continue
-        block = 0
         try:
-            while (
+            for block in count() if mapping.files_are_numbered else (0,):
+                budget.check("its sources")
                 _source_path(files, holder, mapping.source_name(block)[0])
-                and mapping.is_printf_style
-            ):
-                block += 1
         except NotFoundError:
             continue  # one that is not there cannot be opened
 
@@ -190,6 +193,7 @@ def check_sources(files: FileSet, found: ResolvedObject, box: Box, depth: int = 
     names: set[bytes] = set()
     for mapping in mappings(found.file, found.object, box):
         for file, name, needed in _needed(mapping, box):
+            budget.check("its sources")
             names.add(file)
             try:
                 _check_source(files, found, file, name, needed, depth)
