@@ -1,5 +1,6 @@
 """Mappings of virtual datasets, as they stand in the file, are those that libhdf5 tells."""
 
+import math
 import random
 import time
 from pathlib import Path
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
+from esrffs.formats import budget
+from esrffs.formats.hdf5 import object_header
+from esrffs.formats.hdf5 import stored_mappings as module
 from esrffs.formats.hdf5.links import FileSet
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.formats.hdf5.stored_mappings import stored_mappings
-from esrffs.model import DatasetInfo
+from esrffs.model import BrokenInfo, DatasetInfo
 from tests.formats.contract import whole
 
 VERSIONS = ["earliest", "v110", ("v110", "v112"), "latest"]
@@ -96,6 +100,82 @@ def test_other_datasets_have_none(tmp_path: Path) -> None:
     for name in (b"plain", b"chunked", b"empty"):
         assert stored_mappings(files.main, h5d.open(files.main.id, name)) is None
     files.close()
+
+
+def alternating(path: Path, count: int, datasets: int) -> None:
+    """Mappings no two neighbours of which are written alike: their names are of two lengths."""
+    plist = h5p.create(h5p.DATASET_CREATE)
+    target, source = h5s.create_simple((count,)), h5s.create_simple((1,))
+    for number in range(count):
+        target.select_hyperslab((number,), (1,))
+        plist.set_virtual(target, b"source.h5", b"d" * (1 + number % 2), source)
+    with h5py.File(path, "w") as file:
+        for number in range(datasets):
+            h5d.create(file.id, b"v%02d" % number, h5t.STD_U8LE, target, plist)
+
+
+def test_alternating_mappings_are_looked_at_twice_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 500
+    alternating(tmp_path / "a.h5", count, 1)
+    looked: list[int] = []
+    real = module._same
+
+    def same(entries: np.ndarray, *words: object) -> np.ndarray:
+        looked.append(len(entries))
+        return real(entries, *words)
+
+    monkeypatch.setattr(module, "_same", same)
+    files = FileSet(str(tmp_path / "a.h5"), None)
+    stored = stored_mappings(files.main, h5d.open(files.main.id, b"v00"))
+    assert stored is not None
+    assert list(stored.names) == count // 2 * [b"d", b"dd"]
+    assert sum(looked) < 2 * count
+    files.close()
+
+
+def test_mappings_without_number_end_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alternating(tmp_path / "a.h5", 200, 1)
+    reader = Hdf5Reader(str(tmp_path / "a.h5"), None)
+    now = iter(range(10_000))
+    monkeypatch.setattr(budget.time, "monotonic", lambda: float(next(now)))
+    budget.begin(100)
+    try:
+        (found,) = reader.listing("").members
+    finally:
+        budget.begin(math.inf)
+    assert isinstance(found, BrokenInfo)
+    assert "time_limit" in found.reason
+
+
+def test_a_heap_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The objects of several datasets lie in one: each walk is as long as it is large."""
+    alternating(tmp_path / "a.h5", 4, 20)
+    walked: list[int] = []
+    real = object_header._heap_objects
+
+    def walk(raw: int, address: int) -> object:
+        walked.append(address)
+        return real(raw, address)
+
+    monkeypatch.setattr(object_header, "_heap_objects", walk)
+    files = FileSet(str(tmp_path / "a.h5"), None)
+    for number in range(20):
+        stored = stored_mappings(files.main, h5d.open(files.main.id, b"v%02d" % number))
+        assert stored is not None
+        assert len(stored) == 4
+    assert len(walked) == len(set(walked)) < 20
+    files.close()
+
+
+def test_a_mapping_that_ends_beyond_all_numbers_meets_every_box() -> None:
+    """Its last element has no 64-bit number: it is for the library to say what it means."""
+    slabs = np.array([[[0], [1 << 40], [1 << 25], [1]], [[9], [1], [1], [1]]], np.uint64)
+    assert list(module._meeting(slabs, (5,), (6,))) == [0, 1]
+    assert list(module._meeting(slabs[1:], (5,), (6,))) == []
 
 
 @pytest.mark.parametrize("version", ["earliest", "latest"])

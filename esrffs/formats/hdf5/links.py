@@ -36,6 +36,7 @@ from esrffs.formats.hdf5.library import (
     open_file,
     translate_errors,
 )
+from esrffs.formats.hdf5.object_header import Heaps
 from esrffs.formats.hdf5.references import References, decoded
 from esrffs.linux import path_walk
 from esrffs.linux.permissions import may_reference
@@ -55,7 +56,8 @@ class OpenFile:
     references: References
     size_when_opened: int  # its size when it was opened
     id_prefix: int = 0
-    mappings: dict[int, Any] = field(default_factory=dict)  # of `hdf5_stored_mappings`
+    mappings: dict[int, Any] = field(default_factory=dict)  # of `stored_mappings`
+    heaps: Heaps = field(default_factory=dict)
 
     def truncated(self) -> bool:
         """Whether HDF5 believes in more bytes than there are: what is missing it reads as zeros.

@@ -8,20 +8,38 @@ or ValueError: then the library has to be asked.
 import os
 import struct
 
+from esrffs.formats import budget
+
+_HeapObjects = dict[int, tuple[int, int]]  # offset and length in the file, by index
+Heaps = dict[int, _HeapObjects]  # collections of the global heap, by address
+
 _LAYOUT, _CONTINUATION, _VIRTUAL = 8, 16, 3
 _SHARED = 2  # flag of a message that stands elsewhere
 _HEADER_NBYTES = 64 << 10  # of an object header that are read, at most
 _BLOCKS = 64  # of an object header
 _HEAP_NBYTES = 256 << 20
+_MANY = 4096  # objects of a heap: then it is looked how long this takes
+_HEAPS = 64  # collections whose objects are remembered
 
 
-def virtual_heap_object(raw: int, address: int) -> bytes | None:
+def virtual_heap_object(raw: int, address: int, heaps: Heaps) -> bytes | None:
     """The mappings of the dataset whose object header is at this address, as they are stored.
 
-    `raw` is a descriptor of the file.  None where it is no virtual dataset.
+    `raw` is a descriptor of the file, of which `heaps` are remembered.  None where it is no virtual
+    dataset.  TooSlowError.
     """
     place = _place(raw, address)
-    return None if place is None else _heap_object(raw, *place)
+    if place is None:
+        return None
+    heap, index = place
+    if heap not in heaps:
+        while len(heaps) >= _HEAPS:
+            del heaps[next(iter(heaps))]
+        heaps[heap] = _heap_objects(raw, heap)
+    if index not in heaps[heap]:
+        return None
+    offset, length = heaps[heap][index]
+    return os.pread(raw, length, offset)
 
 
 def _place(raw: int, address: int) -> tuple[int, int] | None:
@@ -64,18 +82,24 @@ def _layout_in(
     return found[0] if len(found) == 1 else None
 
 
-def _heap_object(raw: int, address: int, wanted: int) -> bytes | None:
+def _heap_objects(raw: int, address: int) -> _HeapObjects:
+    """Where the objects of a collection lie; of one number the last one, as libhdf5 takes it."""
     head = os.pread(raw, 16, address)
     size = struct.unpack_from("<Q", head, 8)[0]
     if head[:5] != b"GCOL\1" or size > _HEAP_NBYTES:
-        return None
+        return {}
     content = os.pread(raw, size, address)
-    at, found = 16, None
+    at, count, found = 16, 0, _HeapObjects()
     while at + 16 <= len(content):
+        if count % _MANY == 0:
+            budget.check("the heap of its mappings")
+        count += 1
         index, _, length = struct.unpack_from("<HH4xQ", content, at)
         if index == 0 and length < 16:
             break
-        if index == wanted:  # the last one of this number is what libhdf5 takes
-            found = content[at + 16 : at + 16 + length] if at + length <= len(content) else None
+        if index and at + 16 + length <= len(content):
+            found[index] = address + at + 16, length
+        else:
+            found.pop(index, None)
         at += length if index == 0 else 16 + -(-length // 8) * 8  # free space counts its header
     return found

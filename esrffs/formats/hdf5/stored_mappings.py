@@ -17,12 +17,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from esrffs.formats import budget
 from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5o
 from esrffs.formats.hdf5.links import OpenFile
 from esrffs.formats.hdf5.object_header import virtual_heap_object
 from esrffs.formats.hdf5.stored_selections import EVER, StoredSelection, selection_of
 
 _MAX_RANK = 32  # H5S_MAX_RANK
+_MANY = 1024  # entries: then it is looked how long this takes
+_FAR = 2.0**62  # elements: beyond, numbers of 64 bits may wrap
 _KEPT = 20_000  # mappings of one file, and datasets without any
 _ALL, _HYPERSLAB = 3, 2  # H5S_sel_type
 _SHARED_FILE, _SHARED_NAME, _SAME_FILE = 1, 2, 4  # flags of a mapping, since HDF5 2.0
@@ -54,6 +57,7 @@ class StoredMappings:
         """File, dataset and selections of each mapping; of those that may meet a box."""
         first = 0
         for virtual, source in zip(self.virtual, self.source, strict=True):
+            budget.check("its mappings")
             for index in _meeting(virtual, start, stop):
                 number = first + index
                 taken = None if source is None else source[index]
@@ -69,8 +73,11 @@ class StoredMappings:
 def _meeting(
     run: npt.NDArray[np.uint64], start: Sequence[int] | None, stop: Sequence[int] | None
 ) -> Sequence[int]:
-    """The mappings of a run that may meet a box; all where one has no end."""
+    """The mappings of a run that may meet a box; all where one has no end, or a far one."""
     if not start or stop is None or (run[:, 2:] == EVER).any():
+        return range(len(run))
+    numbers = run.astype(np.float64)
+    if (numbers[:, 0] + numbers[:, 2] * numbers[:, 1] + numbers[:, 3] > _FAR).any():
         return range(len(run))
     low, step, count, block = (run[:, i].astype(np.int64) for i in range(4))
     past = low + (count - 1) * step + block
@@ -95,7 +102,7 @@ def _read(file: OpenFile, address: int) -> StoredMappings | None:
     if plist.get_sizes() != (8, 8) or plist.get_userblock():
         return None
     try:
-        heap = virtual_heap_object(file.id.get_vfd_handle(), address)
+        heap = virtual_heap_object(file.id.get_vfd_handle(), address, file.heaps)
         return None if heap is None else _parsed(heap)
     except (struct.error, IndexError, *H5PY_EXCEPTIONS):
         return None
@@ -111,11 +118,14 @@ def _parsed(heap: bytes) -> StoredMappings | None:
     source: list[npt.NDArray[np.uint64] | None] = []
     at, end = 9, len(heap) - 4  # a checksum
     while len(files) < count:
+        budget.check("its mappings")
         entry = _entry(heap, at, version)
         if entry is None:
             return None
         alike = _alike(np.frombuffer(heap, np.uint8, end - at, at), entry, count - len(files))
-        for row in alike:
+        for number, row in enumerate(alike):
+            if number % _MANY == 0:
+                budget.check("its mappings")
             content = row.tobytes()
             files.append(entry.file.of(content, files))
             names.append(entry.name.of(content, names))
@@ -233,17 +243,33 @@ def _written(heap: bytes, at: int) -> tuple[int, _Slab | None] | None:
 
 
 def _alike(rest: npt.NDArray[np.uint8], entry: _Entry, most: int) -> npt.NDArray[np.uint8]:
-    """As many of the entries that follow as are written like the first one."""
+    """As many of the entries that follow as are written like the first one.
+
+    Looked at are at most twice as many: the next run, which may be as long, is looked at by itself.
+    """
     count = min(most, len(rest) // entry.nbytes)
     entries = rest[: count * entry.nbytes].reshape(count, entry.nbytes)
     if not count:
         raise ValueError("the mappings end early")
-    same = np.ones(count, np.bool_)
+    known = 1
+    while known < count:
+        same = _same(entries[known : 2 * known], entries[0], entry)
+        other = np.flatnonzero(~same)
+        if other.size:
+            return entries[: known + int(other[0])]
+        known += len(same)
+    return entries
+
+
+def _same(
+    entries: npt.NDArray[np.uint8], first: npt.NDArray[np.uint8], entry: _Entry
+) -> npt.NDArray[np.bool_]:
+    """Which of these entries are written like the first one."""
+    same = np.ones(len(entries), np.bool_)
     for part in entry.fixed:
-        same &= (entries[:, part] == entries[0, part]).all(axis=1)
+        same &= (entries[:, part] == first[part]).all(axis=1)
     for name in (entry.file, entry.name):
         if not name.shared and name.end > name.at:
             same &= (entries[:, name.at : name.end - 1] != 0).all(axis=1)
             same &= entries[:, name.end - 1] == 0
-    other = np.flatnonzero(~same)
-    return entries[: int(other[0])] if other.size else entries
+    return same
