@@ -130,7 +130,34 @@ def references(folder: Path) -> Path:
         file.create_dataset("regions", (4,), h5py.regionref_dtype)
         for index, region in enumerate((np.s_[1:3, 2:4], np.s_[1:3:2, ::3], np.s_[...])):
             file["regions"][index] = data.regionref[region]
+        for kind, dtype, target, null in (
+            ("object", h5py.ref_dtype, data.ref, h5py.Reference()),
+            ("region", h5py.regionref_dtype, data.regionref[1:2, :3], h5py.RegionReference()),
+        ):
+            every_shape(file, kind, dtype, target, null)
     return path
+
+
+def every_shape(file: h5py.File, kind: str, dtype: np.dtype, target: object, null: object) -> None:
+    """References as scalars and arrays, by themselves and in compounds, and the same as attributes.
+
+    In each array the first one leads somewhere, and the others are null.
+    """
+    record = np.dtype([("n", "i4"), ("r", dtype), ("two", dtype, (2,))])
+    for shape in ((), (1,), (3,), (2, 2), (0,)):
+        values = np.full(shape, null, dtype)
+        records = np.zeros(shape, record)
+        records["r"] = records["two"] = null
+        if values.size:
+            values[(0,) * len(shape)] = target
+            records["r"][(0,) * len(shape)] = target
+        for name, array in ((f"{kind} {shape}", values), (f"{kind} in compound {shape}", records)):
+            made = file.create_dataset(name, shape, array.dtype)
+            if array.size:
+                made[...] = array
+            if len(shape) < 2:
+                file["group/data"].attrs.create(name, array, shape, array.dtype)
+        file.create_dataset(f"{kind} null {shape}", shape, dtype)
 
 
 @writer

@@ -50,7 +50,7 @@ class References:
         if None in told:
             return None
         paths = np.array([*told, None], object)[:-1]  # of objects, whatever they are
-        return paths[which.reshape(addresses.shape)]
+        return paths[which.ravel()].reshape(addresses.shape)  # one by itself is an array, too
 
     def _encoded(self, address: int) -> bytes | None:
         path = self._names.get(address)
