@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from esrffs.errors import DamagedError, EsrffsError
+from esrffs.formats.hdf5.chunk_check import stored_itemsize
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.model import Box
 
@@ -136,6 +137,47 @@ def test_a_result_that_is_too_short_whatever_made_it(tmp_path: Path) -> None:
         with pytest.raises(EsrffsError):
             reader.read("/0", Box((0,), (COUNT,)))
         reader.close()
+
+
+TEXTS, SEQUENCES = h5py.string_dtype(), h5py.vlen_dtype("<i4")
+INNER = np.dtype([("t", TEXTS), ("n", "<i2"), ("v", SEQUENCES, (3,))])
+OBJECTS = {
+    "texts": TEXTS,
+    "sequences": SEQUENCES,
+    "sequences of texts": h5py.vlen_dtype(TEXTS),
+    "references": h5py.ref_dtype,
+    "regions": h5py.regionref_dtype,
+    "compound": INNER,
+    "nested": np.dtype([("a", INNER, (2,)), ("b", "<i1"), ("q", h5py.regionref_dtype)]),
+    "numbers": np.dtype("<i4"),
+}
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("name", OBJECTS)
+def test_how_long_elements_are_in_the_file(tmp_path: Path, name: str, libver: str) -> None:
+    """HDF5 tells how long texts are in memory: half as long."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    space = h5py.h5s.create_simple((COUNT,))
+    kind = h5py.h5t.py_create(OBJECTS[name], logical=True)
+    with h5py.File(tmp_path / "x.h5", "w", libver=libver) as file:
+        made = h5py.h5d.create(file.id, b"x", kind, space, plist)
+        assert stored_itemsize(made.get_type()) * COUNT == made.get_storage_size()
+
+
+def test_half_a_chunk_of_texts_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    texts = np.array(["x" * (i % 5) for i in range(COUNT)], object)
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("x", data=texts, dtype=TEXTS, chunks=(COUNT,), compression=1)
+        _, raw = made.id.read_direct_chunk((0,))
+        made.id.write_direct_chunk((0,), zlib.compress(zlib.decompress(raw)[: 8 * COUNT]))
+    reader = Hdf5Reader(str(path), None)
+    reader.learn("/x", np.dtype("<U4"))
+    with pytest.raises(DamagedError, match="where"):
+        reader.read("/x", Box((0,), (COUNT // 4,)))
+    reader.close()
 
 
 def test_gzip_twice_is_looked_at_too(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,14 +15,14 @@ from hypothesis import strategies as st
 
 from esrffs import limits
 from esrffs.encoders.json_text import value_to_json
-from esrffs.errors import TooLargeError
+from esrffs.errors import DamagedError, TooLargeError
 from esrffs.formats import budget
 from esrffs.formats.budget import NotNowError
-from esrffs.formats.hdf5 import json_values, text_widths, values
+from esrffs.formats.hdf5 import chunk_check, json_values, text_widths, values
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.formats.hdf5.references import References
 from esrffs.formats.hdf5.text_widths import Pace, along_chunks
-from esrffs.model import BrokenInfo, DatasetInfo, JsonInfo, Member
+from esrffs.model import Box, BrokenInfo, DatasetInfo, JsonInfo, Member
 from tests.formats.contract import whole
 
 TEXT = h5py.string_dtype()
@@ -123,6 +124,55 @@ def test_one_large_chunk_is_decoded_once(tmp_path: Path) -> None:
     info = reader.find("x")
     assert reader._values._last is not None, "closed, a dataset forgets its chunks"
     assert info.dtype == np.dtype("<U9")
+
+
+def read_bit_by_bit(tmp_path: Path, count: int, parts: int) -> tuple[Hdf5Reader, list[float]]:
+    """Ten texts at a time of one large chunk: the processor time that each part takes."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        words = np.array([f"AC{i:07d}" for i in range(count)], object)
+        file.create_dataset("x", data=words, dtype=TEXT, chunks=(count,), compression="gzip")
+    reader = Hdf5Reader(str(tmp_path / "a.h5"), None)
+    seconds = []
+    for number in range(parts):
+        start = number * (count // parts)
+        begun = time.process_time()
+        found = reader.read("/x", Box((start,), (start + 10,)))
+        seconds.append(time.process_time() - begun)
+        assert found.tolist() == words[start : start + 10].tolist()
+        if not number:
+            seconds.clear()  # to find out how long they are takes long
+    return reader, seconds
+
+
+def test_one_large_chunk_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+    real = chunk_check._check
+
+    def check(raw: memoryview, *words: object) -> int:
+        checked.append(len(raw))
+        return real(raw, *words)
+
+    monkeypatch.setattr(chunk_check, "_check", check)
+    reader, _ = read_bit_by_bit(tmp_path, 1000, 20)
+    assert len(checked) == 1
+    with h5py.File(tmp_path / "a.h5", locking=False) as file:
+        chunk = file["x"].id.get_chunk_info(0)
+    with open(tmp_path / "a.h5", "r+b") as raw:  # it is looked at again where it is another
+        raw.seek(chunk.byte_offset + 9)
+        raw.write(b"other")
+    with pytest.raises(DamagedError):
+        reader.read("/x", Box((5,), (9,)))
+
+
+def test_one_large_chunk_stays_unpacked_between_its_checks(tmp_path: Path) -> None:
+    """To be asked for a chunk as it is stored makes libhdf5 unpack it anew."""
+    reader, seconds = read_bit_by_bit(tmp_path, 1_000_000, 21)
+    begun = time.process_time()
+    for _ in range(3):
+        reader._files.find("/x").object.read_direct_chunk((0,))
+        reader.read("/x", Box((5,), (9,)))
+    anew = time.process_time() - begun
+    assert sum(seconds) < 20 / 3 * anew / 2, "20 times as if each had been the first"
 
 
 def test_references_are_looked_up_once_for_each_target(

@@ -5,31 +5,46 @@ one gives less than the chunk has, or wants more than is stored, it reads on beh
 what it finds there may be of another file.  Such a chunk is damaged.
 """
 
+import hashlib
 import math
+import os
 from itertools import product
 
 from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.filters import codecs
 from esrffs.formats.hdf5.filter_guard import guarded
 from esrffs.formats.hdf5.layout import filters_of
-from esrffs.formats.hdf5.library import h5d, h5p, partial_chunks_unfiltered, translate_errors
+from esrffs.formats.hdf5.library import (
+    h5d,
+    h5i,
+    h5o,
+    h5p,
+    h5t,
+    partial_chunks_unfiltered,
+    translate_errors,
+)
 from esrffs.model import Box
 
 Applied = list[tuple[int, tuple[int, ...]]]  # filters that were not skipped
 
+_CHECKED = 256  # chunks that are known to be sound
+_IN_HEAP_NBYTES = 16  # of what is stored in place of a sequence: its length, and where it is
 _NBIT, _SCALE_OFFSET = 5, 6
 _HEAD = 21  # bytes before the numbers of a scale-offset chunk
 _ATOMIC, _ARRAY, _COMPOUND, _NO_OPERATION = 1, 2, 3, 4  # classes of n-bit's client data
 
 
-def check_chunks(dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box) -> int:
+def check_chunks(
+    dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box, sound: "SoundChunks | None" = None
+) -> int:
     """DamagedError if a chunk of this box is too short; what hdf5plugin's filters must give.
 
-    Those are watched while they work (`hdf5_guard`), as nothing else knows what they will give.
+    Those are watched while they work (`filter_guard`), as nothing else knows what they will give.
+    `sound` remembers: a chunk that is read in many parts would be unpacked for each.
     """
     filters = filters_of(plist)
     chunk, shape = plist.get_chunk(), dataset.shape
-    nbytes = math.prod(chunk) * dataset.get_type().get_size()
+    nbytes = math.prod(chunk) * stored_itemsize(dataset.get_type())
     edges = partial_chunks_unfiltered(plist)
     axes = [range(a // k * k, b, k) for a, b, k in zip(box.start, box.stop, chunk, strict=True)]
     least = 0
@@ -45,13 +60,89 @@ def check_chunks(dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box) -> int:
             if stored.size < nbytes:
                 raise DamagedError(f"{name}: {stored.size} bytes where {nbytes} belong")
             continue
+        known = None if sound is None else sound.least(dataset, corner, stored)
+        if known is not None:
+            least = max(least, known)
+            continue
         with translate_errors(name):
             _, raw = dataset.read_direct_chunk(corner)
         try:
-            least = max(least, _check(memoryview(raw), applied, nbytes))
+            needed = _check(memoryview(raw), applied, nbytes)
+            least = max(least, needed)
+            if sound is not None:
+                sound.remember(dataset, corner, stored, raw, needed)
         except (DamagedError, UnsupportedError) as error:
             raise type(error)(f"{name}: {error}") from error
     return least
+
+
+def stored_itemsize(stored: h5t.TypeID) -> int:
+    """Bytes of an element in the file: HDF5 tells how long texts and sequences are in memory."""
+    size = int(stored.get_size())
+    match stored:
+        case h5t.TypeVlenID():
+            return _IN_HEAP_NBYTES
+        case h5t.TypeStringID() if stored.is_variable_str():
+            return _IN_HEAP_NBYTES
+        case h5t.TypeArrayID():
+            return int(math.prod(stored.get_array_dims()) * stored_itemsize(stored.get_super()))
+        case h5t.TypeCompoundID():
+            members = [stored.get_member_type(i) for i in range(stored.get_nmembers())]
+            return size + sum(stored_itemsize(m) - int(m.get_size()) for m in members)
+    return size
+
+
+class SoundChunks:
+    """Chunks that were checked, with what was stored then.
+
+    Whether that still is there is seen in the file itself: to read a chunk by libhdf5 as it is
+    stored would make it forget the one that it has unpacked.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[bytes, int]] = {}
+
+    def least(
+        self, dataset: h5d.DatasetID, corner: tuple[int, ...], stored: h5d.StoreInfo
+    ) -> int | None:
+        """What was found out about this chunk, if it is the same."""
+        raw = _file_of(dataset)
+        known = self._known.get(_key(raw, dataset, corner, stored))
+        if known is None or _digest(os.pread(raw, stored.size, stored.byte_offset)) != known[0]:
+            return None
+        return known[1]
+
+    def remember(
+        self,
+        dataset: h5d.DatasetID,
+        corner: tuple[int, ...],
+        stored: h5d.StoreInfo,
+        content: bytes,
+        least: int,
+    ) -> None:
+        """This chunk, of this content, is sound; only where it lies where it is told."""
+        raw = _file_of(dataset)
+        digest = _digest(content)
+        if _digest(os.pread(raw, stored.size, stored.byte_offset)) == digest:
+            while len(self._known) >= _CHECKED:
+                del self._known[next(iter(self._known))]
+            self._known[_key(raw, dataset, corner, stored)] = digest, least
+
+
+def _file_of(dataset: h5d.DatasetID) -> int:
+    return int(h5i.get_file_id(dataset).get_vfd_handle())
+
+
+def _key(
+    raw: int, dataset: h5d.DatasetID, corner: tuple[int, ...], stored: h5d.StoreInfo
+) -> tuple[object, ...]:
+    status = os.fstat(raw)
+    file = status.st_dev, status.st_ino
+    return file, h5o.get_info(dataset).addr, corner, *stored
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content).digest()
 
 
 def _check(raw: memoryview, applied: Applied, nbytes: int) -> int:

@@ -14,7 +14,7 @@ from esrffs.damage import DamagedArray
 from esrffs.errors import EsrffsError, NotFoundError, StaleError, UnsupportedError
 from esrffs.formats.budget import TooSlowError
 from esrffs.formats.hdf5.byte_order import in_order
-from esrffs.formats.hdf5.chunk_check import check_chunks
+from esrffs.formats.hdf5.chunk_check import SoundChunks, check_chunks
 from esrffs.formats.hdf5.datatypes import (
     Array,
     DType,
@@ -42,6 +42,7 @@ class DatasetValues:
         self._files = files
         self._widths: dict[tuple[int, str], TextWidths | TooSlowError] = {}  # by file and address
         self._dtypes: dict[str, DType] = {}  # that a listing of another reader has told
+        self._sound_chunks = SoundChunks()  # of texts and sequences, which are read bit by bit
         self._last: h5d.DatasetID | None = None  # stays open, with its decoded chunks
 
     def dtype(self, found: ResolvedObject, element: ElementType) -> DType:
@@ -134,7 +135,8 @@ class DatasetValues:
             if found.file.truncated():
                 check_within(dataset, plist, outer, found.file)
             chunked = plist.get_layout() == h5d.CHUNKED
-            with at_least(check_chunks(dataset, plist, outer) if chunked else 0):
+            checked = self._sound_chunks if element.buffer_dtype.hasobject else None
+            with at_least(check_chunks(dataset, plist, outer, checked) if chunked else 0):
                 array = _hyperslab(dataset, plist, element, outer)
                 if element.object_reference:
                     known = found.file.references.paths(array)
