@@ -326,6 +326,22 @@ def test_toml_that_is_not_the_schema(text, told):
 
 
 @pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[[corrected]]\n".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        (b"\xfe\xff" + "[[corrected]]\n".encode("utf-16-be"), "it is UTF-16; save it as UTF-8"),
+        ("[[corrected]]\n".encode("utf-16-le"), "it holds NULs, as UTF-16 does; save it as UTF-8"),
+        (b"# a\n# \xe9\n", "line 2 holds bytes that are no UTF-8; save it as UTF-8"),
+        (b"x = " + b"9" * 5000, "not TOML: a date or number makes no sense"),
+        (b"x = " + b"[" * 5000, "not TOML: arrays or tables are nested too deep"),
+    ],
+)
+def test_what_is_no_toml_is_told_in_a_sentence(content, told):
+    refusal = toml(content.decode("utf-8", "surrogateescape"), {})
+    assert refusal.reason.startswith(f".esrffs.toml: {told}")
+
+
+@pytest.mark.parametrize(
     "flat",
     [
         str(["*"] * 12_000),  # each of 500 names would be looked at so often, and taken

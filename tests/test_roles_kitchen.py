@@ -109,7 +109,11 @@ def of_folder(
         if isinstance(question, ReadValues):
             return images.get(question.path)
         assert isinstance(question, ReadTextFile)
-        return texts[question.name].encode() if question.name in texts else None
+        return (
+            texts[question.name].encode(errors="surrogateescape")
+            if question.name in texts
+            else None
+        )
 
     return answer
 

@@ -19,6 +19,7 @@ from esrffs import limits
 from esrffs.errors import DamagedError, TooLargeError
 from esrffs.formats.filters.builtin import pieces
 from esrffs.formats.filters.codecs import DEFLATE, SHUFFLE, Filters
+from esrffs.formats.filters.error_sentences import damage
 
 _RUN = 8 << 20  # bytes of a chunk that are looked at at a time
 
@@ -102,9 +103,10 @@ class _Source:
                 try:
                     self._rest = memoryview(next(self._parts))
                 except (zlib.error, ValueError) as error:
-                    raise DamagedError(f"deflate: {error}") from error
+                    raise DamagedError(damage("deflate", error)) from error
                 except StopIteration:
-                    raise DamagedError("deflate: the stream holds less than it should") from None
+                    why = "the stream holds less than it should"
+                    raise DamagedError(damage("deflate", why)) from None
                 continue
             part = self._rest[: count - have]
             if out is not None:

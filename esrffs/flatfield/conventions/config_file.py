@@ -80,9 +80,28 @@ def _document(answer: bytes) -> Table:
     if any(line.count(b".") > _DOTS for line in answer.split(b"\n")):  # tomllib takes their square
         raise ConventionError(f"{FILE}: a line with more than {_DOTS} dots")
     try:
-        return tomllib.loads(answer.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # of which TOMLDecodeError is one
+        return tomllib.loads(_text(answer))
+    except tomllib.TOMLDecodeError as error:
         raise ConventionError(f"{FILE}: not TOML: {error}") from None
+    except RecursionError:
+        raise ConventionError(f"{FILE}: not TOML: arrays or tables are nested too deep") from None
+    except ValueError:
+        raise ConventionError(f"{FILE}: not TOML: a date or number makes no sense") from None
+
+
+def _text(answer: bytes) -> str:
+    try:
+        text = answer.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        text, line = "", answer.count(b"\n", 0, error.start) + 1
+        why = f"line {line} holds bytes that are no UTF-8"
+    else:
+        why = "it holds NULs, as UTF-16 does"
+    if answer.startswith((b"\xff\xfe", b"\xfe\xff")):
+        why = "it is UTF-16"
+    elif ("\0" not in text and text) or not answer:
+        return text
+    raise ConventionError(f"{FILE}: {why}; save it as UTF-8")
 
 
 def _outputs(settings: Settings, options: CorrectionOptions) -> Queries[list[CorrectedDataset]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from esrffs import limits
 from esrffs.errors import TooLargeError
+from esrffs.formats.filters.error_sentences import FilterDataError
 from esrffs.formats.filters.native import blosc2_unshuffle
 from esrffs.linux.buffers import allocate
 
@@ -37,9 +38,9 @@ def believed(declared: int, size: int) -> int:
         try:
             limits.check_chunk("more than is needed", min(declared, LIMIT + 1))
         except TooLargeError as error:
-            raise ValueError(f"declares {declared} bytes, not {size}") from error
+            raise FilterDataError(f"they declare {declared} bytes, not {size}") from error
     if declared < size or declared > LIMIT:
-        raise ValueError(f"declares {declared} bytes, not {size}")
+        raise FilterDataError(f"they declare {declared} bytes, not {size}")
     return declared
 
 
@@ -50,7 +51,7 @@ def pieces(decompressor: Any, raw: memoryview, length: int = _PIECE) -> Iterator
         part = decompressor.decompress(rest, length)
         rest = getattr(decompressor, "unconsumed_tail", b"")
         if not part and not rest and not decompressor.eof:
-            raise ValueError("the stream ends too early")
+            raise FilterDataError("the stream ends too early")
         yield part
 
 
@@ -93,12 +94,12 @@ def fletcher32(raw: memoryview, _client: ClientData, _size: int) -> Buffer:
     """Old libraries stored the sums with the bytes of both halves swapped: HDF5 takes either."""
     size = len(raw) - 4
     if size < 1:
-        raise ValueError(f"{len(raw)} bytes hold no checksum")
+        raise FilterDataError(f"{len(raw)} bytes hold no checksum")
     (stored,) = struct.unpack("<I", raw[size:])
     found: int = _lib.h5checksum_fletcher32(raw[:size])
     swapped = (found & 0x00FF00FF) << 8 | found >> 8 & 0x00FF00FF
     if stored not in (found, swapped):
-        raise ValueError(f"checksum {found:08x} where {stored:08x} is stored")
+        raise FilterDataError(f"checksum {found:08x} where {stored:08x} is stored")
     return raw[:size]
 
 

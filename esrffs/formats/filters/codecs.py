@@ -19,6 +19,7 @@ from collections.abc import Callable
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
 from esrffs.formats.filters import builtin, plugins
 from esrffs.formats.filters.builtin import LIMIT, Buffer, ClientData
+from esrffs.formats.filters.error_sentences import damage
 from esrffs.formats.filters.native import bitunshuffle
 
 Filters = tuple[tuple[int, tuple[int, ...]], ...]
@@ -70,13 +71,13 @@ def undone(chunk: memoryview, number: int, client: ClientData, least: int) -> me
 def _undo(stage: "_Filter", chunk: memoryview, client: ClientData, size: int) -> memoryview:
     """One filter undone: at least `size` bytes, or DamagedError."""
     if not chunk:
-        raise DamagedError(f"{stage.name}: 0 bytes are no chunk")
+        raise DamagedError(damage(stage.name, "0 bytes are no chunk"))
     try:
         done = memoryview(stage.decode(chunk, client, size))
     except _FAILURES as exc:
-        raise DamagedError(f"{stage.name}: {exc}") from exc
+        raise DamagedError(damage(stage.name, exc)) from exc
     if len(done) < size:
-        raise DamagedError(f"{stage.name}: {len(done)} bytes where {size} belong")
+        raise DamagedError(damage(stage.name, f"{len(done)} bytes where {size} belong"))
     return done
 
 

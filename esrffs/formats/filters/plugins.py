@@ -1,7 +1,7 @@
 """The filters of h5py and hdf5plugin, undone: LZF, bzip2, zstd, Blosc, LZ4, bitshuffle.
 
 Decided here: what of a chunk is checked before a decoder that trusts its input gets it.  The
-functions are those of `filters_builtin` in kind.
+functions are those of `builtin` in kind.
 """
 
 import bz2
@@ -15,6 +15,7 @@ import numpy as np
 from esrffs import limits
 from esrffs.errors import UnsupportedError
 from esrffs.formats.filters.builtin import Buffer, ClientData, all_of, believed, room
+from esrffs.formats.filters.error_sentences import FilterDataError
 from esrffs.formats.filters.native import bitunshuffle
 
 MANY = 2**16  # blocks; more must be at least BLOCK bytes each, or the walk over them is the work
@@ -70,7 +71,7 @@ def _end_of_frame(raw: memoryview, at: int, head: int) -> int:
         last, kind, size = block & 1, block >> 1 & 3, block >> 3
         at += 3 + (1 if kind == 1 else size)
         if at > len(raw):
-            raise ValueError("the frame ends after the chunk")
+            raise FilterDataError("the frame ends after the chunk")
     return at + 4 * (head >> 2 & 1)
 
 
@@ -78,7 +79,7 @@ def blosc(raw: memoryview, _client: ClientData, size: int) -> Buffer:
     """c-blosc believes the stored size that the chunk declares: it must be there."""
     declared, _block, stored = struct.unpack_from("<III", raw, 4)
     if not 16 <= stored <= len(raw):
-        raise ValueError(f"declares {stored} stored bytes of {len(raw)}")
+        raise FilterDataError(f"they declare {stored} stored bytes of {len(raw)}")
     out = room(believed(declared, size))
     done: Buffer = _lib.blosc_decode(raw, out=out, numthreads=1)
     return done
@@ -95,7 +96,7 @@ def lz4(raw: memoryview, _client: ClientData, size: int) -> Buffer:
         if len(part) == len(place):
             place[:] = part
         elif len(_lib.lz4_decode(part, out=place)) != len(place):
-            raise ValueError(f"block {k} is too short")
+            raise FilterDataError(f"block {k} is too short")
     return out
 
 
@@ -108,21 +109,21 @@ def bitshuffle(raw: memoryview, client: ClientData, size: int) -> Buffer:
         size, length = _header(raw, size)
         block, start = length // itemsize, _FIRST
         if block == 0 or block % 8:
-            raise ValueError(f"blocks of {block} elements")
+            raise FilterDataError(f"they declare blocks of {block} elements")
     else:
         size = len(raw)
     if size % itemsize:
-        raise ValueError(f"{size} bytes are no whole number of elements of {itemsize}")
+        raise FilterDataError(f"{size} bytes are no whole number of elements of {itemsize}")
     count = needed = size // itemsize
     if packed:
         blocks = count // block + (count % block >= 8)
         needed = (_ends(raw, blocks) or [_FIRST])[-1] + count % 8 * itemsize
     if len(raw) < needed:
-        raise ValueError(f"{len(raw)} bytes where {needed} belong")
+        raise FilterDataError(f"{len(raw)} bytes where {needed} belong")
     source, target = np.frombuffer(raw, np.uint8), np.frombuffer(room(size), np.uint8)
     code = function(source.ctypes.data + start, target.ctypes.data, count, itemsize, block)
     if code < 0:
-        raise ValueError(f"bitshuffle's error {code}")
+        raise FilterDataError(f"bitshuffle's error {code}")
     return target.data
 
 
@@ -130,14 +131,14 @@ def _header(raw: memoryview, size: int) -> tuple[int, int]:
     """LZ4 and bitshuffle chunks open alike: the size of the array, and of a block, in bytes."""
     declared, block = struct.unpack_from(">QI", raw)
     if block == 0:
-        raise ValueError("declares blocks of no bytes")
+        raise FilterDataError("they declare blocks of no bytes")
     return believed(declared, size), int(block)
 
 
 def _ends(raw: memoryview, count: int) -> list[int]:
     """Where each block after such a header ends; its stored size is before it."""
     if _FIRST + 4 * count > len(raw):
-        raise ValueError(f"{count} blocks in {len(raw)} bytes")
+        raise FilterDataError(f"{count} blocks in {len(raw)} bytes")
     if count > max(MANY, len(raw) // BLOCK):
         raise UnsupportedError(f"{count} blocks in a chunk of {len(raw)} bytes")
     stored, at, ends = _STORED.unpack_from, _FIRST, []
@@ -145,5 +146,5 @@ def _ends(raw: memoryview, count: int) -> list[int]:
         at += 4 + stored(raw, at)[0]
         ends.append(at)
     if at > len(raw):
-        raise ValueError(f"the last of {count} blocks ends after the chunk")
+        raise FilterDataError(f"the last of {count} blocks ends after the chunk")
     return ends
