@@ -47,7 +47,7 @@ def test_raw_storage_that_is_not_there(mount: MountFactory, source: Path) -> Non
     with h5py.File(source / "a.h5", "w") as file:
         file.create_dataset("x", (8,), "<i4", external=[("not_there.raw", 0, 32)])
     mounted = mount(source)
-    mounted.expect(r"a\.h5: /x: its values lie in a raw file that is not there: .*\(EIO\)")
+    mounted.expect(r"a\.h5: /x: its values lie in a raw file that cannot be had: .*\(EIO\)")
     assert error_of((mounted / "a.h5/x.npy").read_bytes) == errno.EIO
     assert "not_there.raw" in text_at(mounted / "a.h5/x.npy")
     assert "not_there.raw" in text_at(mounted / "a.h5")

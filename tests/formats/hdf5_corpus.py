@@ -351,6 +351,7 @@ def external(folder: Path) -> Path:
         parts = [("raw/one", 4, 40), ("raw/two", 0, h5py.h5f.UNLIMITED)]
         file.create_dataset("two parts", (4, 6), "<i4", external=parts)
         file.create_dataset("short", (30,), "<i4", external=parts)
+        file.create_dataset("short of two", (40,), "<i4", external=[("raw/one", 4, 60), parts[1]])
         file.create_dataset("missing", (4,), "<i4", external=[("raw/none", 0, 16)])
         file.create_dataset("outside", (4,), "u1", external=[("../secret", 0, 4)])
     return path

@@ -180,7 +180,8 @@ def plain(dtype: np.dtype) -> np.dtype:
 
 
 RAW = {"3 bytes": "V3", "time": "V4", "opaque": "V5", "tagged": "V6"}  # h5py cannot
-MISSING = {"fixed", "short", "nested", "missing", "outside"}  # see the tests of their files
+# See the tests of their files.
+MISSING = {"fixed", "short", "short of two", "nested", "missing", "outside"}
 
 
 def test_every_dataset_is_what_h5py_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -544,12 +545,29 @@ print(Hdf5Reader(sys.argv[1], None).read("/all", Box((0,), (200,))).tolist() == 
 def test_external_raw_files(opened) -> None:
     reader = opened("external.h5")
     assert reader.read("/two parts", Box((1, 2), (3, 5))).tolist() == [[8, 9, 10], [14, 15, 16]]
-    with pytest.raises(DamagedError, match="truncated"):
-        get(reader, "short")
-    with pytest.raises(
-        DamagedError, match=r"/missing: .* raw file that is not there: no file 'raw"
+    for name, told in (
+        ("short", "truncated: .*/raw/two has 56 bytes where 80 belong"),
+        ("short of two", "truncated: .*/raw/one has 44 bytes where 64 belong"),
+        ("missing", r"/missing: .* raw file that cannot be had: no file 'raw"),
     ):
-        get(reader, "missing")
+        with pytest.raises(DamagedError, match=told):
+            get(reader, name)
+
+
+def test_raw_files_that_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name in ("folder", "fifo"):
+            file.create_dataset(name, (4,), "<i4", external=[(name, 0, 16)])
+            file[f"link to {name}"] = h5py.ExternalLink(name, "/x")
+    reader = Hdf5Reader(str(tmp_path / "x.h5"), None)
+    for name, told in (("folder", "a folder"), ("fifo", "a FIFO")):
+        sentence = rf"/.*/{name} is {told}, where a file is looked for"
+        with pytest.raises(DamagedError, match=rf"/{name}: .* cannot be had: {sentence}"):
+            get(reader, name)
+        with pytest.raises(NotFoundError, match=sentence):
+            reader.find(f"link to {name}")
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])

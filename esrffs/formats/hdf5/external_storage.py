@@ -5,6 +5,7 @@ look in the working directory, and make zeros of a file that is missing or short
 """
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -26,11 +27,12 @@ def read_external(files: FileSet, found: ResolvedObject, element: ElementType, b
         raise UnsupportedError("variable-length values in external raw storage")
     stored = dataset.get_type()
     size = stored.get_size()
+    nbytes = math.prod(dataset.shape) * size
     segments = [plist.get_external(index) for index in range(plist.get_external_count())]
     content = b"".join(
         piece
         for start, count in _runs(dataset.shape, box)
-        for piece in _pieces(files, found.file, segments, start * size, count * size)
+        for piece in _pieces(files, found.file, segments, start * size, count * size, nbytes)
     )
     return _converted(content, stored, element).reshape(box.shape + element.dims)
 
@@ -53,14 +55,21 @@ def _pieces(
     segments: Sequence[tuple[bytes, int, int]],
     at: int,
     count: int,
+    rest: int,
 ) -> Iterator[bytes]:
-    """`count` bytes from byte `at` of the raw data, which these segments of files make up."""
+    """`count` bytes from byte `at` of the raw data, which these segments of files make up.
+
+    `rest`: bytes that these segments hold in all; the last one may be declared as without end.
+    """
     for name, offset, size in segments:
         if count and at < size:
             wanted = min(count, size - at)
-            yield _pread(_raw_file(files, holder, name), wanted, offset + at)
+            yield _pread(
+                _raw_file(files, holder, name), wanted, offset + at, offset + min(size, rest)
+            )
             at, count = at + wanted, count - wanted
         at -= size
+        rest -= size
     if count:
         raise DamagedError("its raw files hold fewer values than it has")
 
@@ -70,7 +79,7 @@ def _raw_file(files: FileSet, holder: OpenFile, name: bytes) -> str:
     try:
         return find_file(name, holder.path, files.confine)
     except NotFoundError as error:
-        raise DamagedError(f"its values lie in a raw file that is not there: {error}") from error
+        raise DamagedError(f"its values lie in a raw file that cannot be had: {error}") from error
 
 
 def segment_of(plist: h5p.PropDCID, byte: int) -> int:
@@ -83,15 +92,17 @@ def segment_of(plist: h5p.PropDCID, byte: int) -> int:
     return int(plist.get_external_count())
 
 
-def _pread(path: str, count: int, offset: int) -> bytes:
+def _pread(path: str, count: int, offset: int, end: int) -> bytes:
+    """These bytes of a raw file, which is to have so many that it ends at `end`."""
     try:
         with open(path, "rb") as file:
             file.seek(offset)
             content = file.read(count)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise DamagedError(f"its raw data: {path} cannot be read: {error.strerror}") from error
     if len(content) < count:
-        raise DamagedError(f"truncated: {path} has fewer than {offset + count} bytes")
+        raise DamagedError(f"truncated: {path} has {size} bytes where {end} belong")
     return content
 
 

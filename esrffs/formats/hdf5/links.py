@@ -43,6 +43,7 @@ from esrffs.linux.permissions import may_reference
 
 _HOPS = 16  # links that lead to links: libhdf5's own limit
 _GROUPS = 256  # that stay open: members of one are asked for one after the other
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
 
 
@@ -88,6 +89,7 @@ def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool
 
     `by_library`: libhdf5 itself will open it, so one in the working directory must be allowed too.
     """
+    found = ""
     for path in _places(name, holder, by_library):
         try:
             status = path_walk.status(path)
@@ -99,6 +101,9 @@ def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool
             raise AccessDeniedError(f"not everybody who may read {holder} may read {path}")
         if stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
             return path
+        found = found or f"{path} is {_KINDS.get(stat.S_IFMT(status.st_mode), 'a device')}"
+    if found:
+        raise NotFoundError(f"{found}, where a file is looked for")
     raise NotFoundError(f"no file {os.fsdecode(name)!r} where {holder} looks for it")
 
 
