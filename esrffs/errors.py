@@ -64,6 +64,10 @@ class AccessDeniedError(EsrffsError):
     code = errno.EACCES
 
 
+class LessReadableError(AccessDeniedError):
+    """The object lies in a file of the source that fewer may read than the one which names it."""
+
+
 class OwnMountError(AccessDeniedError):
     """The path leads into a mount of esrffs; who looks there may have to answer himself."""
 

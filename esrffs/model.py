@@ -252,7 +252,8 @@ class LinkInfo:
 
     `path` is the HDF5 path that the link holds (relative ones start at the group of the link),
     `file` the absolute path that the library would open, `kind` what is found there: None where
-    the link dangles, or where it leads out of what this mount may read (`forbidden`).
+    the link dangles, or where it leads out of what this mount may read (`forbidden`).  Where
+    that is a file of the source which not all may read who may read this one, `refusal` says so.
     """
 
     name: str
@@ -260,6 +261,7 @@ class LinkInfo:
     file: str | None = None
     kind: MemberKind | None = None
     forbidden: bool = False
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,43 @@ def test_what_a_stranger_may_not_read_he_may_not_read_by_reference(
 
 
 @as_root
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_link_to_a_less_readable_file_says_so_and_its_root_is_for_the_kernel_to_judge(
+    source: Path, shared_mount: Callable[..., Mounted], mode: int
+) -> None:
+    """The daemon opens nothing to find out what it leads to; who may read it reads it there."""
+    (source / "raw").mkdir()
+    with h5py.File(source / "raw/scan.h5", "w") as file:
+        file["entry/swordfish"] = 1
+    (source / "raw/alias.h5").symlink_to("scan.h5")
+    with h5py.File(source / "master.h5", "w") as file:
+        for name in ("scan", "alias"):
+            file[f"{name} file"] = h5py.ExternalLink(f"raw/{name}.h5", "/")
+            file[f"{name} entry"] = h5py.ExternalLink(f"raw/{name}.h5", "/entry")
+        file["soft"] = h5py.SoftLink("/scan entry")
+    with h5py.File(source / "far.h5", "w") as file:
+        file["far"] = h5py.ExternalLink("master.h5", "/scan entry")
+    (source / "raw/scan.h5").chmod(mode)
+    mounted = shared_mount()
+    mounted.expect("EACCES", "not everybody")
+    folder = mounted / "master.h5"
+    for name in ("scan", "alias"):
+        assert os.readlink(folder / f"{name} file") == f"../raw/{name}.h5"
+        assert os.listdir(folder / f"{name} file") == ["entry"]
+        denied = as_nobody("ls", f"{folder}/{name} file/")
+        assert "Permission denied" in denied.stderr
+        assert "swordfish" not in denied.stdout
+    for path in (folder / "scan entry", folder / "soft", mounted / "far.h5/far"):
+        assert code_of(path) == errno.EACCES
+        told = os.getxattr(path, "user.esrffs.error").decode()
+        assert "leads out of the source" not in told
+        assert "not everybody who may read" in told
+        assert f"may read {source}/raw/scan.h5, to which it leads" in told
+    shown = as_nobody("ls", "-lR", folder, mounted / "far.h5")
+    assert "swordfish" not in shown.stdout
+
+
+@as_root
 def test_a_series_is_as_private_as_its_most_private_member(
     source: Path, shared_mount: Callable[..., Mounted]
 ) -> None:

@@ -77,7 +77,7 @@ class PathResolver:
         if hops < 0:
             raise LinkLoopError(f"{source.path}: {link.name}: too many links on the way")
         if link.forbidden:
-            why = self._context.files.folders.refusal
+            why = self._context.files.folders.refusal(link)
             raise AccessDeniedError(f"{source.path}: {link.name}: {why}")
         if link.file is not None:
             await self.track(link.file)

@@ -83,10 +83,16 @@ class SourceRoot:
         """The folder that readers must not leave, if any."""
         return self.root if self.confined else None
 
-    @property
-    def refusal(self) -> str:
-        """Why a reader follows a link of a data file not, where it may not."""
+    def refusal(self, link: model.LinkInfo) -> str:
+        """Why a reader follows this link of a data file not, where it may not."""
+        if link.refusal is not None:
+            return f"{link.refusal}, to which it leads; look there, or give both the same rights"
         return f"leads out of the source, or {OWN_MOUNT}" if self.confined else OWN_MOUNT
+
+    def path_as_named(self, absolute: str) -> str | None:
+        """The path within the source as it is spelled: no link in it is looked at."""
+        inside = None if self.single_file else os.path.relpath(absolute, self.root)
+        return None if inside is None or inside.split("/")[0] == ".." else inside
 
     def absolute(self, path: str) -> str:
         return os.path.join(self.root, path) if path else self.root

@@ -190,8 +190,15 @@ class GroupDirectory:
         link: LinkInfo,
     ) -> Node:
         """A symlink; where it would lead out of the mount, what it leads to."""
+        folders = self.file.context.files.folders
+        if link.refusal is not None and link.file is not None and not link.path.strip("/."):
+            # A file's own directory, for certain: the kernel asks whether somebody may enter it.
+            inside = folders.path_as_named(link.file)
+            if inside is not None:
+                to = tuple(os.fsencode(inside).split(b"/"))
+                return Symlink(path, source.status, file_names.relative_link(to, self.path))
         if link.forbidden:
-            why = self.file.context.files.folders.refusal
+            why = folders.refusal(link)
             entry = BrokenInfo(link.name, why, forbidden=True)
             return BrokenFile(path, source, self._broken(source, entry))
         target = await self._target(source, link)

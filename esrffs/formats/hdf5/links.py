@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from esrffs.errors import (
     AccessDeniedError,
     EsrffsError,
+    LessReadableError,
     LinkLoopError,
     NotFoundError,
     OwnMountError,
@@ -98,7 +99,7 @@ def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool
         if not allowed(path, confine):
             raise AccessDeniedError(f"{path} lies outside of what this mount may read")
         if confine is not None and not may_reference(holder, path, confine):
-            raise AccessDeniedError(f"not everybody who may read {holder} may read {path}")
+            raise LessReadableError(f"not everybody who may read {holder} may read {path}")
         if stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
             return path
         found = found or f"{path} is {_KINDS.get(stat.S_IFMT(status.st_mode), 'a device')}"

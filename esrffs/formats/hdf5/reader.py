@@ -17,6 +17,7 @@ from esrffs.encoders.json_text import to_json, value_to_json
 from esrffs.errors import (
     AccessDeniedError,
     EsrffsError,
+    LessReadableError,
     NotFoundError,
     TooLargeError,
     UnsupportedError,
@@ -179,14 +180,15 @@ class Hdf5Reader:
             except EsrffsError as error:
                 kinds[value] = error
         kind = kinds[value]
-        forbidden = isinstance(kind, AccessDeniedError)
+        refusal = str(kind) if isinstance(kind, LessReadableError) else None
+        forbidden = isinstance(kind, AccessDeniedError), refusal
         known = None if isinstance(kind, EsrffsError) else kind
         match value:
             case bytes():
-                return LinkInfo(name, decoded(value), None, known, forbidden)
+                return LinkInfo(name, decoded(value), None, known, *forbidden)
             case (bytes() as file, bytes() as path):
                 place = self._place(file, group.file.path)
-                return LinkInfo(name, decoded(path), place, known, forbidden)
+                return LinkInfo(name, decoded(path), place, known, *forbidden)
         raise UnsupportedError(str(kind))
 
     def _kind(self, target: ResolvedObject) -> MemberKind:
