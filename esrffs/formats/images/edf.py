@@ -11,16 +11,26 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from typing import overload
 
 import numpy as np
 from fabio.edfimage import EdfImage
 
-from esrffs.errors import AccessDeniedError, DamagedError, UnsupportedError
+from esrffs.damage import copied
+from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.images.edf_blocks import Found, Place, scan
 from esrffs.formats.images.edf_regular import regular_spacing
-from esrffs.formats.images.frames import Array, Header, check_shape, open_binary, translate_errors
+from esrffs.formats.images.frames import (
+    Array,
+    Header,
+    Missing,
+    all_or_nothing,
+    check_shape,
+    open_binary,
+    translate_errors,
+)
 from esrffs.formats.images.packed import CUT, BinaryFile, PackedFile
 from esrffs.linux import path_walk
 from esrffs.linux.permissions import may_reference
@@ -59,7 +69,7 @@ class EdfFrames:
         )
         self.first_frame_error = places[0].fault and (fault or places[0].fault)
         self.layout: Layout = OpaqueLayout() if fault is not None else _layout(self._places)
-        self._kept: tuple[int, Array] | None = None  # the last one that had to be unpacked
+        self._kept: tuple[int, Array | EsrffsError] | None = None  # the last one unpacked
 
     def __repr__(self) -> str:
         return f"<{len(self._places)} EDF frames of {self._path}>"
@@ -121,20 +131,33 @@ class EdfFrames:
             self._check_outside(file, place)
             return _checked(verbatim_rows(file, begin, shape, self.dtype, place.swapped))
 
+    def sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
+        read = partial(self.rows, index, start, stop)
+        return all_or_nothing(read, (stop - start, *self.shape[1:]), self.dtype, missing)
+
     def close(self) -> None:
         self._file.close()
 
     def _unpacked(self, index: int) -> Array:
+        """Of a frame that is damaged, that is known from then on."""
         if self._kept is None or self._kept[0] != index:
-            place, what = self._places[index], f"frame {index}"
-            with translate_errors(what), self._data_file(place) as file:
-                self._check_outside(file, place)
-                file.seek(place.start)
-                content = _unpack(file.read(place.room) or b"", place.packing, place.nbytes)
-                array: Array = np.frombuffer(bytearray(content), self.dtype).reshape(self.shape)
-                array = _checked(array.byteswap() if place.swapped else array)
-            self._kept = index, array
-        return self._kept[1]
+            try:
+                self._kept = index, self._unpack(index)
+            except (DamagedError, UnsupportedError) as error:
+                self._kept = index, copied(error)
+        found = self._kept[1]
+        if isinstance(found, EsrffsError):
+            raise copied(found)
+        return found
+
+    def _unpack(self, index: int) -> Array:
+        place, what = self._places[index], f"frame {index}"
+        with translate_errors(what), self._data_file(place) as file:
+            self._check_outside(file, place)
+            file.seek(place.start)
+            content = _unpack(file.read(place.room) or b"", place.packing, place.nbytes)
+            array: Array = np.frombuffer(bytearray(content), self.dtype).reshape(self.shape)
+            return _checked(array.byteswap() if place.swapped else array)
 
     def _check_outside(self, file: BinaryFile, place: Place) -> None:
         """DamagedError for data in another file that is too short, or cannot be believed."""

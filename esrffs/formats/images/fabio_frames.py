@@ -6,15 +6,26 @@ only one decoded frame is kept, and how many frames there are where header and f
 
 import os
 import re
+from functools import partial
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from fabio import fabioformats
 
-from esrffs.errors import DamagedError, UnsupportedError
+from esrffs.damage import copied
+from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.images.cbf import read_cbf
-from esrffs.formats.images.frames import Array, Header, check_shape, open_binary, translate_errors
+from esrffs.formats.images.frames import (
+    Array,
+    Header,
+    Missing,
+    all_or_nothing,
+    check_shape,
+    open_binary,
+    translate_errors,
+)
 from esrffs.formats.images.packed import is_packed, open_packed
 from esrffs.formats.images.pictures import read_jpeg, read_jpeg2k
 from esrffs.model import Layout, OpaqueLayout
@@ -40,13 +51,14 @@ class FabioFrames:
             image = self._load(0)
             if getattr(image, "data", None) is None:
                 raise UnsupportedError("FabIO finds no image in it")
-            self._kept = 0, np.ascontiguousarray(image.data)
+            first: Array = np.ascontiguousarray(image.data)
+            self._kept: tuple[int, Array | EsrffsError] = 0, first
             self.reserved = tuple(image.RESERVED_HEADER_KEYS)
             header, count = image.header, int(image.nframes)
             image.close()
-            self.shape = check_shape("frame 0", self._kept[1].shape)
+            self.shape = check_shape("frame 0", first.shape)
             self.colour = codec in _PICTURES and len(self.shape) > 2
-            self.dtype = self._kept[1].dtype
+            self.dtype = first.dtype
             if codec in _MANY:
                 count = self._count(header, count, size)
         more = f"after frame {count - 1}: {fault}" if fault else getattr(image, "more", "")
@@ -57,16 +69,19 @@ class FabioFrames:
         return f"<{len(self.headers)} {self._codec} frames of {self._path}>"
 
     def rows(self, index: int, start: int, stop: int) -> Array:
-        if self._kept[0] != index:
-            what = f"frame {index}"
-            with translate_errors(what):
-                array = np.ascontiguousarray(self._decoded(index))
-            if array.shape != self.shape or array.dtype != self.dtype:
-                raise DamagedError(
-                    f"{what}: is {array.dtype} {array.shape}, not {self.dtype} {self.shape}"
-                )
-            self._kept = index, array
-        return self._kept[1][start:stop]
+        if self._kept[0] != index:  # of one that is damaged, that is known from then on
+            try:
+                self._kept = index, self._decoded(index)
+            except (DamagedError, UnsupportedError) as error:
+                self._kept = index, copied(error)
+        found = self._kept[1]
+        if isinstance(found, EsrffsError):
+            raise copied(found)
+        return found[start:stop]
+
+    def sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
+        read = partial(self.rows, index, start, stop)
+        return all_or_nothing(read, (stop - start, *self.shape[1:]), self.dtype, missing)
 
     def close(self) -> None:
         """Nothing is open between two frames."""
@@ -82,7 +97,12 @@ class FabioFrames:
 
     def _decoded(self, index: int) -> Array:
         """FabIO's `getframe` is no way: of a MRC it fails, of one frame it opens other files."""
-        array: Array = self._load(index).data
+        with translate_errors(f"frame {index}"):
+            array: Array = np.ascontiguousarray(self._load(index).data)
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise DamagedError(
+                f"frame {index}: is {array.dtype} {array.shape}, not {self.dtype} {self.shape}"
+            )
         return array
 
     def _trusted(self) -> tuple[int, str]:
@@ -100,7 +120,7 @@ class FabioFrames:
 
     def _count(self, header: Header, told: int, size: int) -> int:
         """How many frames are served; `end` says so where that is not what there seems to be."""
-        nbytes = self._kept[1].nbytes
+        nbytes = prod(self.shape) * self.dtype.itemsize
         if self._codec == "spe":
             before, told = 4100, int(header["num_frames"])  # FabIO tells of one, and reads all
         elif self._codec == "mrc":

@@ -7,13 +7,14 @@ with made-up zeros.  What a failure is called: `raster_sentences`.
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from esrffs.damage import PARTIAL
 from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError, TooLargeError
 from esrffs.formats.images.error_sentences import sentence
 from esrffs.formats.images.packed import BinaryFile, is_packed, open_packed
@@ -21,6 +22,8 @@ from esrffs.model import Layout
 
 Array = npt.NDArray[np.generic]
 Header = Mapping[str, Any]
+Where = tuple[slice, ...]
+Missing = Callable[[Where, EsrffsError], None]
 
 _LONGEST = 1 << 40  # pixels of an axis: more are no image
 
@@ -67,8 +70,29 @@ class FrameSource(Protocol):
     def rows(self, index: int, start: int, stop: int) -> Array:
         """These rows (the first axis) of one frame, in C order.  DamagedError, ForbiddenError."""
 
+    def sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
+        """The same, as far as it can be had.
+
+        `missing` is told the rest: slices of these rows (whose ends are told, but for all of
+        an axis), and the error.
+        """
+
     def close(self) -> None:
         """Let go of all files."""
+
+
+def all_or_nothing(
+    read: Callable[[], Array],
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    missing: Missing,
+) -> Array:
+    """`sound_rows` of this shape where `read` gives all of them, or an error that is theirs."""
+    try:
+        return read()
+    except PARTIAL as error:
+        missing((slice(None),), error)
+        return np.zeros(shape, dtype)
 
 
 class _LogCapture(logging.Handler):

@@ -11,11 +11,13 @@ from datetime import datetime
 
 import numpy as np
 
+from esrffs.damage import DamagedArray
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import DamagedError, EsrffsError, NotFoundError
 from esrffs.formats.images.edf import EdfFrames
 from esrffs.formats.images.fabio_frames import FabioFrames
 from esrffs.formats.images.frames import Array, FrameSource, translated
+from esrffs.formats.images.partial_read import sound
 from esrffs.formats.images.signatures import TIFF_CODECS, codec_of_file
 from esrffs.formats.images.tiff import TiffFrames
 from esrffs.formats.images.tree import DATA, DETECTOR, ImageTree, root_attributes
@@ -79,6 +81,13 @@ class ImageStackReader:
                 rows = frames.rows(index, box.start[1], box.stop[1])
                 array[at] = rows[(slice(None), *box.slices[2:])]
         return array
+
+    def sound(self, address: str, box: Box) -> DamagedArray:
+        """What can be had of a box of which `read` cannot give all."""
+        if address != DATA:
+            array = self.read(address, box)
+            return DamagedArray(array, np.zeros(array.shape, np.uint8), ())
+        return sound(self._frames, box, stacked=self._stacked)
 
     def attributes(self, address: str) -> bytes:
         if address == "" or self._tree.group(address) is not None:

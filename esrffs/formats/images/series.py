@@ -7,15 +7,27 @@ decoded.  At most one member stays open.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 
+from esrffs.damage import copied
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.images.cbf import cbf_header
 from esrffs.formats.images.edf import EdfFrames, verbatim_rows
-from esrffs.formats.images.frames import Array, FrameSource, Header, translate_errors, translated
+from esrffs.formats.images.frames import (
+    Array,
+    FrameSource,
+    Header,
+    Missing,
+    Where,
+    all_or_nothing,
+    translate_errors,
+    translated,
+)
 from esrffs.formats.images.reader import ImageStackReader, detect_codec, newest_mtime, open_frames
 from esrffs.formats.images.tree import root_attributes
 from esrffs.model import FramesLayout as FramesLayout
@@ -49,7 +61,10 @@ class SeriesFrames:
     first_frame_error = ""
 
     def __init__(self, paths: Sequence[str]) -> None:
-        first = _member(paths[0])
+        try:
+            first = _member(paths[0])
+        except EsrffsError as error:
+            raise copied(error, f"{os.path.basename(paths[0])}: {error}") from error
         try:
             if len(first.headers) > 1:
                 raise UnsupportedError(
@@ -69,30 +84,68 @@ class SeriesFrames:
             first.close()
         self.paths = tuple(paths[: len(self.headers)])
         self.layout = self._layout()
-        self._open: tuple[int, FrameSource] | None = None
+        self._open: tuple[int, FrameSource | EsrffsError] | None = None
 
     def __repr__(self) -> str:
         return f"<{len(self.paths)} files, the first {self.paths[0]}>"
 
     def rows(self, index: int, start: int, stop: int) -> Array:
-        path, what = self.paths[index], f"frame {index} ({os.path.basename(self.paths[index])})"
-        layout = self._layouts[index]
-        if isinstance(layout, FramesLayout):
-            row = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-            shape = (stop - start, *self.shape[1:])
-            offset = int(layout.offsets[0]) + start * row
-            with translate_errors(what), open(path, "rb", buffering=0) as file:
-                return verbatim_rows(file, offset, shape, self.dtype, layout.swapped)
+        with self._of_member(index):
+            layout = self._layouts[index]
+            if isinstance(layout, FramesLayout):
+                return self._verbatim(index, layout, start, stop)
+            return self._member(index).rows(0, start, stop)
+
+    def sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
+        def named(where: Where, error: EsrffsError) -> None:
+            missing(where, self._named(index, error))
+
+        def read() -> Array:
+            if isinstance(self._layouts[index], FramesLayout):
+                return self.rows(index, start, stop)
+            with self._of_member(index):
+                return self._member(index).sound_rows(0, start, stop, named)
+
+        return all_or_nothing(read, (stop - start, *self.shape[1:]), self.dtype, missing)
+
+    def _verbatim(self, index: int, layout: FramesLayout, start: int, stop: int) -> Array:
+        row = prod(self.shape[1:]) * self.dtype.itemsize
+        shape = (stop - start, *self.shape[1:])
+        offset = int(layout.offsets[0]) + start * row
+        with translate_errors("frame 0"), open(self.paths[index], "rb", buffering=0) as file:
+            return verbatim_rows(file, offset, shape, self.dtype, layout.swapped)
+
+    def _member(self, index: int) -> FrameSource:
+        """The frame of one file; of a file that cannot be opened, that is known from then on."""
         if self._open is None or self._open[0] != index:
             self.close()
-            self._open = index, _member(path)
+            try:
+                self._open = index, _member(self.paths[index])
+            except (DamagedError, UnsupportedError) as error:
+                self._open = index, copied(error)
         member = self._open[1]
+        if isinstance(member, EsrffsError):
+            raise copied(member)
         if (member.shape, member.dtype) != (self.shape, self.dtype):
-            raise DamagedError(f"{what}: its image is not what its header says")
-        return member.rows(0, start, stop)
+            raise DamagedError("its image is not what its header says")
+        return member
+
+    @contextmanager
+    def _of_member(self, index: int) -> Iterator[None]:
+        """Every failure inside the block is one of this file."""
+        try:
+            yield
+        except EsrffsError as error:
+            raise self._named(index, error) from error
+
+    def _named(self, index: int, error: EsrffsError) -> EsrffsError:
+        """The member by its name, and by its place in the stack; in the file it is the first."""
+        name = os.path.basename(self.paths[index])
+        text = str(error).removeprefix("frame 0: ")
+        return copied(error, f"{name} (frame {index}): {text}")
 
     def close(self) -> None:
-        if self._open is not None:
+        if self._open is not None and not isinstance(self._open[1], EsrffsError):
             self._open[1].close()
         self._open = None
 
@@ -179,4 +232,4 @@ def _member(path: str) -> FrameSource:
     try:
         return open_frames(path, os.path.dirname(path))
     except OSError as error:
-        raise translated(os.path.basename(path), error) from error
+        raise translated("the file", error) from error

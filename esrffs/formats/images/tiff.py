@@ -6,12 +6,21 @@ strip by strip or tile by tile, and never more of them than the rows that are wa
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import overload
 
 import numpy as np
 
-from esrffs.errors import DamagedError
-from esrffs.formats.images.frames import Array, Header, translate_errors
+from esrffs.damage import copied
+from esrffs.errors import DamagedError, EsrffsError
+from esrffs.formats.images.frames import (
+    Array,
+    Header,
+    Missing,
+    Where,
+    all_or_nothing,
+    translate_errors,
+)
 from esrffs.formats.images.tiff_directories import open_content
 from esrffs.formats.images.tiff_header import PageHeaders
 from esrffs.formats.images.tiff_pages import PageStack
@@ -57,11 +66,40 @@ class TiffFrames:
             run = int(self._stack.runs[index])
             if run >= 0:
                 return self._verbatim(run, start, stop)
-            page, depth, behind = self._stack.place(index)
-            if self._last is None or self._last[0] != (page, behind):
-                self._last = (page, behind), self._stack.segments(page, behind)
-            rows = self._last[1].rows(depth, start, stop)
-            return rows.reshape(stop - start, *self.shape[1:])
+            return self._packed(index, start, stop)
+
+    def sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
+        read = partial(self._sound_rows, index, start, stop, missing)
+        return all_or_nothing(read, (stop - start, *self.shape[1:]), self.dtype, missing)
+
+    def _sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
+        """Without bad strips and tiles, and what lies behind the end of the file."""
+
+        def named(where: Where, error: EsrffsError) -> None:
+            missing(where[: len(self.shape)], copied(error, f"frame {index}: {error}"))
+
+        run = int(self._stack.runs[index])
+        if run < 0:
+            with translate_errors(f"frame {index}", strict=False):
+                return self._packed(index, start, stop, named)
+        try:
+            return self.rows(index, start, stop)
+        except DamagedError as error:
+            row = self._stack.kind.nbytes // self.shape[0]
+            there = min((self._content.size - run) // row, stop)
+            if there <= start:
+                raise
+            array = np.zeros((stop - start, *self.shape[1:]), self.dtype)
+            array[: there - start] = self.rows(index, start, there)
+            missing((slice(there - start, None),), error)
+            return array
+
+    def _packed(self, index: int, start: int, stop: int, missing: Missing | None = None) -> Array:
+        page, depth, behind = self._stack.place(index)
+        if self._last is None or self._last[0] != (page, behind):
+            self._last = (page, behind), self._stack.segments(page, behind)
+        rows = self._last[1].rows(depth, start, stop, missing)
+        return rows.reshape(stop - start, *self.shape[1:])
 
     def close(self) -> None:
         self._last = None

@@ -15,11 +15,13 @@ import numpy as np
 from tifffile import COMPRESSION, PREDICTOR, TIFF
 
 from esrffs import limits
-from esrffs.errors import DamagedError, UnsupportedError
-from esrffs.formats.images.frames import Array
+from esrffs.damage import PARTIAL, copied
+from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
+from esrffs.formats.images.frames import Array, Missing
 from esrffs.formats.images.tiff_directories import Content
 
 _KEPT = 64 << 20  # bytes of unpacked strips or tiles
+_ERROR_NBYTES = 1 << 10  # about
 _JPEG = {6, 7, 34892, 33007}
 _NODATA = 42113  # GDAL's tag
 
@@ -44,48 +46,61 @@ class Segments:
         if min(self._grain) <= 0:
             raise DamagedError(f"its {self._name}s have no size")
         self._sparse = keyframe.is_tiled or _NODATA in keyframe.tags
-        self._kept: OrderedDict[int, Array | None] = OrderedDict()
+        self._kept: OrderedDict[int, Array | EsrffsError | None] = OrderedDict()
+        self._kept_nbytes = 0
         self._decode: Callable[..., Any] = _decoder(keyframe)
 
-    def rows(self, depth: int, start: int, stop: int) -> Array:
-        """These rows at this depth: (rows, columns, samples)."""
+    def rows(self, depth: int, start: int, stop: int, missing: Missing | None = None) -> Array:
+        """These rows at this depth: (rows, columns, samples).
+
+        What lies in a strip or tile that cannot be had is told to `missing`, where that is given.
+        """
         deep, long, wide = self._grain
         across, down = ceil(self._width / wide), ceil(self._length / long)
         volume = ceil(self._depth / deep) * down * across
-        missing = volume * self._planes - len(self._offsets)
-        if missing > 0 or len(self._counts) < len(self._offsets):
+        untold = volume * self._planes - len(self._offsets)
+        if untold > 0 or len(self._counts) < len(self._offsets):
             raise DamagedError(f"the places of its {self._name}s are not all told")
         samples = self._samples if self._planes == 1 else self._planes
         shape = stop - start, self._width, samples
-        array = np.empty(shape, self._keyframe.dtype)
+        array = np.zeros(shape, self._keyframe.dtype)
         for plane in range(self._planes):
-            part = array if self._planes == 1 else array[..., plane : plane + 1]
+            inner = slice(0, samples) if self._planes == 1 else slice(plane, plane + 1)
             for band in range(start // long, ceil(stop / long)):
                 first = (plane * volume) + (depth // deep * down + band) * across
                 top = max(start, band * long)
                 bottom = min(stop, band * long + long)
                 for column in range(across):
                     left, right = column * wide, min(column * wide + wide, self._width)
-                    piece = self._segment(first + column)
-                    part[top - start : bottom - start, left:right] = (
-                        self._keyframe.nodata
-                        if piece is None
-                        else piece[
-                            depth % deep, top - band * long : bottom - band * long, : right - left
-                        ]
+                    where = slice(top - start, bottom - start), slice(left, right), inner
+                    inside = slice(top - band * long, bottom - band * long), slice(right - left)
+                    try:
+                        piece = self._segment(first + column)
+                    except PARTIAL as error:
+                        if missing is None:
+                            raise
+                        missing(where, error)
+                        continue
+                    array[where] = (
+                        self._keyframe.nodata if piece is None else piece[depth % deep, *inside]
                     )
         return array
 
     def _segment(self, number: int) -> Array | None:
+        """One strip or tile; of one that is damaged, that is known from then on."""
         if number in self._kept:
             self._kept.move_to_end(number)
-            return self._kept[number]
-        piece = self._unpacked(number)
-        self._kept[number] = piece
-        kept = sum(0 if one is None else one.nbytes for one in self._kept.values())
-        while kept > _KEPT and len(self._kept) > 1:
-            old = self._kept.popitem(last=False)[1]
-            kept -= 0 if old is None else old.nbytes
+        else:
+            try:
+                self._kept[number] = self._unpacked(number)
+            except DamagedError as error:
+                self._kept[number] = copied(error)
+            self._kept_nbytes += _nbytes(self._kept[number])
+            while self._kept_nbytes > _KEPT and len(self._kept) > 1:
+                self._kept_nbytes -= _nbytes(self._kept.popitem(last=False)[1])
+        piece = self._kept[number]
+        if isinstance(piece, EsrffsError):
+            raise copied(piece)
         return piece
 
     def _unpacked(self, number: int) -> Array | None:
@@ -114,6 +129,11 @@ class Segments:
         except Exception as error:
             raise DamagedError(f"{what} is damaged: it cannot be unpacked") from error
         return piece
+
+
+def _nbytes(piece: Array | EsrffsError | None) -> int:
+    """What it takes to remember it."""
+    return piece.nbytes if isinstance(piece, np.ndarray) else _ERROR_NBYTES
 
 
 def _jpeg_is_cut(data: bytes, keyframe: Any) -> bool:

@@ -1,0 +1,48 @@
+"""What can be had of a box of frames that cannot be had whole.
+
+Decided here: that each frame of the box is asked for once more, by itself, and costs no other one.
+What of a frame is bad, the source of the frames knows (`FrameSource.sound_rows`).
+"""
+
+import numpy as np
+
+from esrffs.damage import Damage, DamagedArray
+from esrffs.errors import EsrffsError
+from esrffs.formats import budget
+from esrffs.formats.budget import TooSlowError
+from esrffs.formats.images.frames import Array, FrameSource, Where
+from esrffs.model import Box
+
+
+def sound(frames: FrameSource, box: Box, *, stacked: bool) -> DamagedArray:
+    """The elements of this box, and which of them are missing; `stacked`: frames are an axis."""
+    numbers = range(box.start[0], box.stop[0]) if stacked else range(1)
+    part = Box(box.start[1:], box.stop[1:]) if stacked else box
+    shape = len(numbers), *part.shape
+    array: Array = np.zeros(shape, frames.dtype)
+    damage = Damage(shape)
+    for at, number in enumerate(numbers):
+        try:
+            budget.check(f"frame {number}")
+        except TooSlowError:
+            text = f"frame {number}: was not read: looking for what is damaged took too long"
+            damage.add(slice(at, None), TooSlowError(f"{text} (time_limit)"))
+            break
+
+        def missing(where: Where, error: EsrffsError, at: int = at) -> None:
+            damage.add((at, *_within(where, part, frames.shape)), error)
+
+        rows = frames.sound_rows(number, part.start[0], part.stop[0], missing)
+        array[at] = rows[(slice(None), *part.slices[1:])]
+    codes = damage.codes.reshape(box.shape)
+    return DamagedArray(array.reshape(box.shape), codes, tuple(damage.errors))
+
+
+def _within(where: Where, part: Box, frame: tuple[int, ...]) -> Where:
+    """Slices of rows that begin where the part does as slices of the part."""
+    cut = []
+    for axis, one in enumerate(where[1:], 1):
+        start, stop, _ = one.indices(frame[axis])
+        first, last = part.start[axis], part.stop[axis]
+        cut.append(slice(max(start - first, 0), max(min(stop, last) - first, 0)))
+    return (where[0], *cut)
