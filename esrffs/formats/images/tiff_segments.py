@@ -12,6 +12,7 @@ from math import ceil, prod
 from typing import Any
 
 import numpy as np
+from imagecodecs import bitorder_decode
 from tifffile import COMPRESSION, PREDICTOR, TIFF
 
 from esrffs import limits
@@ -48,7 +49,9 @@ class Segments:
         self._sparse = keyframe.is_tiled or _NODATA in keyframe.tags
         self._kept: OrderedDict[int, Array | EsrffsError | None] = OrderedDict()
         self._kept_nbytes = 0
-        self._decode: Callable[..., Any] = _decoder(keyframe)
+        self._decode: Callable[..., Any] = (
+            self._triples if _has_triples(keyframe) else _decoder(keyframe)
+        )
 
     def rows(self, depth: int, start: int, stop: int, missing: Missing | None = None) -> Array:
         """These rows at this depth: (rows, columns, samples).
@@ -129,6 +132,41 @@ class Segments:
         except Exception as error:
             raise DamagedError(f"{what} is damaged: it cannot be unpacked") from error
         return piece
+
+    def _triples(self, data: bytes, number: int, **_: object) -> tuple[Array]:
+        """Integers of 24 bits, which tifffile puts together in the wrong order.
+
+        As libtiff has them: three bytes in the byte order of the file.
+        """
+        page = self._keyframe
+        if page.predictor != 1:
+            raise NotImplementedError
+        deep, long, wide = self._grain
+        if not page.is_tiled:
+            long = min(long, self._length - number % ceil(self._length / long) * long)
+        samples = self._samples if self._planes == 1 else 1
+        count = deep * long * wide * samples
+        if page.fillorder == 2:
+            data = bytes(bitorder_decode(data))
+        if page.compression != 1:
+            data = TIFF.DECOMPRESSORS[page.compression](data, out=4 * count)
+        content = np.frombuffer(data, np.uint8, 3 * count).reshape(count, 3)
+        if page.parent.byteorder == ">":
+            content = content[:, ::-1]
+        whole = np.zeros((count, 4), np.uint8)
+        whole[:, :3] = content
+        piece = whole.view("<u4").astype(np.uint32, copy=False)
+        return (piece.reshape(deep, long, wide, samples),)
+
+
+def _has_triples(keyframe: Any) -> bool:
+    """Whether its samples are integers of 24 bits, packed as bytes are."""
+    return (
+        keyframe.bitspersample == 24
+        and keyframe.dtype == np.uint32
+        and keyframe.compression not in TIFF.IMAGE_COMPRESSIONS
+        and keyframe.compression not in _JPEG
+    )
 
 
 def _nbytes(piece: Array | EsrffsError | None) -> int:
