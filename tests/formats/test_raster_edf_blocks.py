@@ -235,3 +235,65 @@ def test_what_fabio_finds(
     if theirs is not None:
         sound = [*itertools.takewhile(lambda frame: frame[4] == 96, theirs)]
         assert ours[: len(sound)] == sound
+
+
+@pytest.mark.parametrize("size", [10**9, 10**18 - 1, 2**63 - 1, 2**63, 2**64, 10**30])
+@pytest.mark.parametrize("key", ["Size", "EDF_BinarySize"])
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_a_size_that_no_file_has(size: int, key: str, outer: str, bad: int, tmp_path: Path) -> None:
+    """It costs no frame that is there: in a plain file not even those behind it."""
+    path = tmp_path / "a.edf"
+    for number, frame in enumerate(STACK):
+        told = size if number == bad else frame.nbytes
+        edf_text(path, frame.tobytes(), **keys(**{key: told}))
+    content = path.read_bytes()
+    path = tmp_path / f"a.edf{outer}"
+    path.write_bytes(OUTER[outer](content))
+    array, end = values(path)
+    if outer:
+        stack = np.array(STACK[: bad + 1])
+        np.testing.assert_array_equal(array, stack if bad else stack[0])
+        if bad < 2:
+            assert "which are more than the file has" in str(end)
+    else:
+        np.testing.assert_array_equal(array, STACK)
+        assert end is None
+
+
+@pytest.mark.parametrize("size", [10**9, 10**19])
+def test_a_size_of_packed_data_that_no_file_has(size: int, tmp_path: Path) -> None:
+    """Where they end, they tell themselves."""
+    path = tmp_path / "a.edf"
+    for number, frame in enumerate(STACK):
+        packed = gzip.compress(frame.tobytes())
+        told = {"EDF_BinarySize": size if number == 1 else len(packed)}
+        edf_text(path, packed, **keys(Compression="GzipCompression", **told))
+    array, end = values(path)
+    np.testing.assert_array_equal(array, STACK)
+    assert end is None
+
+
+def test_a_size_behind_which_nothing_is_found(tmp_path: Path) -> None:
+    """What stands there is no header, so that is told."""
+    path = edf_text(tmp_path / "a.edf", STACK[0].tobytes(), **keys(Size=96))
+    content = edf_text(path, STACK[1].tobytes(), **keys(Size=10**19)).read_bytes()
+    path.write_bytes(content + b"no header" * 200)
+    array, end = values(path)
+    np.testing.assert_array_equal(array, STACK[:2])
+    assert end == f"after frame 1: {10**19} bytes of data, which are more than the file has"
+    path.write_bytes(content + b"\n" * 2000)  # padding that was cut
+    assert values(path)[1] is None
+
+
+@pytest.mark.parametrize("position", [10**18, 2**63, 10**30])
+def test_data_in_another_file_where_no_file_has_any(position: int, tmp_path: Path) -> None:
+    path = edf_text(tmp_path / "a.edf", STACK[0].tobytes(), **keys(Size=96))
+    edf_text(path, b"", **keys(EDF_BinaryFileName="b.raw", EDF_BinaryFilePosition=position))
+    (tmp_path / "b.raw").write_bytes(bytes(96))
+    reader = opened(ImageFileReader(str(tmp_path / "a.edf"), None))
+    info = reader.find("scan_0/image/data")
+    assert isinstance(info, DatasetInfo)
+    np.testing.assert_array_equal(reader.read(info.address, Box((0, 0, 0), (1, 6, 8)))[0], STACK[0])
+    with pytest.raises(DamagedError, match=r"^frame 1: "):
+        reader.read(info.address, Box((1, 0, 0), (2, 6, 8)))

@@ -17,7 +17,14 @@ import numpy as np
 from fabio.edfimage import DATA_TYPES
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
-from esrffs.formats.images.edf_header import Window, add_defaults, integer, is_followed, read_header
+from esrffs.formats.images.edf_header import (
+    Window,
+    add_defaults,
+    integer,
+    is_blank,
+    is_followed,
+    read_header,
+)
 from esrffs.formats.images.packed import BinaryFile
 
 _DIMENSION = re.compile(r"DIM_(\d{1,6})\Z")
@@ -98,6 +105,9 @@ def scan(file: BinaryFile, folder: str, limit: int | None = None) -> Found:
         found.places.append(place)
         position = start + blob
         if blob and not window.at(position - 1, 1):
+            if not (place.fault or place.packing or is_blank(window, start + place.nbytes)):
+                text = f"{blob} bytes of data, which are more than the file has"
+                return found._replace(rest=text)
             break
     if not found.places:
         text = "it holds only a general block, and no image" if position else "the file is empty"
@@ -191,8 +201,14 @@ def _blob(
         sizes.append(0)
     elif not packing:
         sizes = [size for size in sizes if size >= nbytes] or sizes or [nbytes]
+        inside = [size for size in sizes if not window.is_behind_end(start + size - 1)]
+        if not inside and is_followed(window, start + nbytes):
+            inside = [nbytes]
+        sizes = inside or sizes
     doubtful = bool(packing) and {*sizes} <= {nbytes}  # that of unpacked data, it seems
-    if len(sizes) == 1 and (outside or not doubtful):
+    if len(sizes) == 1 and (
+        outside or not (doubtful or window.is_behind_end(start + sizes[0] - 1))
+    ):
         return sizes[0]
     for size in sizes:
         if is_followed(window, start + size):

@@ -30,9 +30,11 @@ class Window:
         file.seek(0)
 
     def at(self, offset: int, count: int) -> bytes:
-        """So many bytes from there on; fewer at the end."""
+        """So many bytes from there on; fewer at the end, and none behind it, however far."""
         if self._limit is not None:
-            count = max(min(count, self._limit - offset), 0)
+            if offset >= self._limit:
+                return b""
+            count = min(count, self._limit - offset)
         end = self._start + len(self._content)
         if not self._start <= offset <= end:
             if self._file.seek(offset) != offset:
@@ -45,6 +47,10 @@ class Window:
             self._content += self._file.read(max(offset + count - end, _AHEAD)) or b""
         begin = offset - self._start
         return self._content[begin : begin + count]
+
+    def is_behind_end(self, offset: int) -> bool:
+        """Whether a file whose length is known has no byte there."""
+        return self._limit is not None and offset >= self._limit
 
     def packed(self, offset: int, kind: str) -> int | None:
         """How many bytes the packed stream takes that begins there."""
@@ -103,6 +109,11 @@ def integer(keys: Mapping[str, str], key: str) -> int | None:
         return int(float(text))
     except (ValueError, OverflowError):
         raise DamagedError(f"its {key} {text[:80]!r} is not a number") from None
+
+
+def is_blank(window: Window, position: int) -> bool:
+    """Do padding, or nothing more, stand there?"""
+    return not window.at(position, _AHEAD).strip(_BLANK)
 
 
 def is_followed(window: Window, position: int) -> bool:

@@ -25,8 +25,8 @@ def sound(frames: FrameSource, box: Box, *, stacked: bool) -> DamagedArray:
         try:
             budget.check(f"frame {number}")
         except TooSlowError:
-            text = f"frame {number}: was not read: looking for what is damaged took too long"
-            damage.add(slice(at, None), TooSlowError(f"{text} (time_limit)"))
+            why = "looking for what is damaged took too long (time_limit)"
+            damage.add(slice(at, None), TooSlowError(f"frame {number}: was not read: {why}"))
             break
 
         def missing(where: Where, error: EsrffsError, at: int = at) -> None:
