@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from esrffs.errors import DamagedError
 from esrffs.formats.detect import detect_format
+from esrffs.formats.images.reader import ImageFileReader
 from esrffs.formats.images.signatures import codec_of_header, is_single_frame
 from esrffs.model import Format
 from tests.formats.test_raster_files import WRITERS, edf, edf_text, image
@@ -213,6 +215,37 @@ def test_an_edf_in_a_large_bz2_block(tmp_path: Path) -> None:
     preads: list[int] = []
     assert taken(packed, "a.edf.bz2", preads) == "raster"
     assert len(preads) == 2
+
+
+PACKERS = {"gz": gzip.compress, "bz2": bz2.compress}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_packed_data_that_are_damaged(suffix: str, tmp_path: Path) -> None:
+    """What can be had of them tells, else the name; else they are passed through."""
+    path = edf(tmp_path / "a.edf", np.random.default_rng(0).integers(0, 255, (70, 90), np.uint8))
+    packed = bytearray(PACKERS[suffix](path.read_bytes()))
+    early, late = bytearray(packed), bytearray(packed)
+    early[12:40] = b"\xff" * 28  # of bzip2 the one checksum of all
+    late[3000:3040] = b"\xff" * 40
+    for content in (early, late, packed[:18], packed[:-4]):
+        for name in (f"a.edf.{suffix}", f"a.EDF.{suffix}"):
+            assert taken(bytes(content), name) == "raster"
+        for name in (f"a.log.{suffix}", f"a.xsl.{suffix}", f"a.{suffix}"):
+            found = suffix == "gz" and content in (late, packed[:-4])
+            assert taken(bytes(content), name) == ("raster" if found else None), name
+    for name in (f"a.img.{suffix}", f"a.xml.{suffix}"):
+        assert taken(bytes(early), name) is None
+    for content in (early, packed[:18]):
+        broken = tmp_path / f"a.edf.{suffix}"
+        broken.write_bytes(content)
+        with pytest.raises(DamagedError, match="packed data"):
+            ImageFileReader(str(broken), None)
+    for suffix_ in "tif cbf jpg jp2 pgm mrc mccd".split():
+        broken = tmp_path / f"a.{suffix_}.{suffix}"
+        broken.write_bytes(early)
+        with pytest.raises(DamagedError, match="packed data"):
+            ImageFileReader(str(broken), None)
 
 
 def test_a_gz_bomb_is_not_unpacked() -> None:

@@ -11,11 +11,14 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 Pread = Callable[[int, int], bytes]  # (offset, count) → bytes, fewer at the end of the file
 
 TIFF_CODECS = ("tif", "pilatus")
 HEADER_NBYTES = 4096  # bytes: one page, and enough of a header to tell
+_STEP = 64  # bytes
 _BZ2_BLOCK = 1 << 20  # bytes: nothing comes out of bzip2 before a whole block (≤ 900 kB) is in
 
 _NAMES = {
@@ -23,6 +26,16 @@ _NAMES = {
     *("jpeg", "jp2", "jpx", "j2k", "jpf", "jpg2", "kcd", "sfrm", "mrc", "map", "fei", "spe"),
     *("mpa", "esperanto", "eseperanto", "esper", "xml", "xsd", "osc", "stl"),
 }
+_CODEC_BY_NAME = {  # of names that hardly anything else has
+    **dict.fromkeys(("edf",), "edf"),
+    **dict.fromkeys(("tif", "tiff", "mccd"), "tif"),
+    **dict.fromkeys(("cbf",), "cbf"),
+    **dict.fromkeys(("jpg", "jpeg"), "jpeg"),
+    **dict.fromkeys(("jp2", "jpx", "j2k", "jpf", "jpg2"), "jpeg2k"),
+    **dict.fromkeys(("pgm", "pnm"), "pnm"),
+    **dict.fromkeys(("mrc",), "mrc"),
+}
+_PACKED = re.compile(rb"\x1f\x8b\x08[\0-\x1f]|BZh[1-9]1AY&SY")  # gzip, bzip2: no other file
 _CAMERAS = {"cr2", "nef", "nrw", "dng", "arw", "orf", "pef", "rw2", "srw", "3fr"}  # TIFF inside
 _GE_NAME = re.compile(r"ge\d*")
 _MAR_NAME = re.compile(r"mar(1200|1600|1800|2000|2300|2400|3000|3450)")
@@ -62,22 +75,45 @@ def codec_of_file(pread: Pread, size: int, name: str) -> str | None:
 
     `.gz` and `.bz2` count where the file is so named and so made: FabIO goes by the name.
     One read of a page, a second one for `.bz2` of what is named like a raster.
+
+    Where packed data are damaged, or end, before a byte of them can be had, the name decides: the
+    reader will say what is wrong.
     """
     head = pread(0, min(HEADER_NBYTES, size))
     inner, _, suffix = name.rpartition(".")
-    try:
-        if suffix == "gz" and head.startswith(b"\x1f\x8b"):
-            content = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEADER_NBYTES)
-        elif suffix == "bz2" and head.startswith(b"BZh") and _has_raster_name(inner):
-            decompressor = bz2.BZ2Decompressor()
-            content = decompressor.decompress(head, HEADER_NBYTES)
-            if not content and len(head) < size:
-                content = decompressor.decompress(pread(len(head), _BZ2_BLOCK), HEADER_NBYTES)
-        else:
-            return codec_of_header(head, size, name)
-    except (zlib.error, OSError, EOFError):
-        return None
-    return codec_of_header(content, None, inner)
+    if suffix == "gz" and head.startswith(b"\x1f\x8b"):
+        content = _first_bytes(_gzip_stream, head)
+    elif suffix == "bz2" and head.startswith(b"BZh") and _has_raster_name(inner):
+        content = _first_bytes(bz2.BZ2Decompressor, head)
+        if content is None and len(head) < size:
+            content = _first_bytes(bz2.BZ2Decompressor, head + pread(len(head), _BZ2_BLOCK))
+    else:
+        return codec_of_header(head, size, name)
+    if content is not None:
+        return codec_of_header(content, None, inner)
+    return _CODEC_BY_NAME.get(_suffix(inner)) if _PACKED.match(head) else None
+
+
+def _gzip_stream() -> Any:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _first_bytes(new_stream: Callable[[], Any], packed: bytes) -> bytes | None:
+    """The first of the bytes that are packed; None where none can be had, though it does not end.
+
+    With an error all is lost that came out with it, so it is tried again bit by bit.
+    """
+    content: bytes = b""
+    for step in (len(packed), _STEP):
+        stream, content = new_stream(), b""
+        with suppress(zlib.error, OSError, EOFError):
+            for start in range(0, len(packed), step):
+                piece = packed[start : start + step]
+                content += stream.decompress(piece, HEADER_NBYTES - len(content))
+                if stream.eof or len(content) == HEADER_NBYTES:
+                    return content
+            break
+    return content or None
 
 
 def is_single_frame(head: bytes, size: int) -> bool:
