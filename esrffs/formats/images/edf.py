@@ -3,7 +3,7 @@
 Decided here: which frames of an EDF file are served.  Those before the first that is not whole,
 or differs from the first frame in shape or dtype, make up the stack; FabIO would fill up what is
 missing with zeros, and hand damaged gzip to a program that ignores the checksum.  Of `.gz` and
-`.bz2` only what can be believed (`raster_packed`) counts.  Only headers are read to tell.
+`.bz2` only what can be believed (`packed`) counts.  Only headers are read to tell.
 """
 
 import io

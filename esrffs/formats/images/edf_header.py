@@ -1,6 +1,6 @@
 """One EDF header: where it begins and ends, and its keys.
 
-The rules are FabIO's.  Does not: know what a key says about the data (`raster_edf_blocks`).
+The rules are FabIO's.  Does not: know what a key says about the data (`edf_blocks`).
 """
 
 import re

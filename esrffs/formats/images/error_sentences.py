@@ -2,7 +2,7 @@
 
 Exceptions of these libraries say little to somebody who wants to see an image ("list index out of
 range"), and change with each version; only what FabIO itself words as a sentence is passed on.
-Does not: decide which error class, and so which errno, a failure has (`raster_frames`).
+Does not: decide which error class, and so which errno, a failure has (`images/frames`).
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Every raster but EDF and TIFF: decoded by FabIO, a frame at a time.
+"""Every image but EDF and TIFF: decoded by FabIO, a frame at a time.
 
 Decided here: how FabIO's codecs are used so that a listing decodes the first frame at most and
 only one decoded frame is kept, and how many frames there are where header and file disagree.

@@ -1,8 +1,8 @@
-"""Where the frames of a raster come from, and how FabIO's failures become ours.
+"""Where the frames of an image file come from, and how FabIO's failures become ours.
 
 Decided here: what a source of frames owes to the tree that is built on it (`FrameSource`), and what
 counts as a failure: an exception, or an error that FabIO only writes to its log before it goes on
-with made-up zeros.  What a failure is called: `raster_sentences`.
+with made-up zeros.  What a failure is called: `error_sentences`.
 """
 
 import logging

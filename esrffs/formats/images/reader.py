@@ -1,6 +1,6 @@
-"""Rasters: EDF, and whatever else FabIO reads, as silx shows them.
+"""Images: EDF, and whatever else FabIO reads, as silx shows them.
 
-Decided here: how a raster answers to `esrffs.model.Reader`.  Its frames are one dataset: (y, x)
+Decided here: how images answer to `esrffs.model.Reader`.  Its frames are one dataset: (y, x)
 for one frame, (n, y, x) for more.  An address is the path of the object, with `%` and `/` inside
 a name as `%25` and `%2F`.
 """
@@ -99,10 +99,10 @@ class ImageStackReader:
         return to_json(attributes)
 
     def text(self, address: str) -> bytes:
-        raise NotFoundError(f"{address}: rasters hold nothing but arrays")
+        raise NotFoundError(f"{address}: images hold nothing but arrays")
 
     def chunk_index(self, address: str) -> ChunkIndex:
-        raise NotFoundError(f"{address}: rasters have no chunks")
+        raise NotFoundError(f"{address}: images have no chunks")
 
     def close(self) -> None:
         self._frames.close()
@@ -177,7 +177,7 @@ class ImageStackReader:
 
 
 class ImageFileReader(ImageStackReader):
-    """One raster file."""
+    """One image file."""
 
     def __init__(self, path: str, confine: str | None) -> None:
         frames = open_frames(path, confine)
@@ -208,7 +208,7 @@ def detect_codec(path: str) -> str:
     except OSError as error:
         raise translated("the file", error) from error
     if found is None:
-        raise DamagedError("the file does not start like any raster that FabIO reads")
+        raise DamagedError("the file does not start like any image that FabIO reads")
     return found
 
 

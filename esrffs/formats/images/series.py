@@ -1,4 +1,4 @@
-"""A numbered run of single-frame rasters as one stack.
+"""A numbered run of single-frame images as one stack.
 
 Decided here: which members of a series are served.  They end at the first that is damaged, holds
 more than one frame, or differs from the first in shape or dtype.  Each file's header is read

@@ -3,7 +3,7 @@
 Decided here: what is plausibly an image, since FabIO must not be tried on anything else.  A magic
 number that other files share as well is never enough: then the header must make sense, or the
 name must say the same.  What FabIO recognises but does not read, or reads wrong (text and colour
-PNM), is no raster here; nor are `.npy` (already what users want) and plain binary.
+PNM), is no image here; nor are `.npy` (already what users want) and plain binary.
 """
 
 import bz2
@@ -59,7 +59,7 @@ _Test = Callable[[bytes, int | None, str], bool]  # head, size, suffix
 
 
 def codec_of_header(head: bytes, size: int | None, name: str) -> str | None:
-    """FabIO's codec, without "image", for a file that starts with `head`; None: no raster.
+    """FabIO's codec, without "image", for a file that starts with `head`; None: no image.
 
     `size` is that of the whole file in bytes, None where it is not known (inside a `.gz`).
     """
@@ -74,7 +74,7 @@ def codec_of_file(pread: Pread, size: int, name: str) -> str | None:
     """The same for a file that is yet to be read, which may also be compressed.
 
     `.gz` and `.bz2` count where the file is so named and so made: FabIO goes by the name.
-    One read of a page, a second one for `.bz2` of what is named like a raster.
+    One read of a page, a second one for `.bz2` of what is named like an image.
 
     Where packed data are damaged, or end, before a byte of them can be had, the name decides: the
     reader will say what is wrong.
@@ -83,7 +83,7 @@ def codec_of_file(pread: Pread, size: int, name: str) -> str | None:
     inner, _, suffix = name.rpartition(".")
     if suffix == "gz" and head.startswith(b"\x1f\x8b"):
         content = _first_bytes(_gzip_stream, head)
-    elif suffix == "bz2" and head.startswith(b"BZh") and _has_raster_name(inner):
+    elif suffix == "bz2" and head.startswith(b"BZh") and _has_image_name(inner):
         content = _first_bytes(bz2.BZ2Decompressor, head)
         if content is None and len(head) < size:
             content = _first_bytes(bz2.BZ2Decompressor, head + pread(len(head), _BZ2_BLOCK))
@@ -117,7 +117,7 @@ def _first_bytes(new_stream: Callable[[], Any], packed: bytes) -> bytes | None:
 
 
 def is_single_frame(head: bytes, size: int) -> bool:
-    """Whether a raster of `size` bytes may hold one frame only: False where that is certain.
+    """Whether an image of `size` bytes may hold one frame only: False where that is certain.
 
     EDF only, and only where the first header ends within `head`.
     """
@@ -128,8 +128,8 @@ def is_single_frame(head: bytes, size: int) -> bool:
     return size <= end.end() + int(told[1]) + _EDF_PADDING
 
 
-def _has_raster_name(name: str) -> bool:
-    """Whether the name, without `.gz` or the like, promises a raster."""
+def _has_image_name(name: str) -> bool:
+    """Whether the name, without `.gz` or the like, promises an image."""
     suffix = _suffix(name)
     return bool(suffix in _NAMES or _GE_NAME.fullmatch(suffix) or _MAR_NAME.fullmatch(suffix))
 

@@ -1,4 +1,4 @@
-"""silx's view of raster frames as an HDF5 tree: which groups, links and metadata there are.
+"""silx's view of image frames as an HDF5 tree: which groups, links and metadata there are.
 
 Decided here: nothing that silx has decided.  The skeleton and the names are those of
 `silx.io.fabioh5.File`, and silx turns the header values into numbers; only the frames themselves
