@@ -163,7 +163,9 @@ def test_compressed_blocks_of_an_edf(tmp_path: Path) -> None:
     edf_blocks(path, stack, bad=3)
     bad = np.zeros(stack.shape, bool)
     bad[3] = True
-    assert_all_boxes(open_raster(str(path), None), stack, bad, "frame 3: ")
+    assert_all_boxes(
+        open_raster(str(path), None), stack, bad, "frame 3: its packed data are damaged"
+    )
 
 
 def series(folder: Path, suffix: str, stack: npt.NDArray[Any], bad: int) -> list[str]:
@@ -189,19 +191,22 @@ def series(folder: Path, suffix: str, stack: npt.NDArray[Any], bad: int) -> list
 
 
 @pytest.mark.parametrize("suffix", ["tif", "cbf", "edf"])
-def test_files_of_a_series(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [0, 2, N - 1])
+def test_files_of_a_series(suffix: str, number: int, tmp_path: Path) -> None:
     stack = numbers((N, Y, X), "i4" if suffix == "cbf" else "u2")
     bad = np.zeros(stack.shape, bool)
-    bad[2, 20:40] = True
+    bad[number, 20:40] = True
     if suffix != "tif":
-        bad[2] = True
-    reader = opened(ImageSeriesReader(series(tmp_path, suffix, stack, 2)))
+        bad[number] = True
+    reader = opened(ImageSeriesReader(series(tmp_path, suffix, stack, number)))
     info = data(reader)
+    assert info.shape == stack.shape
     found = reader.sound(info.address, Box((0,) * 3, stack.shape))
-    assert_sound(found, stack, bad, f"se_02.{suffix} (frame 2): ")
-    assert "frame 0" not in str(found.errors[0])
-    with pytest.raises(DamagedError, match=rf"^se_02\.{suffix} \(frame 2\): "):
-        reader.read(info.address, Box((1, 0, 0), (3, Y, X)))
+    text = f"se_0{number}.{suffix} (frame {number}): "
+    assert_sound(found, stack, bad, text)
+    assert f"{text}frame" not in str(found.errors[0])
+    with pytest.raises(DamagedError, match=rf"^se_0{number}\.{suffix} \(frame {number}\): "):
+        reader.read(info.address, Box((max(number - 1, 0), 0, 0), (number + 1, Y, X)))
 
 
 def test_a_file_of_a_series_that_is_no_image_any_more(tmp_path: Path) -> None:

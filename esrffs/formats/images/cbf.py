@@ -68,8 +68,16 @@ def read_cbf(path: str) -> CbfContent:
     return CbfContent(_header(content, section), array, more)
 
 
-def cbf_header(path: str) -> tuple[object, Header]:
-    """The header of a CBF, and what of it decides shape and dtype."""
+class CbfKind(NamedTuple):
+    """What of a header decides about shape and dtype of the image."""
+
+    shape: tuple[int, ...]
+    stored: str  # the dtype in the file
+    packing: str
+
+
+def cbf_header(path: str) -> tuple[CbfKind, Header]:
+    """The header of a CBF, and what it says of the image."""
     with translate_errors("the header", strict=False), open_binary(path) as file:
         if isinstance(file, PackedFile):
             content = file.read() or b""
@@ -79,7 +87,8 @@ def cbf_header(path: str) -> tuple[object, Header]:
         section = find_section(content[:size], size)
         if _NEXT.search(content, section.start + section.nbytes):
             raise UnsupportedError("holds more than one image")
-    return (section.shape, section.dtype.str, section.packing), _header(content, section)
+    kind = CbfKind(section.shape, section.dtype.str, section.packing)
+    return kind, _header(content, section)
 
 
 def find_section(content: bytes, size: int) -> CbfSection:

@@ -275,7 +275,10 @@ def _unpack(content: bytes, packing: str, nbytes: int) -> bytes:
         raise UnsupportedError(f"its compression {packing} is not known here")
     stream = PackedFile(io.BytesIO(content), packing)
     unpacked: bytes = stream.read(nbytes + 1) or b""  # one more, to come to the checksum
-    if len(unpacked) != nbytes or stream.trusted != nbytes or stream.fault == CUT:
+    sound = len(unpacked) == nbytes == stream.trusted and stream.fault != CUT
+    if not sound and stream.fault not in ("", CUT):
+        raise DamagedError(stream.fault)
+    if not sound:
         raise DamagedError(f"its packed data do not end after {nbytes} bytes, as its shape needs")
     return unpacked
 

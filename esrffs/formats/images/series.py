@@ -3,7 +3,7 @@
 Decided here: which members of a series are served.  They end at the first that is damaged, holds
 more than one frame, or differs from the first in shape or dtype.  Each file's header is read
 once; where FabIO can read it without the image (EDF, CBF, plain TIFF), no image but the first is
-decoded.  At most one member stays open.
+decoded, and of CBF not even that.  At most one member stays open.
 """
 
 import os
@@ -13,10 +13,11 @@ from itertools import pairwise
 from math import prod
 
 import numpy as np
+from fabio.cbfimage import CbfImage
 
 from esrffs.damage import copied
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
-from esrffs.formats.images.cbf import cbf_header
+from esrffs.formats.images.cbf import CbfKind, cbf_header
 from esrffs.formats.images.edf import EdfFrames, verbatim_rows
 from esrffs.formats.images.frames import (
     Array,
@@ -62,7 +63,7 @@ class SeriesFrames:
 
     def __init__(self, paths: Sequence[str]) -> None:
         try:
-            first = _member(paths[0])
+            first = _first(paths[0])
         except EsrffsError as error:
             raise copied(error, f"{os.path.basename(paths[0])}: {error}") from error
         try:
@@ -225,6 +226,32 @@ def missing_numbers(run: Sequence[int], most: int) -> tuple[int, list[int]]:
 def _header_only(path: str, codec: str) -> tuple[object, Header] | None:
     """Header and kind of a file whose image FabIO need not decode for it; None: it must."""
     return cbf_header(path) if codec == "cbf" else None
+
+
+class _CbfDescription:
+    """A CBF as its header tells of it: an image that is damaged costs the others nothing."""
+
+    is_edf = colour = False
+    first_frame_error = ""
+    reserved = tuple(CbfImage.RESERVED_HEADER_KEYS)
+
+    def __init__(self, kind: CbfKind, header: Header) -> None:
+        self.shape = kind.shape
+        self.dtype = np.dtype(kind.stored).newbyteorder("=")
+        self.headers = [header]
+        self.layout = OpaqueLayout()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _first(path: str) -> FrameSource | _CbfDescription:
+    """What the others are compared with."""
+    if detect_codec(path) == "cbf":
+        kind, header = cbf_header(path)
+        if len(kind.shape) == 2:
+            return _CbfDescription(kind, header)
+    return _member(path)
 
 
 def _member(path: str) -> FrameSource:
