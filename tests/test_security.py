@@ -19,14 +19,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import h5py
 import numpy as np
 import pytest
+import trio
 
-from esrffs.errors import AccessDeniedError, EsrffsError
+from esrffs.errors import AccessDeniedError, EsrffsError, NotFoundError
+from esrffs.flatfield import folder_inspector
+from esrffs.flatfield.conventions.queries import ListMembers, ReadTextFile
 from esrffs.linux import permissions, sandbox
 from esrffs.model import FileStatus
+from esrffs.source.context import DataContext
+from esrffs.source.listings import DataFileRef
 from esrffs.source.root import SourceRoot
 from tests.conftest import Mounted, MountFactory, esrffs
 from tests.test_daemon import as_nobody
@@ -345,6 +352,80 @@ def test_the_narrowest_mode() -> None:
     assert mode(status(0o644, mtime=1), status(0o640, gid=2)) == "0o600"
     assert mode(status(0o644, mtime=1), status(0o644, uid=2, gid=2)) == "0o444"
     assert mode(status(0o600, mtime=1), status(0o600, uid=2)) == "0o0"
+
+
+@pytest.mark.parametrize(
+    "target", ["/usr/share", "outside", "source/inside/../../outside", "rooted"]
+)
+def test_what_lies_outside_of_the_folder_may_not_be_referred_to(place: Path, target: str) -> None:
+    """However it got there: asked in a process of its own, as it went up from "/" for ever."""
+    (place / "source/inside").mkdir(parents=True)
+    (place / "outside").mkdir()
+    (place / "source2").mkdir()  # whose name begins like that of the source
+    (place / "source/rooted").symlink_to(place / "source2")
+    where = place / "source" / target if target == "rooted" else place / target
+    program = textwrap.dedent(
+        f"""
+        from esrffs.linux.permissions import may_reference
+        holder, folder = "{place}/source/inside", "{place}/source"
+        print(may_reference(holder, "{where}", folder), may_reference(holder, holder, folder))
+        print(may_reference(holder, "{where}", "/"))
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.stdout.split() == ["False", "True", "True"], done.stderr
+
+
+def test_who_may_list_or_read_what_is_asked_in_threads(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths are looked at, which may wait for a server: the loop must go on."""
+    (source / "sub").mkdir()
+    (source / "text").write_text("text")
+    threads = []
+
+    def note(*_: object) -> bool:
+        threads.append(threading.get_ident())
+        return True
+
+    monkeypatch.setattr(folder_inspector, "may_reference", note)
+    monkeypatch.setattr(folder_inspector, "may_list", note)
+    folders = SourceRoot(str(source), confined=True)
+    context = cast(DataContext, SimpleNamespace(files=SimpleNamespace(folders=folders)))
+    file = DataFileRef(context, "data.h5", "hdf5")
+
+    async def look(_: str) -> folder_inspector.Contents:
+        return folder_inspector.Contents({})
+
+    async def ask() -> tuple[object, object]:
+        contents = folder_inspector.Contents({"data.h5": file})
+        inspector = folder_inspector.FolderInspector(context, "", contents, look)
+        await inspector._open_to_all("data.h5")
+        return await inspector.answer(ListMembers("sub")), await inspector.answer(
+            ReadTextFile("text")
+        )
+
+    assert trio.run(ask) == ({}, b"text")
+    assert len(threads) == 4
+    assert threading.get_ident() not in threads
+
+
+def test_a_file_that_goes_away_while_its_rights_are_looked_at(
+    source: Path,
+) -> None:
+    folders = SourceRoot(str(source), confined=True)
+    context = cast(DataContext, SimpleNamespace(files=SimpleNamespace(folders=folders)))
+
+    async def look(_: str) -> folder_inspector.Contents:
+        return folder_inspector.Contents({})
+
+    file = DataFileRef(context, "gone.h5", "hdf5")
+    contents = folder_inspector.Contents({"gone.h5": file})
+    inspector = folder_inspector.FolderInspector(context, "", contents, look)
+    with pytest.raises(NotFoundError, match=r"gone\.h5"):
+        trio.run(inspector._open_to_all, "gone.h5")
 
 
 TOML = '[[corrected]]\nraw = "open.edf"\nflat = "{flat}"\ndark = "dark.edf"\n'

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from esrffs.errors import AccessDeniedError, NotFoundError
+from esrffs.errors import AccessDeniedError, NotFoundError, at_path
 from esrffs.flatfield.conventions.queries import (
     READ_LIMIT,
     DescribeArray,
@@ -124,7 +124,10 @@ class FolderInspector:
                 await self._open_to_all(path.partition("::")[0])
                 return await values_of(await self._at(path))
             case ReadTextFile(name):
-                return await self._folders.executor.run(partial(self._content, name))
+                path = os.path.join(self._folder, name)
+                run = self._folders.executor.run_in_thread
+                self._texts[path] = await run(partial(self._folders.generation, path))
+                return await run(partial(self._content, path))
         return None
 
     async def _members_at(self, path: str) -> Mapping[str, MemberSummary]:
@@ -163,7 +166,7 @@ class FolderInspector:
                 raise NotFoundError(f"{found}: is no folder")
             else:
                 self._others[found] = self._folders.generation(found)
-        await self._folders.executor.run(partial(self._permit, found))
+        await self._folders.executor.run_in_thread(partial(self._permit, found))
         return found
 
     def _permit(self, folder: str) -> None:
@@ -172,7 +175,11 @@ class FolderInspector:
         if not folders.confined:
             return
         here, there = folders.absolute(self._folder), folders.absolute(folder)
-        if not may_reference(here, there, folders.root) or not may_list(here, there):
+        try:
+            allowed = may_reference(here, there, folders.root) and may_list(here, there)
+        except OSError as error:
+            raise at_path(folder, error) from error
+        if not allowed:
             raise AccessDeniedError(f"{folder}: is more private than {self._folder or '.'}")
 
     async def locate(self, path: str) -> ArrayLocation:
@@ -200,10 +207,9 @@ class FolderInspector:
     async def _open_to_all(self, name: str) -> DataFileRef:
         """A file of which names and values may show in errors, and in `attrs.json`."""
         file, folders = await self._file(name), self._folders
-        here, there = folders.absolute(self._folder), folders.absolute(file.path)
-        allowed = partial(may_reference, here, there, folders.root)
-        if folders.confined and not await folders.executor.run(allowed):
-            raise AccessDeniedError(f"{file.path}: is more private than its folder")
+        if folders.confined:
+            check = partial(self._check, file.path, folders.absolute(file.path))
+            await folders.executor.run_in_thread(check)
         return file
 
     async def _found(self, path: str) -> ArrayLocation:
@@ -217,22 +223,24 @@ class FolderInspector:
             raise NotFoundError(f"{file.path}: {inner} is no dataset")
         return ArrayLocation(source, info)
 
-    def _content(self, name: str) -> bytes | None:
-        path = os.path.join(self._folder, name)
-        self._texts[path] = self._folders.generation(path)
+    def _content(self, path: str) -> bytes | None:
         descriptor = self._folders.open(path)
         try:
-            self._check(path, descriptor)
+            if self._folders.confined:
+                self._check(path, f"/proc/self/fd/{descriptor}")
             content = os.pread(descriptor, READ_LIMIT + 1, 0)
         finally:
             os.close(descriptor)
         return content if len(content) <= READ_LIMIT else None
 
-    def _check(self, path: str, descriptor: int) -> None:
-        """What a text says shows in errors: of a context mount, to all who may list the folder."""
+    def _check(self, path: str, place: str) -> None:
+        """What a file says shows in errors: of a context mount, to all who may list the folder."""
         folders = self._folders
-        real, folder = f"/proc/self/fd/{descriptor}", folders.absolute(self._folder)
-        if folders.confined and not may_reference(folder, real, folders.root):
+        try:
+            allowed = may_reference(folders.absolute(self._folder), place, folders.root)
+        except OSError as error:
+            raise at_path(path, error) from error
+        if not allowed:
             raise AccessDeniedError(f"{path}: is more private than its folder")
 
 

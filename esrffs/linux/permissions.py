@@ -15,6 +15,7 @@ import stat
 import struct
 from collections.abc import Iterable
 
+from esrffs.linux import path_walk
 from esrffs.model import FileStatus
 
 _READ = 0o444
@@ -74,9 +75,12 @@ def covers(holder: FileStatus, other: FileStatus) -> bool:
 def may_reference(holder: str, target: str, folder: str) -> bool:
     """`covers`, for these files beneath `folder`, and the folders that lead to the target only.
 
-    OSError where one of them is not there.
+    False where the target lies elsewhere, as it does once it was swapped for a link.  OSError where
+    one of them is not there, OwnMountError.
     """
-    real, beside = os.path.realpath(target), os.path.realpath(holder)
+    real, beside = path_walk.resolve(target), path_walk.resolve(holder)
+    if not (real + "/").startswith(folder.rstrip("/") + "/"):
+        return False
     status = restrict_to_acl(os.stat(beside), beside)
     way = real
     while way != folder and not (beside + "/").startswith(way + "/"):
