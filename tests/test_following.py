@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import threading
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -11,9 +12,14 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.errors import AccessDeniedError, OwnMountError
-from esrffs.linux import path_walk
+from esrffs.cli.mountpoint import check_mountpoint, make_default_mountpoint
+from esrffs.errors import AccessDeniedError, EsrffsError, MountError, OwnMountError
+from esrffs.formats.hdf5 import links
+from esrffs.formats.images.edf import EdfFrames
+from esrffs.linux import openat2, path_walk
 from esrffs.linux.mountinfo import OWN, OwnMounts
+from esrffs.source.executor import is_remote
+from esrffs.source.root import SourceRoot
 from tests.conftest import FUSE, Mounted, MountFactory, esrffs, run, wait_for
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can bind a folder elsewhere")
@@ -74,9 +80,92 @@ def test_no_descriptor_stays_open(root: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for name in LINKS:
         answer(path_walk.status, str(root / name))
-        path_walk.resolve(str(root / name / "x"))
+        answer(path_walk.resolve, str(root / name / "x"))
     os.close(path_walk.open_from(str(root), "a/b/deep", os.O_RDONLY))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("up", [100, 2000])
+def test_links_that_lead_up_and_down_hold_no_descriptors(tmp_path: Path, up: int) -> None:
+    """Each step down is left again: only the last is open; and there is an end of steps."""
+    folder = tmp_path / "folder"
+    (folder / "a").mkdir(parents=True)
+    for number in range(20):
+        (folder / f"link{number}").symlink_to("a/../" * (up // 20) + f"link{number + 1}")
+    (folder / "link20").touch()
+    root = os.open(folder, os.O_PATH)
+    spare = os.dup(root)
+    os.close(spare)
+    numbers = []
+
+    def opened(name: str, at: int) -> int:
+        numbers.append(real(name, at))
+        return numbers[-1]
+
+    real = openat2.open_step
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(path_walk, "open_step", opened)
+            patch.setattr(openat2, "open_step", opened)
+            assert path_walk.resolve(str(folder / "link0")) == str(folder / "link20")
+            os.close(openat2.open_stepwise(root, "link0", os.O_RDONLY))
+        assert len(numbers) > 2 * up
+        assert max(numbers) < spare + len(folder.parts) + 8
+    finally:
+        os.close(root)
+
+
+def test_a_walk_ends(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for number in range(20):
+        (tmp_path / f"link{number}").symlink_to("a/../" * 200 + f"link{number + 1}")
+    (tmp_path / "link20").touch()
+    root = os.open(tmp_path, os.O_PATH)
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        for look in (path_walk.resolve, path_walk.status):
+            assert answer(look, str(tmp_path / "link0")) == "ELOOP"
+        assert answer(openat2.open_stepwise, root, "link0", os.O_RDONLY) == "ELOOP"
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        os.close(root)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_what_cannot_be_looked_at_is_nowhere(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A link out of a folder, as long as it cannot be read, must not count as what it is called."""
+
+    def failing(name: str, at: int) -> int:
+        if name == "b":
+            raise OSError(number, os.strerror(number))
+        return real(name, at)
+
+    folders = SourceRoot(str(root), confined=True)
+    entry = folders._one("", "in")
+    real = path_walk.open_step
+    monkeypatch.setattr(path_walk, "open_step", failing)
+    code = errno.errorcode[number]
+    for path in ("a/b", "a/b/deep", "in", "a/b/nothing"):
+        whole = str(root / path)
+        assert answer(path_walk.resolve, whole) == code
+        assert answer(path_walk.status, whole) == code
+        assert folders.path_inside(whole) is None
+        assert not links.allowed(whole, str(root))
+        assert is_remote(whole), "it may wait for a server, for all that is known"
+    assert answer(path_walk.find_esrffs_mount, str(root / "a/b")) == code
+    assert folders._followed(entry) == entry
+    with pytest.raises(EsrffsError, match=os.strerror(number)):
+        SourceRoot(str(root / "in"))
+    (root / "data.edf").touch()
+    frames = EdfFrames.__new__(EdfFrames)
+    frames._path, frames._confine = str(root / "data.edf"), str(root)
+    with pytest.raises(EsrffsError, match=os.strerror(number)):
+        frames._permitted(str(root / "a/b/deep"))
+    for work in (make_default_mountpoint, partial(check_mountpoint, source="/", shared=False)):
+        with pytest.raises(MountError):
+            work(str(root / "a/b/x"))
 
 
 @pytest.fixture

@@ -67,15 +67,7 @@ def _source(path: str) -> str:
 def check_mountpoint(mountpoint: str, source: str, *, shared: bool) -> str:
     """The real path of the mount point; MountError unless `source` can be mounted there."""
     _check_rights(shared=shared)
-    mount = path_walk.find_esrffs_mount(mountpoint)
-    if mount is not None:
-        match state(mount)[0]:
-            case "dead":
-                take_away(mount, dead=True)
-            case "silent":
-                raise silent(mount)
-            case _:
-                raise MountError(_taken(mount, source))
+    _take_dead_mount_away(mountpoint, source)
     try:
         mountpoint = path_walk.resolve(mountpoint)
         entries = os.listdir(mountpoint)
@@ -96,6 +88,22 @@ def check_mountpoint(mountpoint: str, source: str, *, shared: bool) -> str:
     if os.geteuid() and not os.access(mountpoint, os.W_OK):
         raise MountError(f"{mountpoint}: you may not write there; choose a directory that is yours")
     return mountpoint
+
+
+def _take_dead_mount_away(mountpoint: str, source: str) -> None:
+    """MountError where one of ours is alive."""
+    try:
+        mount = path_walk.find_esrffs_mount(mountpoint)
+    except OSError as error:
+        raise MountError(_explain_error(mountpoint, error)) from error
+    if mount is not None:
+        match state(mount)[0]:
+            case "dead":
+                take_away(mount, dead=True)
+            case "silent":
+                raise silent(mount)
+            case _:
+                raise MountError(_taken(mount, source))
 
 
 def _check_rights(*, shared: bool) -> None:
@@ -148,8 +156,9 @@ def make_default_mountpoint(source: str) -> str:
     One that a crash or a power cut has left there is used again.
     """
     path = absolute(source)
-    mountpoint = os.path.join(path_walk.resolve(os.path.dirname(path)), _name(path))
+    mountpoint = os.path.join(os.path.dirname(path), _name(path))
     try:
+        mountpoint = os.path.join(path_walk.resolve(os.path.dirname(path)), _name(path))
         os.mkdir(mountpoint, 0o755)
     except FileExistsError:
         pass

@@ -12,7 +12,7 @@ import errno
 import functools
 import os
 import stat
-from contextlib import ExitStack
+from typing import Self
 
 from esrffs.errors import OwnMountError
 from esrffs.linux.mountinfo import OWN
@@ -24,6 +24,7 @@ _RESOLVE_NO_XDEV = 0x01
 PLACE = os.O_PATH | os.O_CLOEXEC
 _TRIES = 100
 LINKS = 40  # on the way: as many as the kernel follows
+STEPS = 4096  # of a walk, those of links included: more than the longest path has
 BY_STEPS = frozenset({errno.EXDEV, errno.ENOSYS, errno.EPERM})
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -74,44 +75,89 @@ def open_within(root: int, path: str, flags: int, resolve: int = 0) -> int:
 
 def open_stepwise(root: int, path: str, flags: int) -> int:
     """The same, by one open for each step: none follows a link, and ".." is where we came from."""
-    with ExitStack() as opened:
-        found = _walk(root, path, opened)
-        return reopen(found, flags)
+    with Way(root) as way:
+        _walk(way, path)
+        return reopen(way.here, flags)
 
 
 def reopen(found: int, flags: int) -> int:
     """A descriptor with these flags of what one with O_PATH is of, wherever that is now."""
     if flags & os.O_DIRECTORY:
-        _check_folder(found)
+        check_folder(found)
     return os.dup(found) if flags & os.O_PATH else os.open(f"/proc/self/fd/{found}", flags)
 
 
-def _walk(root: int, path: str, opened: ExitStack) -> int:
-    """A descriptor (O_PATH) of what the path leads to; all that were opened are to be closed."""
-    way = [root]
+class Way:
+    """The steps from a folder to where a path leads, each held open (O_PATH) until it is left.
+
+    As many steps are walked as `STEPS`, whatever links add: each may hold a descriptor.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._root = root  # the caller's
+        self._steps: list[tuple[str, int]] = []
+        self._walked = 0
+
+    def __repr__(self) -> str:
+        return f"<Way: /{'/'.join(self.names)}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restart()
+
+    @property
+    def here(self) -> int:
+        return self._steps[-1][1] if self._steps else self._root
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self._steps)
+
+    def count(self) -> None:
+        """Before each step, whatever it is; OSError (ELOOP)."""
+        self._walked += 1
+        if self._walked > STEPS:
+            raise _error(errno.ELOOP)
+
+    def enter(self, name: str, descriptor: int) -> None:
+        self._steps.append((name, descriptor))
+
+    def leave(self) -> bool:
+        """Back to where the last step came from; False at the root."""
+        if not self._steps:
+            return False
+        os.close(self._steps.pop()[1])
+        return True
+
+    def restart(self) -> None:
+        while self.leave():
+            pass
+
+
+def _walk(way: Way, path: str) -> None:
+    """To what the path leads to."""
     steps = _steps(path)
     links = 0
     while steps:
         step = steps.pop()
-        _check_folder(way[-1])
-        if step == "..":
-            way.pop()
-            if not way:
-                raise _error(errno.EXDEV)
+        way.count()
+        check_folder(way.here)
+        if step == ".." and not way.leave():
+            raise _error(errno.EXDEV)
         if step in ("", ".", ".."):
             continue
-        found = open_step(step, way[-1])
-        opened.callback(os.close, found)
-        if OWN.holds(found):
+        way.enter(step, open_step(step, way.here))
+        if OWN.holds(way.here):
             raise OwnMountError(path)
-        if not stat.S_ISLNK(os.fstat(found).st_mode):
-            way.append(found)
+        if not stat.S_ISLNK(os.fstat(way.here).st_mode):
             continue
         links += 1
         if links > LINKS:
             raise _error(errno.ELOOP)
-        steps += _steps(os.readlink("", dir_fd=found))
-    return way[-1]
+        steps += _steps(os.readlink("", dir_fd=way.here))
+        way.leave()
 
 
 def open_step(name: str, folder: int) -> int:
@@ -131,7 +177,8 @@ def _steps(path: str) -> list[str]:
     return path.split("/")[::-1]
 
 
-def _check_folder(descriptor: int) -> None:
+def check_folder(descriptor: int) -> None:
+    """OSError (ENOTDIR) where this is no folder."""
     if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
         raise _error(errno.ENOTDIR)
 

@@ -5,6 +5,9 @@ whatever way, ends there: what is asked of it would have to be answered by its d
 be the process that asks, or one that waits for it.  So each step is opened by itself (O_PATH, which
 asks no file system for anything), and told by the number of its mount before it is looked at.
 
+What is not there is known by its name; what cannot be looked at (no right, a server that fails,
+links without end) is not known at all, and whoever asks gets the error.
+
 A path below a folder that is known to lie elsewhere is cheaper: openat2(2) says when it leaves the
 mount of that folder.  Links of /proc to other processes' places are taken by their texts.
 """
@@ -12,52 +15,76 @@ mount of that folder.  Links of /proc to other processes' places are taken by th
 import errno
 import os
 import stat
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from esrffs.errors import OwnMountError
 from esrffs.linux.mountinfo import OWN, TYPE, Mount, mount_id, mounts
-from esrffs.linux.openat2 import BY_STEPS, LINKS, PLACE, open_step, open_within, reopen
+from esrffs.linux.openat2 import (
+    BY_STEPS,
+    LINKS,
+    PLACE,
+    Way,
+    check_folder,
+    open_step,
+    open_within,
+    reopen,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How far a path was followed: `rest` is what is beyond, as nothing is there or `own` is ours.
+    """What is beyond the end of a walk: `rest`, as nothing is there (`error`) or `own` is ours."""
 
-    `descriptor` is closed with the others of the walk.
-    """
-
-    names: tuple[str, ...]
-    rest: tuple[str, ...]
-    descriptor: int
+    rest: tuple[str, ...] = ()
     own: bool = False
     error: OSError | None = None
 
-    @property
-    def path(self) -> str:
-        """As os.path.realpath has it."""
-        return os.path.normpath("/" + "/".join(self.names + self.rest))
+
+@dataclass(frozen=True, slots=True)
+class MountPlace:
+    """A mount of ours and its place: `name` in the folder `parent`, a descriptor (O_PATH).
+
+    By it the mount is found again, whatever the path leads to meanwhile.
+    """
+
+    mount: Mount
+    parent: int
+    name: str
+
+    def open(self) -> int:
+        """A descriptor (O_PATH) of the mount; FileNotFoundError where something else is now."""
+        found = os.open(self.name, PLACE | os.O_NOFOLLOW, dir_fd=self.parent)
+        if mount_id(found) == self.mount.id:
+            return found
+        os.close(found)
+        raise FileNotFoundError(errno.ENOENT, "is not mounted there any more", self.mount.target)
 
 
 def resolve(path: str) -> str:
-    """The real path, as os.path.realpath tells it; OwnMountError."""
-    with ExitStack() as opened:
-        end = _walk(path, opened)
+    """The real path, as os.path.realpath tells it; OwnMountError.
+
+    OSError where it cannot be known, as a folder may not be entered or a server fails: only what is
+    not there is taken by its name.
+    """
+    with _from_root() as way:
+        end = _walk(path, way)
         if end.own:
             raise OwnMountError(path)
-        return end.path
+        return os.path.normpath("/" + "/".join(way.names + end.rest))
 
 
 def status(path: str) -> os.stat_result:
     """Of the file or folder that this absolute path leads to; OSError, OwnMountError."""
-    with ExitStack() as opened:
-        return os.fstat(_found(path, opened))
+    with _from_root() as way:
+        return os.fstat(_found(path, way))
 
 
 def open_file(path: str, flags: int) -> int:
     """A descriptor of what this absolute path leads to; OSError, OwnMountError."""
-    with ExitStack() as opened:
-        return reopen(_found(path, opened), flags)
+    with _from_root() as way:
+        return reopen(_found(path, way), flags)
 
 
 def open_from(folder: str, path: str, flags: int) -> int:
@@ -76,69 +103,87 @@ def open_from(folder: str, path: str, flags: int) -> int:
     return open_file(os.path.join(folder, path), flags)
 
 
-def find_esrffs_mount(mountpoint: str) -> Mount | None:
-    """The mount of ours at this path; it is not asked for anything."""
-    with ExitStack() as opened:
-        end = _walk(os.path.abspath(mountpoint), opened)
+@contextmanager
+def esrffs_mount(mountpoint: str) -> Iterator[MountPlace | None]:
+    """The mount of ours at this path, with its place; it is not asked for anything.  OSError."""
+    with _from_root() as way:
+        end = _walk(os.path.abspath(mountpoint), way)
         if not end.own or end.rest:
-            return None
-        number = mount_id(end.descriptor)
-    return next((mount for mount in mounts() if mount.id == number and mount.type == TYPE), None)
+            yield None
+            return
+        number, name = mount_id(way.here), way.names[-1]
+        way.leave()  # what is held open is busy
+        mount = next((one for one in mounts() if one.id == number and one.type == TYPE), None)
+        yield None if mount is None else MountPlace(mount, way.here, name)
 
 
-def _found(path: str, opened: ExitStack) -> int:
-    end = _walk(path, opened)
+def find_esrffs_mount(mountpoint: str) -> Mount | None:
+    """The mount of ours at this path; it is not asked for anything.  OSError."""
+    with esrffs_mount(mountpoint) as place:
+        return None if place is None else place.mount
+
+
+@contextmanager
+def _from_root() -> Iterator[Way]:
+    root = os.open("/", PLACE | os.O_DIRECTORY)
+    try:
+        with Way(root) as way:
+            yield way
+    finally:
+        os.close(root)
+
+
+def _found(path: str, way: Way) -> int:
+    end = _walk(path, way)
     if end.own:
         raise OwnMountError(path)
     if end.error is not None:
         raise end.error
-    return end.descriptor
+    return way.here
 
 
-def _walk(path: str, opened: ExitStack) -> _End:
-    """To where the path leads, or as far as it does."""
+def _walk(path: str, way: Way) -> _End:
+    """To where the path leads, or as far as something is there; OSError where that is unknown."""
     if not path.startswith("/"):
         raise ValueError(f"{path}: is not absolute")
-    root = os.open("/", PLACE | os.O_DIRECTORY)
-    opened.callback(os.close, root)
-    way: list[tuple[str, int]] = [("", root)]
     steps = path.split("/")[::-1]
-    links, is_folder = 0, True
+    links = 0
     while steps:
         step = steps.pop()
+        way.count()
         try:
-            if not is_folder:
-                raise _error(errno.ENOTDIR)
-            if step in ("", ".", ".."):
-                del way[max(1, len(way) - 1 if step == ".." else len(way)) :]
+            if not _enter(step, way):
                 continue
-            found = open_step(step, way[-1][1])
-            opened.callback(os.close, found)
-            if OWN.holds(found):
-                rest = tuple(name for name in steps[::-1] if name not in ("", "."))
-                return _End((*_names(way), step), rest, found, own=True)
-            mode = os.fstat(found).st_mode
-            if not stat.S_ISLNK(mode):
-                way.append((step, found))
-                is_folder = stat.S_ISDIR(mode)
-                continue
-            links += 1
-            if links > LINKS:
-                raise _error(errno.ELOOP)
-            text = os.readlink("", dir_fd=found)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            missing = OSError(errno.ENOENT, str(error)) if isinstance(error, ValueError) else error
-            rest = (step, *(name for name in steps[::-1] if name not in ("", ".")))
-            return _End(_names(way), rest, way[-1][1], error=missing)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            return _End((step, *_named(steps)), error=error)
+        except ValueError as error:  # a NUL in the name
+            return _End((step, *_named(steps)), error=FileNotFoundError(errno.ENOENT, str(error)))
+        if OWN.holds(way.here):
+            return _End(_named(steps), own=True)
+        if not stat.S_ISLNK(os.fstat(way.here).st_mode):
+            continue
+        links += 1
+        if links > LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        text = os.readlink("", dir_fd=way.here)
+        way.leave()
         if text.startswith("/"):
-            del way[1:]
+            way.restart()
         steps += text.split("/")[::-1]
-    return _End(_names(way), (), way[-1][1])
+    return _End()
 
 
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
+def _enter(step: str, way: Way) -> bool:
+    """Whether this step leads to another place than where we were, or came from."""
+    if step not in ("", ".", ".."):
+        way.enter(step, open_step(step, way.here))
+        return True
+    check_folder(way.here)
+    if step == "..":
+        way.leave()
+    return False
 
 
-def _names(way: list[tuple[str, int]]) -> tuple[str, ...]:
-    return tuple(name for name, _ in way[1:])
+def _named(steps: list[str]) -> tuple[str, ...]:
+    """The steps that are left, in their order."""
+    return tuple(name for name in steps[::-1] if name not in ("", "."))

@@ -43,7 +43,10 @@ def is_remote(path: str) -> bool:
 
 
 def _is_remote(path: str, mounted: Sequence[Mount]) -> bool:
-    path = path_walk.resolve(os.path.abspath(path))
+    try:
+        path = path_walk.resolve(os.path.abspath(path))
+    except OSError:  # nobody knows where it leads
+        return True
     above = [mount for mount in mounted if os.path.commonpath((mount.target, path)) == mount.target]
     above.sort(key=lambda mount: len(mount.target))  # of two at one place, the later one is seen
     below = [mount for mount in mounted if mount.target.startswith(path.rstrip("/") + "/")]

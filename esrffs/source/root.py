@@ -67,7 +67,10 @@ class SourceRoot:
         hidden: str | None = None,
         executor: SourceExecutor | None = None,
     ) -> None:
-        source = path_walk.resolve(os.path.abspath(source))
+        try:
+            source = path_walk.resolve(os.path.abspath(source))
+        except OSError as error:
+            raise at_path(source, error) from error
         self.single_file = None if os.path.isdir(source) else os.path.basename(source)
         self.root = os.path.dirname(source) if self.single_file else source
         self.confined = confined
@@ -98,10 +101,13 @@ class SourceRoot:
         return os.path.join(self.root, path) if path else self.root
 
     def path_inside(self, absolute: str) -> str | None:
-        """The path of this file or folder within the source, links resolved; None if outside."""
+        """The path of this file or folder within the source, links resolved; None if outside.
+
+        None as well where that cannot be known.
+        """
         try:
             real = path_walk.resolve(absolute)
-        except OwnMountError:
+        except (OSError, OwnMountError):
             return None
         return self._inside(real)
 
@@ -260,7 +266,7 @@ class SourceRoot:
         try:
             real = path_walk.resolve(absolute)
             folder = path_walk.resolve(os.path.dirname(absolute))
-        except OwnMountError:
+        except (OSError, OwnMountError):
             return link
         inside = self._inside(real)
         if inside is not None and text.startswith("/"):

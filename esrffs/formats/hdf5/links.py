@@ -120,7 +120,7 @@ def _places(name: bytes, holder: str, by_library: bool) -> Iterator[str]:
         yield wanted
         wanted = os.path.basename(wanted)
     holder = os.path.abspath(holder)
-    folders = [os.path.dirname(holder), os.path.dirname(path_walk.resolve(holder))]
+    folders = [os.path.dirname(place) for place in (holder, _real(holder)) if place is not None]
     if by_library:
         folders.insert(1, os.getcwd())
     for folder in dict.fromkeys(folders):
@@ -129,16 +129,24 @@ def _places(name: bytes, holder: str, by_library: bool) -> Iterator[str]:
 
 def _normalized(path: str) -> str:
     """Without `..`, unless that would lead elsewhere because of a symlink before it."""
-    neat = os.path.normpath(path)
+    neat, real = os.path.normpath(path), _real(path)
+    return neat if real is not None and _real(neat) == real else path
+
+
+def _real(path: str) -> str | None:
+    """None where it cannot be known: in a mount of ours, or the way there cannot be walked."""
     try:
-        return neat if path_walk.resolve(neat) == path_walk.resolve(path) else path
-    except OwnMountError:
-        return path
+        return path_walk.resolve(path)
+    except (OSError, OwnMountError):
+        return None
 
 
 def allowed(path: str, confine: str | None) -> bool:
     """Whether the file that `path` really names lies in the folder `confine`."""
-    return confine is None or path_walk.resolve(path).startswith(confine.rstrip("/") + "/")
+    if confine is None:
+        return True
+    real = _real(path)
+    return real is not None and real.startswith(confine.rstrip("/") + "/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import numpy as np
 from fabio.edfimage import EdfImage
 
 from esrffs.damage import copied
-from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, UnsupportedError
+from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, UnsupportedError, at_path
 from esrffs.formats.images.edf_blocks import Found, Place, scan
 from esrffs.formats.images.edf_regular import regular_spacing
 from esrffs.formats.images.frames import (
@@ -183,9 +183,14 @@ class EdfFrames:
     def _permitted(self, named: str) -> str:
         """A frame may name another file: a plain one, or its `.gz`, that `confine` holds."""
         named = os.path.abspath(named)
-        path = named if os.path.exists(path_walk.resolve(named)) else named + ".gz"
-        status = path_walk.status(path)
-        real = path_walk.resolve(path)
+        try:
+            path = named if os.path.exists(path_walk.resolve(named)) else named + ".gz"
+            status = path_walk.status(path)
+            real = path_walk.resolve(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:  # where it leads is not known
+            raise at_path(named, error) from error
         confine = real if self._confine is None else os.path.realpath(self._confine)
         if os.path.commonpath((confine, real)) != confine:
             raise AccessDeniedError(f"its data lie outside the source, in {real}")
