@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import threading
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -16,8 +17,8 @@ from esrffs.cli.mountpoint import check_mountpoint, make_default_mountpoint
 from esrffs.errors import AccessDeniedError, EsrffsError, MountError, OwnMountError
 from esrffs.formats.hdf5 import links
 from esrffs.formats.images.edf import EdfFrames
-from esrffs.linux import openat2, path_walk
-from esrffs.linux.mountinfo import OWN, OwnMounts
+from esrffs.linux import mountinfo, openat2, path_walk
+from esrffs.linux.mountinfo import OWN, TYPE, Mount, OwnMounts
 from esrffs.source.executor import is_remote
 from esrffs.source.root import SourceRoot
 from tests.conftest import FUSE, Mounted, MountFactory, esrffs, run, wait_for
@@ -351,3 +352,49 @@ def test_threads_may_ask_at_once_what_is_mounted() -> None:
         thread.join()
     own.forget()
     assert failures == []
+
+
+class Restless:
+    """A table that has changed whenever it is asked for."""
+
+    def register(self, *_: object) -> None: ...
+
+    def poll(self, _: int) -> list[int]:
+        return [1]
+
+
+def test_a_table_that_always_changes_is_read_once_for_each_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, read = OwnMounts(), []
+
+    def table() -> Iterator[Mount]:
+        read.append(1)
+        assert len(read) < 100, "it is read for ever"
+        return iter([Mount("/there", TYPE, "", "", len(read))])
+
+    monkeypatch.setattr(mountinfo, "mounts", table)
+    monkeypatch.setattr(own, "_changes", Restless())
+    for number in range(1, 4):
+        assert own.cover("/there/x")
+        assert len(read) == number
+    own.forget()
+
+
+def test_a_table_that_could_not_be_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its change was told, and will not be told again."""
+    own = OwnMounts()
+    own.cover("/there")
+
+    def fails() -> Iterator[Mount]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "_changes", Restless())
+        patch.setattr(mountinfo, "mounts", fails)
+        with pytest.raises(OSError, match="too many"):
+            own.cover("/there")
+    with monkeypatch.context() as patch:
+        patch.setattr(mountinfo, "mounts", lambda: iter([Mount("/there", TYPE, "", "")]))
+        assert own.cover("/there")
+    own.forget()

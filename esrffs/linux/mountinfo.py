@@ -88,6 +88,7 @@ class OwnMounts:
         self._lock = threading.Lock()  # the daemon asks from several threads
         self._table: int | None = None
         self._changes = select.poll()
+        self._known = False  # what is mounted, as far as no change was told since
         self._ids: frozenset[int] = frozenset()
         self._targets: tuple[str, ...] = ()
 
@@ -120,14 +121,13 @@ class OwnMounts:
             if self._table is None:
                 self._table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
                 self._changes.register(self._table, select.POLLPRI)
-            elif not self._changes.poll(0):
-                return
-            while True:  # a table that changes while it is read is read again
+            if self._changes.poll(0):  # before it is read: what changes meanwhile is told next time
+                self._known = False
+            if not self._known:
                 own = [mount for mount in mounts() if mount.type == TYPE]
                 self._ids = frozenset(mount.id for mount in own)
                 self._targets = tuple(mount.target for mount in own)
-                if not self._changes.poll(0):
-                    return
+                self._known = True
 
     def forget(self) -> None:
         """In a new process: of a file in common, only one of two is told of changes."""
