@@ -15,9 +15,8 @@ from typing import NoReturn
 
 from esrffs import errors
 from esrffs.cli import deadline
-from esrffs.cli.unmounting import state, take_away
+from esrffs.cli.unmounting import located, state, take_away_in_time
 from esrffs.errors import EsrffsError, MountError
-from esrffs.linux.path_walk import find_esrffs_mount
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +59,9 @@ def _check_ready(told: bytes, mountpoint: str) -> None:
     text = told.decode("utf-8", "surrogateescape").partition("\n")[2]
     kind, _, why = text.strip().partition(" ")
     if kind == _READY:
-        mount = find_esrffs_mount(mountpoint)
-        if mount is None or state(mount)[0] != "answers":
-            raise MountError(f"{mountpoint}: was mounted, and does not answer; see the log")
+        with located(mountpoint) as place:
+            if place is None or state(place)[0] != "answers":
+                raise MountError(f"{mountpoint}: was mounted, and does not answer; see the log")
     elif not why:
         raise MountError("the daemon ended before the mount was ready; see the log")
     else:
@@ -80,10 +79,9 @@ def _abandon(told: bytes, mountpoint: str) -> None:
             if not deadline.gone(process, _GRACE):
                 signal.pidfd_send_signal(process[int(number)], signal.SIGKILL)
                 deadline.gone(process, _GRACE)
-    mount = find_esrffs_mount(mountpoint)
-    if mount is not None:
-        with contextlib.suppress(MountError):
-            take_away(mount, dead=True)
+    with contextlib.suppress(MountError), located(mountpoint) as place:
+        if place is not None:
+            take_away_in_time(place, dead=True)
 
 
 def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> NoReturn:

@@ -21,9 +21,10 @@ import trio
 from esrffs.arrays import chunked
 from esrffs.background import task_starter
 from esrffs.cache import ByteCache
+from esrffs.cli.daemon_processes import mark
 from esrffs.cli.mountpoint import set_read_ahead
 from esrffs.cli.options import MountOptions
-from esrffs.cli.unmounting import clean_up_aborted_mount, mark
+from esrffs.cli.unmounting import clean_up_aborted_mount
 from esrffs.errors import EsrffsError, MountError
 from esrffs.flatfield.formula import Method
 from esrffs.flatfield.plan import CorrectionOptions as CorrectionOptions

@@ -49,9 +49,14 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """One line to stderr, if somebody reads it."""
+    """One line to stderr, if somebody reads it; what names bring along does nothing to a terminal.
+
+    The names of mounts are chosen by whoever mounts.
+    """
+    line = " ".join(text.splitlines())
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     with contextlib.suppress(OSError, ValueError):
-        print(f"esrffs: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
+        print(f"esrffs: {shown}", file=sys.stderr, flush=True)
 
 
 def settle() -> None:

@@ -189,15 +189,14 @@ def _mount(paths: Sequence[str], options: MountOptions, *, foreground: bool, deb
     if not all(paths):
         raise UsageError("a path is empty: is a variable of your shell not set?")
     descriptors.close_inherited()
-    from esrffs.cli import log_setup, unmounting
+    from esrffs.cli import log_setup
     from esrffs.cli.deadline import OverdueError, within
     from esrffs.cli.mountpoint import absolute, prepared, removed_after
 
-    made = len(paths) == 1
-    named = None if made else paths[1]
+    named = paths[1] if len(paths) == 2 else None
     prepare = partial(prepared, paths[0], named, shared=options.shared)
     try:
-        source, mountpoint = within(options.time_limit + _SETTING_UP, prepare)
+        source, mountpoint, made = within(options.time_limit + _SETTING_UP, prepare)
     except OverdueError:
         where = " or ".join(paths)
         raise MountError(f"{where}: the disk or file server gave no answer") from None
@@ -207,13 +206,9 @@ def _mount(paths: Sequence[str], options: MountOptions, *, foreground: bool, deb
         with removed_after(mountpoint) if made else contextlib.nullcontext():
             daemon.run(source, mountpoint, options, ready)
 
-    try:
+    with removed_after(mountpoint, failure=True) if made else contextlib.nullcontext():
         log_file = absolute(options.log_file) if options.log_file else None
         log_setup.configure(log_file, debug=debug, background=not foreground)
-    except EsrffsError:
-        if made:
-            unmounting.remove(mountpoint)
-        raise
     from esrffs.cli import background, daemon
 
     if foreground:
@@ -223,10 +218,10 @@ def _mount(paths: Sequence[str], options: MountOptions, *, foreground: bool, deb
         background.run_in_background(
             serve, mountpoint, _STARTS * (options.time_limit + _SETTING_UP)
         )
-        _print_mountpoint(mountpoint, made=made)
+        _print_mountpoint(mountpoint, chosen=named is None)
 
 
-def _print_mountpoint(mountpoint: str, *, made: bool) -> None:
+def _print_mountpoint(mountpoint: str, *, chosen: bool) -> None:
     """A hint at a terminal; a program that let us choose the place is told which it is."""
     if sys.stderr.isatty():
         from shlex import quote
@@ -234,7 +229,7 @@ def _print_mountpoint(mountpoint: str, *, made: bool) -> None:
         with contextlib.suppress(OSError):
             text = f"mounted on {mountpoint}; `esrffs -u {quote(mountpoint)}` unmounts"
             print(text, file=sys.stderr, flush=True)
-    if made and not sys.stdout.isatty():
+    if chosen and not sys.stdout.isatty():
         with contextlib.suppress(EsrffsError):  # it is mounted, whether that can be told or not
             descriptors.say(mountpoint)
 

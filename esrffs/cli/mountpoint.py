@@ -11,8 +11,17 @@ import os
 import stat
 from collections.abc import Iterator
 
-from esrffs.cli.unmounting import SUFFIX, program, remove, silent, state, take_away
-from esrffs.errors import EsrffsError, MountError, OwnMountError, UsageError
+from esrffs.cli.unmounting import (
+    DIRECTORY,
+    SUFFIX,
+    mark_made,
+    program,
+    silent,
+    state,
+    take_away,
+    was_made,
+)
+from esrffs.errors import MountError, OwnMountError, UsageError
 from esrffs.linux import path_walk
 from esrffs.linux.mountinfo import TYPE, Mount, mounts
 
@@ -20,22 +29,20 @@ log = logging.getLogger(__name__)
 
 _FUSE_CONF = "/etc/fuse.conf"
 _DEVICE = "/dev/fuse"
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def prepared(source: str, mountpoint: str | None, *, shared: bool) -> tuple[str, str]:
+def prepared(source: str, mountpoint: str | None, *, shared: bool) -> tuple[str, str, bool]:
     """The real paths of what is to be mounted where; MountError or UsageError says what to do.
 
-    Where no mount point is named, one is made.  A dead mount of ours (its daemon was killed) is
-    taken away first.
+    Where no mount point is named, one is made: the third answer is whether that is ours.  A dead
+    mount of ours (its daemon was killed) is taken away first.
     """
     found = _source(source)
-    place = make_default_mountpoint(source) if mountpoint is None else absolute(mountpoint)
-    try:
-        return found, check_mountpoint(place, found, shared=shared)
-    except EsrffsError:
-        if mountpoint is None:
-            remove(place)
-        raise
+    place, made = make_default_mountpoint(source) if mountpoint is None else (mountpoint, False)
+    place = absolute(place)
+    with removed_after(place, failure=True) if made else contextlib.nullcontext():
+        return found, check_mountpoint(place, found, shared=shared), made
 
 
 def absolute(path: str) -> str:
@@ -93,17 +100,18 @@ def check_mountpoint(mountpoint: str, source: str, *, shared: bool) -> str:
 def _take_dead_mount_away(mountpoint: str, source: str) -> None:
     """MountError where one of ours is alive."""
     try:
-        mount = path_walk.find_esrffs_mount(mountpoint)
+        with path_walk.esrffs_mount(mountpoint) as place:
+            if place is None:
+                return
+            match state(place)[0]:
+                case "dead":
+                    take_away(place, dead=True)
+                case "silent":
+                    raise silent(place.mount)
+                case _:
+                    raise MountError(_taken(place.mount, source))
     except OSError as error:
         raise MountError(_explain_error(mountpoint, error)) from error
-    if mount is not None:
-        match state(mount)[0]:
-            case "dead":
-                take_away(mount, dead=True)
-            case "silent":
-                raise silent(mount)
-            case _:
-                raise MountError(_taken(mount, source))
 
 
 def _check_rights(*, shared: bool) -> None:
@@ -150,24 +158,45 @@ def _explain_error(mountpoint: str, error: OSError) -> str:
     return f"{mountpoint}: {error.strerror}; choose another directory"
 
 
-def make_default_mountpoint(source: str) -> str:
-    """The mount point where none is given: SOURCE.mnt, made if need be.
+def make_default_mountpoint(source: str) -> tuple[str, bool]:
+    """The mount point where none is given: SOURCE.mnt, made if need be; and whether we made it.
 
     One that a crash or a power cut has left there is used again.
     """
     path = absolute(source)
-    mountpoint = os.path.join(os.path.dirname(path), _name(path))
+    name = _name(path)
+    mountpoint = os.path.join(os.path.dirname(path), name)
     try:
-        mountpoint = os.path.join(path_walk.resolve(os.path.dirname(path)), _name(path))
-        os.mkdir(mountpoint, 0o755)
-    except FileExistsError:
-        pass
+        folder = path_walk.resolve(os.path.dirname(path))
+        parent = path_walk.open_file(folder, _PLACE)
+        try:
+            return os.path.join(folder, name), _make(parent, name)
+        finally:
+            os.close(parent)
     except OSError as error:
         raise MountError(
             f"{mountpoint}: cannot be made ({error.strerror}); "
             "name a mount point: `esrffs SOURCE MOUNTPOINT`"
         ) from error
-    return mountpoint
+
+
+def _make(parent: int, name: str) -> bool:
+    """Whether the directory is ours, made now or before."""
+    new = True
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        new = False
+    try:
+        directory = os.open(name, DIRECTORY, dir_fd=parent)
+    except OSError:  # a file, a mount without its daemon: will be told
+        return new
+    try:
+        if new:
+            mark_made(directory)
+        return new or was_made(directory)
+    finally:
+        os.close(directory)
 
 
 def _name(path: str) -> str:
@@ -177,12 +206,25 @@ def _name(path: str) -> str:
 
 
 @contextlib.contextmanager
-def removed_after(mountpoint: str) -> Iterator[None]:
-    """Remove the directory in the end, if it is empty and nothing is mounted there."""
+def removed_after(mountpoint: str, *, failure: bool = False) -> Iterator[None]:
+    """Remove the directory in the end, if it is empty and nothing is mounted there.
+
+    It is found in the folder where it was in the beginning, whatever the path leads to by then.
+    `failure`: it stays if all goes well.
+    """
+    try:
+        parent = path_walk.open_file(os.path.dirname(mountpoint), _PLACE)
+    except OSError as error:
+        raise MountError(_explain_error(mountpoint, error)) from error
+    done = False
     try:
         yield
+        done = True
     finally:
-        remove(mountpoint)
+        if not (done and failure):
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.basename(mountpoint), dir_fd=parent)
+        os.close(parent)
 
 
 def _user_allow_other() -> bool:

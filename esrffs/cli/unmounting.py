@@ -1,7 +1,9 @@
 """A mount seen from outside: is its daemon alive, what does it tell, how is it taken away.
 
-Decided here: how a daemon is found and asked without waiting for it for ever, that a mount counts
-as unmounted only when its daemon has gone too, and what is done by force.
+Decided here: how a daemon is asked without waiting for it for ever, that a mount counts as
+unmounted only when its daemon has gone too, which directory goes with it, and what is done by
+force.  A mount is found once, and from then on by the folder in which it lies: its path may lead
+elsewhere meanwhile, and what is mounted there is not to be taken away.
 """
 
 import contextlib
@@ -14,21 +16,25 @@ import pwd
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from hashlib import blake2b
-from typing import Literal
+from typing import Literal, TypeVar
 
+from esrffs.cli.daemon_processes import daemons, held
 from esrffs.cli.deadline import SECONDS, OverdueError, gone, within
 from esrffs.errors import MountError
 from esrffs.linux.mountinfo import TYPE, Mount, mounts
-from esrffs.linux.path_walk import find_esrffs_mount
+from esrffs.linux.path_walk import MountPlace, esrffs_mount
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SUFFIX = ".mnt"  # of a mount point that we make
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STATUS = "user.esrffs.status"
+_MADE = "user.esrffs.made"  # of a mount point
 _NOTICING = 3.0  # seconds in which a daemon notices that it is unmounted
 _ENDING = 20.0  # seconds that a daemon which answered may take to end
 _KILLING = 5.0  # … that one which was killed may take
@@ -44,24 +50,67 @@ def program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=_PLACES)
 
 
-def state(mount: Mount) -> tuple[State, dict[str, object]]:
-    """How its daemon does, and what it tells; `private`: only the user who mounted it may ask."""
+@contextlib.contextmanager
+def located(mountpoint: str) -> Iterator[MountPlace | None]:
+    """The mount of ours at this path, if any, and its place, held open; MountError.
+
+    Found by a process of its own: a file system on the way may not answer.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        found = _in_time(mountpoint, partial(_look, mountpoint, theirs))
+        place = found and MountPlace(found[0], socket.recv_fds(ours, 1, 1)[1][0], found[1])
     try:
-        return "answers", dict(json.loads(within(SECONDS, partial(_told, mount))))
+        yield place
+    finally:
+        if place is not None:
+            os.close(place.parent)
+
+
+def _look(mountpoint: str, sender: socket.socket) -> tuple[Mount, str] | None:
+    with esrffs_mount(mountpoint) as place:
+        if place is None:
+            return None
+        socket.send_fds(sender, [b"."], [place.parent])
+        return place.mount, place.name
+
+
+def _in_time(mountpoint: str, work: Callable[[], T]) -> T:
+    """What may wait for file systems on the way to the mount point; MountError."""
+    try:
+        return within(SECONDS, work)
+    except OverdueError:
+        raise MountError(
+            f"{mountpoint}: a file system on the way to it gives no answer; "
+            "`findmnt` lists what is mounted, and root takes that one away with `umount -f`"
+        ) from None
+    except OSError as error:
+        raise MountError(f"{mountpoint}: cannot be looked at: {error.strerror}") from error
+
+
+def state(place: MountPlace) -> tuple[State, dict[str, object]]:
+    """How its daemon does, and what it tells; `private`: only the user who mounted it may ask.
+
+    What is told comes from anybody's program, which may call itself esrffs: it may be nothing.
+    """
+    try:
+        told = json.loads(within(SECONDS, partial(_told, place)))
     except OverdueError:
         return "silent", {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         dead = isinstance(error, OSError) and error.errno == errno.ENOTCONN
         return "dead" if dead else "private", {}
+    return "answers", told if isinstance(told, dict) else {}
 
 
-def _told(mount: Mount) -> bytes:
+def _told(place: MountPlace) -> bytes:
     """In a process of its own, as the user who mounted it: not even root may ask otherwise."""
+    mount, found = place.mount, place.open()
     if os.geteuid() == 0 and mount.user:
         os.setgroups([])
         os.setresgid(*3 * [mount.group or 0])
         os.setresuid(*3 * [mount.user])
-    return os.getxattr(mount.target, _STATUS)
+    return os.getxattr(f"/proc/self/fd/{found}", _STATUS)
 
 
 def silent(mount: Mount) -> MountError:
@@ -75,41 +124,45 @@ def silent(mount: Mount) -> MountError:
 
 def status(mountpoint: str) -> str:
     """What this mount tells of itself, as JSON; MountError where there is none that answers."""
-    mount = _mount_at(mountpoint)
-    how, told = state(mount)
-    match how:
-        case "silent":
-            raise silent(mount)
-        case "dead":
-            raise MountError(f"{mountpoint}: its daemon is dead; `esrffs -u` takes the mount away")
-        case "private":
-            raise MountError(f"{mountpoint}: only the user who mounted it may ask")
+    with _mount_at(mountpoint) as place:
+        how, told = state(place)
+        match how:
+            case "silent":
+                raise silent(place.mount)
+            case "dead":
+                text = "its daemon is dead; `esrffs -u` takes the mount away"
+                raise MountError(f"{mountpoint}: {text}")
+            case "private":
+                raise MountError(f"{mountpoint}: only the user who mounted it may ask")
+    if not told:
+        raise MountError(f"{mountpoint}: what its daemon tells is no status: is it esrffs?")
     text = json.dumps(told, indent=2, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # names that are not UTF-8
-        return json.dumps(told, indent=2)
-    return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def unmount(mountpoint: str, *, force: bool = False) -> None:
     """Take this mount away and see its daemon end; MountError says why it cannot be."""
-    mount = _mount_at(mountpoint)
-    _check_user(mount)
-    if force:
-        _take_by_force(mount)
-        return
-    how, _ = state(mount)
+    with _mount_at(mountpoint) as place:
+        _check_user(place.mount)
+        if force:
+            _take_by_force(place)
+        else:
+            _unmount(place)
+        with contextlib.suppress(MountError):  # a daemon that was killed could not
+            _in_time(mountpoint, partial(remove_made, place.parent, place.name))
+
+
+def _unmount(place: MountPlace) -> None:
+    mount = place.mount
+    how, told = state(place)
     if how == "silent":
         raise silent(mount)
-    with _held(daemons(mount)) as processes:
-        take_away(mount, dead=how == "dead")
+    with held(mount, told.get("pid")) as processes:
+        take_away_in_time(place, dead=how == "dead")
         if not gone(processes, _NOTICING):
             _send(processes, signal.SIGTERM)  # a copy of the mount in a container keeps it serving
             if not gone(processes, _ENDING):
                 raise _not_gone(mount, processes)
-    if mount.target == mount.source + SUFFIX:
-        remove(mount.target)  # a daemon that was killed could not
 
 
 def _send(processes: dict[int, int], number: signal.Signals) -> None:
@@ -118,13 +171,15 @@ def _send(processes: dict[int, int], number: signal.Signals) -> None:
             signal.pidfd_send_signal(descriptor, number)
 
 
-def _mount_at(mountpoint: str) -> Mount:
-    mount = find_esrffs_mount(mountpoint)
-    if mount is None:
-        raise MountError(
-            f"{mountpoint}: no esrffs is mounted there; `findmnt -t {TYPE}` lists those that are"
-        )
-    return mount
+@contextlib.contextmanager
+def _mount_at(mountpoint: str) -> Iterator[MountPlace]:
+    with located(mountpoint) as place:
+        if place is None:
+            raise MountError(
+                f"{mountpoint}: no esrffs is mounted there; "
+                f"`findmnt -t {TYPE}` lists those that are"
+            )
+        yield place
 
 
 def _check_user(mount: Mount) -> None:
@@ -146,41 +201,82 @@ def _not_gone(mount: Mount, processes: dict[int, int]) -> MountError:
     )
 
 
-def remove(mountpoint: str) -> None:
+def mark_made(directory: int) -> None:
+    """A mount point that we made, by its descriptor: only such a one is removed by `-u`.
+
+    Where the file system knows no extended attributes, one stays when its daemon was killed.
+    """
+    with contextlib.suppress(OSError):
+        os.setxattr(directory, _MADE, b"")
+
+
+def was_made(directory: int) -> bool:
+    """Whether we made this directory as a mount point, at whatever time."""
+    try:
+        os.getxattr(directory, _MADE)
+    except OSError:
+        return False
+    return True
+
+
+def remove_made(parent: int, name: str) -> None:
     """An empty directory that we made ourselves; anything else stays."""
     with contextlib.suppress(OSError):
-        os.rmdir(mountpoint)
+        directory = os.open(name, DIRECTORY, dir_fd=parent)
+        try:
+            made = was_made(directory)
+        finally:
+            os.close(directory)
+        if made:
+            os.rmdir(name, dir_fd=parent)
 
 
 def clean_up_aborted_mount(mountpoint: str) -> None:
     """Of our own mount, in the end: libfuse leaves one whose connection was cut where it is."""
-    mount = find_esrffs_mount(mountpoint)
-    if mount is None or not _was_cut(mount):
-        return
-    log.warning(
-        "%s: the connection to the kernel was cut (by `umount -f`, or `abort` in /sys/fs/fuse)",
-        mountpoint,
-    )
-    try:
-        take_away(mount, dead=True)
-    except MountError as error:
-        log.warning("%s; `esrffs -u` takes the dead mount away", error)
+    with contextlib.suppress(OSError), esrffs_mount(mountpoint) as place:
+        if place is None or not _was_cut(place):
+            return
+        log.warning(
+            "%s: the connection to the kernel was cut (by `umount -f`, or `abort` in /sys/fs/fuse)",
+            mountpoint,
+        )
+        try:
+            take_away(place, dead=True)
+        except MountError as error:
+            log.warning("%s; `esrffs -u` takes the dead mount away", error)
 
 
-def _was_cut(mount: Mount) -> bool:
+def _was_cut(place: MountPlace) -> bool:
     """Of a mount without a connection: the kernel says so at once."""
+    found = place.open()
     try:
-        os.getxattr(mount.target, _STATUS)
+        os.getxattr(f"/proc/self/fd/{found}", _STATUS)
     except OSError as error:
         return error.errno == errno.ENOTCONN
+    finally:
+        os.close(found)
     return False
 
 
-def take_away(mount: Mount, *, dead: bool) -> None:
-    """Unmount it; a dead one also where it is in use."""
+def take_away_in_time(place: MountPlace, *, dead: bool) -> None:
+    """`take_away`, unless that is done by then; MountError where the way to it does not answer."""
+    try:
+        _in_time(place.mount.target, partial(take_away, place, dead=dead))
+    except MountError:
+        if _is_mounted(place.mount):
+            raise
+
+
+def take_away(place: MountPlace, *, dead: bool) -> None:
+    """Unmount it; a dead one also where it is in use.  Never another, whatever its path leads to.
+
+    `fusermount3` goes by the path all the same, but takes away only what its user has mounted.
+    """
+    mount = place.mount
     if os.geteuid() == 0:
-        _umount2(mount, _NOFOLLOW | (_DETACH if dead else 0))
+        _umount2(place, _DETACH if dead else 0)
         return
+    _check_there(place)
     failures = []
     for name, *options in (
         ("fusermount3", "-u", *(["-z"] if dead else [])),
@@ -205,14 +301,29 @@ def take_away(mount: Mount, *, dead: bool) -> None:
     raise MountError(failures[0])
 
 
-def _umount2(mount: Mount, flags: int) -> None:
+def _is_mounted(mount: Mount) -> bool:
+    return any(one.id == mount.id for one in mounts())
+
+
+def _check_there(place: MountPlace) -> None:
+    try:
+        os.close(place.open())  # held open it would be busy
+    except OSError as error:
+        text = f"{place.mount.target}: is not mounted there any more ({error.strerror})"
+        raise MountError(text) from error
+
+
+def _umount2(place: MountPlace, flags: int) -> None:
+    """By the folder that is held open; a mount point in it cannot be exchanged for another."""
+    _check_there(place)
+    target, path = place.mount.target, f"/proc/self/fd/{place.parent}/{place.name}"
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(os.fsencode(mount.target), flags) == 0:
+    if libc.umount2(os.fsencode(path), flags | _NOFOLLOW) == 0:
         return
     number = ctypes.get_errno()
     if number == errno.EBUSY:
-        raise _busy(mount)
-    raise MountError(f"{mount.target}: cannot be unmounted: {os.strerror(number)}")
+        raise _busy(place.mount)
+    raise MountError(f"{target}: cannot be unmounted: {os.strerror(number)}")
 
 
 def _busy(mount: Mount) -> MountError:
@@ -221,71 +332,32 @@ def _busy(mount: Mount) -> MountError:
     )
 
 
-def _take_by_force(mount: Mount) -> None:
+def _take_by_force(place: MountPlace) -> None:
     """Cut the connection, so that whoever waits gets an error, then end the daemon."""
-    with _held(daemons(mount)) as processes:
-        with contextlib.suppress(OSError), open(_abort_file(mount), "w") as file:
-            file.write("1")
+    mount = place.mount
+    with held(mount) as processes:
+        with contextlib.suppress(OSError, MountError):
+            _in_time(mount.target, partial(_abort, place))
         if os.geteuid() == 0:
             with contextlib.suppress(MountError):  # busy; but it cuts the connection
-                _umount2(mount, _FORCE | _NOFOLLOW)
-        if mount in mounts():
-            take_away(mount, dead=True)
+                _in_time(mount.target, partial(_umount2, place, _FORCE))
+        if _is_mounted(mount):
+            take_away_in_time(place, dead=True)
         _send(processes, signal.SIGKILL)
         if not gone(processes, _KILLING):
             raise _not_gone(mount, processes)
-    if mount.target == mount.source + SUFFIX:
-        remove(mount.target)
+
+
+def _abort(place: MountPlace) -> None:
+    """By its number, which stays its own as long as the mount is held open."""
+    found = place.open()
+    try:
+        with open(_abort_file(place.mount), "w") as file:
+            file.write("1")
+    finally:
+        os.close(found)
 
 
 def _abort_file(mount: Mount) -> str:
     major, minor = (int(word) for word in mount.device.split(":"))
     return _ABORT.format(minor | major << 20)
-
-
-def mark(mountpoint: str) -> None:
-    """Let others see which process serves this mount, also when it does not answer (`daemons`).
-
-    A file without a place, which is gone with the process; its name stands in /proc/PID/fd.
-    """
-    for mount in mounts():
-        if mount.target == mountpoint and mount.type == TYPE:
-            os.memfd_create(_marked(mount), os.MFD_CLOEXEC)
-
-
-def _marked(mount: Mount) -> str:
-    place = blake2b(os.fsencode(mount.target), digest_size=8).hexdigest()
-    return f"esrffs {mount.device} {place}"
-
-
-def daemons(mount: Mount) -> list[int]:
-    """The processes that serve this mount: one, or none where they may not be seen."""
-    wanted = f"/memfd:{_marked(mount)} (deleted)"
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            folder = f"/proc/{name}/fd"
-            if any(_is_link(f"{folder}/{number}", wanted) for number in os.listdir(folder)):
-                found.append(int(name))
-    return found
-
-
-def _is_link(path: str, text: str) -> bool:
-    try:
-        return os.readlink(path) == text
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def _held(processes: list[int]) -> Iterator[dict[int, int]]:
-    """Descriptors of these processes: their numbers may become those of others."""
-    held: dict[int, int] = {}
-    try:
-        for pid in processes:
-            with contextlib.suppress(OSError):
-                held[pid] = os.pidfd_open(pid)
-        yield held
-    finally:
-        for descriptor in held.values():
-            os.close(descriptor)
