@@ -164,4 +164,8 @@ def _place(error: BaseException) -> str:
     return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
 
 
-SILENT = "the disk or file server of the source gave no answer within {:g} s (time_limit)"
+def no_answer(seconds: float, *, decoding: bool = False) -> str:
+    """What is said of what did not come in time: from a disk, or from a thread that decodes."""
+    if decoding:
+        return f"decoding took longer than {seconds:g} s (time_limit); the processors may be busy"
+    return f"the disk or file server of the source gave no answer within {seconds:g} s (time_limit)"

@@ -6,6 +6,7 @@ instead.  The index of chunks is asked for once, and remembered as long as there
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -27,6 +28,7 @@ from esrffs.errors import (
     StaleError,
     TooLargeError,
     UnsupportedError,
+    no_answer,
 )
 from esrffs.formats.filters import codecs
 from esrffs.linux.buffers import allocate, configure_malloc
@@ -93,6 +95,7 @@ class ChunkedBlocks:
         self._needed = info.dtype.itemsize * prod(map(min, layout.shape, info.shape))
         self._raw = np.dtype((np.void, info.dtype.itemsize))  # copied with the padding it has
         self._index: ChunkIndex | None = None
+        self._reading: set[int] = set()  # threads that wait for the disk
 
     def __repr__(self) -> str:
         return f"<Chunks of {self._info.address} in {self._opened!r}>"
@@ -168,7 +171,9 @@ class ChunkedBlocks:
         if len(places) == 1 and box.shape == self._layout.shape and index.offsets[only.number] >= 0:
             decode = partial(self._decoded, view, index, only.number)
             with contextlib.suppress(DamagedError, TooLargeError):  # which are remembered below
-                block = await self._executor.run_in_thread(decode, limiter=self._threads())
+                block = await self._executor.run_in_thread(
+                    decode, limiter=self._threads(), overdue=self._overdue
+                )
         if block is None:
             data = allocate(self._bytes(box), self._name)
             array = np.frombuffer(data, self._raw).reshape(box.shape)
@@ -190,7 +195,9 @@ class ChunkedBlocks:
 
         async def some(part: Sequence[_ChunkPart]) -> None:
             try:
-                await self._executor.run_in_thread(partial(fill, part), limiter=self._threads())
+                await self._executor.run_in_thread(
+                    partial(fill, part), limiter=self._threads(), overdue=self._overdue
+                )
             except EsrffsError as error:
                 failures.append(error)
 
@@ -253,7 +260,7 @@ class ChunkedBlocks:
 
         def read(start: int, count: int) -> memoryview:
             limits.check_chunk(self._name, count)
-            return view.read_sync(offset + start, count)
+            return self._read(view, offset + start, count)
 
         target = array[place.target]
         with self._naming(number):
@@ -270,8 +277,20 @@ class ChunkedBlocks:
             size = min(size, self._nbytes)  # HDF5 takes the first bytes of a longer one
         limits.check_chunk(self._name, size)
         with self._naming(number):
-            raw = view.read_sync(int(index.offsets[number]), size)
+            raw = self._read(view, int(index.offsets[number]), size)
             return codecs.decode(raw, filters, mask, self._info.dtype.itemsize, self._nbytes)
+
+    def _read(self, view: VerifiedFile, offset: int, count: int) -> memoryview:
+        thread = threading.get_ident()
+        self._reading.add(thread)
+        try:
+            return view.read_sync(offset, count)
+        finally:
+            self._reading.discard(thread)
+
+    def _overdue(self, seconds: float) -> str:
+        """Of a thread that took too long: is it the disk?"""
+        return no_answer(seconds, decoding=not self._reading)
 
     @contextlib.contextmanager
     def _naming(self, number: int) -> Iterator[None]:

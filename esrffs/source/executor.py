@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import trio
 
-from esrffs.errors import SILENT, OwnMountError, UnavailableError
+from esrffs.errors import OwnMountError, UnavailableError, no_answer
 from esrffs.linux import path_walk
 from esrffs.linux.mountinfo import TYPE, Mount, mounts
 
@@ -63,7 +63,7 @@ class SourceExecutor:
         self._local: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<Patience of {self.seconds:g} s{', remote' if self.remote else ''}>"
+        return f"<SourceExecutor of {self.seconds:g} s{', remote' if self.remote else ''}>"
 
     async def run(self, work: Callable[[], T], unused: Callable[[T], object] = id) -> T:
         """What this gives, without stopping the mount; BusyError after the time limit.
@@ -95,8 +95,12 @@ class SourceExecutor:
         *,
         limiter: trio.CapacityLimiter | None = None,
         unused: Callable[[T], object] = id,
+        overdue: Callable[[float], str] = no_answer,
     ) -> T:
-        """The same for what may wait for a disk; `limiter` is for taking turns before it begins."""
+        """The same for what may wait for a disk; `limiter` is for taking turns before it begins.
+
+        `overdue`: what is said of it after so many seconds, if it may be no disk's fault.
+        """
         given_up = False
 
         def run() -> T:
@@ -112,6 +116,6 @@ class SourceExecutor:
                         run, abandon_on_cancel=True, limiter=self._threads
                     )
             except trio.TooSlowError:
-                raise UnavailableError(SILENT.format(self.seconds)) from None
+                raise UnavailableError(overdue(self.seconds)) from None
             finally:
                 given_up = True

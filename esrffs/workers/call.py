@@ -19,11 +19,11 @@ import trio_parallel
 
 from esrffs.damage import Block, DamagedBlock
 from esrffs.errors import (
-    SILENT,
     DamagedError,
     ReaderDiedError,
     ReaderTimeoutError,
     UnavailableError,
+    no_answer,
     unforeseen,
 )
 from esrffs.linux.buffers import allocate
@@ -84,7 +84,7 @@ class WorkerCall:
         BusyError: the process cannot be killed, so it is not the file that holds it up.
         """
         if self.unkillable:
-            raise UnavailableError(SILENT.format(seconds))
+            raise UnavailableError(no_answer(seconds))
         error, self._error = self._error, None  # for the same reason
         match error:
             case None:
