@@ -66,14 +66,14 @@ class SourceExecutor:
         return f"<SourceExecutor of {self.seconds:g} s{', remote' if self.remote else ''}>"
 
     async def run(self, work: Callable[[], T], unused: Callable[[T], object] = id) -> T:
-        """What this gives, without stopping the mount; BusyError after the time limit.
+        """What this gives, without stopping the mount; UnavailableError after the time limit.
 
         `unused` puts away what comes after that.
         """
         return await self.run_in_thread(work, unused=unused) if self.remote else work()
 
     async def check_paths(self, paths: Iterable[str]) -> None:
-        """Before these, which may lie anywhere, are looked at; BusyError where one cannot be."""
+        """Before these, which may lie anywhere, are looked at; UnavailableError where one cannot be."""
         new = [] if self.remote else [path for path in paths if path not in self._local]
         if new:
             await self.run_in_thread(lambda: self.check_paths_in_thread(new))

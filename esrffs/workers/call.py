@@ -81,7 +81,7 @@ class WorkerCall:
         """The answer, of a call that was made or given up after so many seconds.
 
         Raises what the function raised.  WorkerError: the process died.  DeadlineError.
-        BusyError: the process cannot be killed, so it is not the file that holds it up.
+        UnavailableError: the process cannot be killed, so it is not the file that holds it up.
         """
         if self.unkillable:
             raise UnavailableError(no_answer(seconds))

@@ -89,7 +89,7 @@ class WorkerPool:
         """`function(*arguments)` in a worker; what it raises is raised here.
 
         WorkerError: the process died.  DeadlineError: it took too long, and was killed.
-        BusyError: none became free.
+        UnavailableError: none became free.
         """
         async with self.slot(self._all):
             return cast(T, await self._await_result(WorkerCall(function, arguments), self._all))
@@ -197,7 +197,7 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def slot(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
-        """One of the limiter's places, waited for no longer than a call may take; BusyError."""
+        """One of the limiter's places, waited for no longer than a call may take; UnavailableError."""
         token = object()
         with trio.move_on_after(self._limits.seconds) as waiting:
             await limiter.acquire_on_behalf_of(token)

@@ -3,9 +3,11 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from esrffs.errors import UnsupportedError
 from tests.formats.test_raster import open_raster, values
@@ -103,3 +105,15 @@ def test_integers_of_24_bits_that_are_not_unpacked(tmp_path: Path) -> None:
     path.write_bytes(tiff_of_triples(pages, "<", {"rows": 7}, True, **{"317": 2}))
     with pytest.raises(UnsupportedError, match="with predictor 2 and 24 bits per sample"):
         values(open_raster(str(path), None))
+
+
+@pytest.mark.parametrize("told", [{}, {"software": "x"}, {"metadata": None}])
+def test_integers_of_24_bits_of_tifffile(told: dict[str, Any], tmp_path: Path) -> None:
+    """It writes the high byte first, and says of its files that they are its own.
+
+    (Of big-endian ones it writes only half the bits; it packs none.)
+    """
+    array = np.random.default_rng(5).integers(0, 1 << 24, (3, 7, 11), "u4")
+    how: dict[str, Any] = {"photometric": "minisblack", "bitspersample": 24, "rowsperstrip": 4}
+    tifffile.imwrite(tmp_path / "a.tif", array, **how, **told)
+    assert_served(tmp_path / "a.tif", array)

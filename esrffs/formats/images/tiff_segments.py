@@ -134,9 +134,9 @@ class Segments:
         return piece
 
     def _triples(self, data: bytes, number: int, **_: object) -> tuple[Array]:
-        """Integers of 24 bits, which tifffile puts together in the wrong order.
+        """Integers of 24 bits: three bytes in the byte order of the file, as libtiff has them.
 
-        As libtiff has them: three bytes in the byte order of the file.
+        tifffile reads and writes the high byte first in any file: so do we what it has written.
         """
         page = self._keyframe
         if page.predictor != 1:
@@ -151,7 +151,7 @@ class Segments:
         if page.compression != 1:
             data = TIFF.DECOMPRESSORS[page.compression](data, out=4 * count)
         content = np.frombuffer(data, np.uint8, 3 * count).reshape(count, 3)
-        if page.parent.byteorder == ">":
+        if page.parent.byteorder == ">" or page.is_shaped or page.software.startswith("tifffile"):
             content = content[:, ::-1]
         whole = np.zeros((count, 4), np.uint8)
         whole[:, :3] = content
