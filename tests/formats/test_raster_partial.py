@@ -1,5 +1,7 @@
 """What is damaged in an image costs itself: a strip, a tile, a frame, a file of a series."""
 
+import bz2
+import gzip
 import os
 import shutil
 import zlib
@@ -379,3 +381,24 @@ def test_corrected(mount: MountFactory, tmp_path: Path) -> None:
     for name in ("s_0007", "s_####"):
         error = os.getxattr(mounted / f"corrected/{name}.npy", "user.esrffs.error").decode()
         assert "s_0007.tif (frame 7): its strip 1 is damaged: it cannot be unpacked" in error
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2"])
+def test_packed_images_of_which_nothing_can_be_had(
+    suffix: str, mount: MountFactory, tmp_path: Path
+) -> None:
+    """They say so, and are not taken for files of another kind."""
+    source = tmp_path / "source"
+    source.mkdir()
+    edf(tmp_path / "a.edf", image(0))
+    packed = bytearray({"gz": gzip, "bz2": bz2}[suffix].compress((tmp_path / "a.edf").read_bytes()))
+    packed[12:30] = b"\xff" * 18
+    for name in ("a.edf", "a.log"):
+        (source / f"{name}.{suffix}").write_bytes(packed)
+    mounted = mount(source)
+    mounted.expect(rf"a\.edf\.{suffix}: the file: its packed data are damaged: .*\(EIO\)$")
+    with pytest.raises(OSError, match="Input/output"):
+        os.listdir(mounted / f"a.edf.{suffix}")
+    error = os.getxattr(mounted / f"a.edf.{suffix}", "user.esrffs.error").decode()
+    assert "its packed data are damaged" in error
+    assert (mounted / f"a.log.{suffix}").read_bytes() == packed

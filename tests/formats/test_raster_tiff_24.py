@@ -117,3 +117,18 @@ def test_integers_of_24_bits_of_tifffile(told: dict[str, Any], tmp_path: Path) -
     how: dict[str, Any] = {"photometric": "minisblack", "bitspersample": 24, "rowsperstrip": 4}
     tifffile.imwrite(tmp_path / "a.tif", array, **how, **told)
     assert_served(tmp_path / "a.tif", array)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_other_samples_of_24_bits(order: str, tmp_path: Path) -> None:
+    """Floating point is right; of signed integers a sentence says that they are not read."""
+    expected = np.array([[1.0, -1.5], [0.5, 3.0]], "f4")  # sign, 7 bits of exponent, 16 of mantissa
+    bits = np.array([[0x3F0000, 0xBF8000], [0x3E0000, 0x408000]], "u4").reshape(1, 1, 2, 2, 1)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of_triples(bits, order, {"rows": 1}, True, **{"339": 3}))
+    assert_served(path, expected)
+    path.write_bytes(tiff_of_triples(bits, order, {"rows": 1}, False, **{"339": 2}))
+    with pytest.raises(
+        UnsupportedError, match=r"no number here is like its samples \(format 2, 24"
+    ):
+        open_raster(str(path), None)
