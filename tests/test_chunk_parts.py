@@ -3,6 +3,7 @@
 import errno
 import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,25 +126,36 @@ def test_unpacking_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(seconds) == 52  # looked at once for each piece
 
 
-def test_a_monstrous_chunk_costs_itself(mount: MountFactory, tmp_path: Path) -> None:
-    """30 GiB in 31 MB: an error at once, and other large chunks are read."""
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("chunk_limit=256", "would have to be unpacked"),
+        ("chunk_limit=2048,time_limit=6", "takes more time than there is"),
+    ],
+)
+def test_a_monstrous_chunk_costs_itself(
+    mount: MountFactory, tmp_path: Path, options: str, told: str
+) -> None:
+    """30 GiB in 31 MB: an error, at once or in time, and other large chunks are read meanwhile."""
     source = tmp_path / "source"
     source.mkdir()
     rows, width = 30_000, 1 << 20
     array = np.arange(80 << 20, dtype="u1")
     with h5py.File(source / "x.h5", "w", libver="latest") as file:
-        options: dict[str, Any] = {"maxshape": (None, None), "compression": "gzip"}
-        monster = file.create_dataset("monster", (rows, 1), "u1", chunks=(rows, width), **options)
+        growing: dict[str, Any] = {"maxshape": (None, None), "compression": "gzip"}
+        monster = file.create_dataset("monster", (rows, 1), "u1", chunks=(rows, width), **growing)
         monster.id.write_direct_chunk((0, 0), zeros(rows, width))
         file.create_dataset("large", data=array, chunks=array.shape, compression=1)
-    mounted = mount(source)
-    mounted.expect(r"/monster: chunk 0: .* would have to be unpacked")
+    mounted = mount(source, "-o", options)
+    mounted.expect(f"/monster: chunk 0: .* {told}")
     folder = mounted / "x.h5"
-    with pytest.raises(OSError) as caught:
-        (folder / "monster.npy").read_bytes()
+    with ThreadPoolExecutor() as pool:
+        failed = pool.submit((folder / "monster.npy").read_bytes)
+        assert np.array_equal(np.load(folder / "large.npy"), array)
+        with pytest.raises(OSError) as caught:
+            failed.result()
     assert caught.value.errno == errno.EFBIG
-    assert b"would have to be unpacked" in os.getxattr(folder / "monster.npy", "user.esrffs.error")
-    assert np.array_equal(np.load(folder / "large.npy"), array)
+    assert told in os.getxattr(folder / "monster.npy", "user.esrffs.error").decode()
 
 
 def test_what_cannot_be_had_in_parts() -> None:
