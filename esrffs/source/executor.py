@@ -73,7 +73,7 @@ class SourceExecutor:
         return await self.run_in_thread(work, unused=unused) if self.remote else work()
 
     async def check_paths(self, paths: Iterable[str]) -> None:
-        """Before these, which may lie anywhere, are looked at; UnavailableError where one cannot be."""
+        """Before these, which may lie anywhere, are looked at; UnavailableError where not."""
         new = [] if self.remote else [path for path in paths if path not in self._local]
         if new:
             await self.run_in_thread(lambda: self.check_paths_in_thread(new))

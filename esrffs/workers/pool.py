@@ -197,7 +197,7 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def slot(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
-        """One of the limiter's places, waited for no longer than a call may take; UnavailableError."""
+        """One of the limiter's places; UnavailableError if none is free within a call's time."""
         token = object()
         with trio.move_on_after(self._limits.seconds) as waiting:
             await limiter.acquire_on_behalf_of(token)
