@@ -283,6 +283,21 @@ def test_growth_replacement_truncation_and_removal(mount: MountFactory, source: 
     wait_for(lambda: error_of(os.stat, mounted / "data.h5") == errno.ENOENT)
 
 
+def test_the_directory_of_a_file_that_is_gone_is_not_empty(
+    mount: MountFactory, source: Path
+) -> None:
+    """The kernel believes for a while that it is there; who opens it hears that it is not."""
+    (source / "brief").mkdir()
+    mounted = mount(source, "-o", "attr_timeout=600,entry_timeout=600")
+    os.listdir(mounted.path)
+    for name in ("data.h5", "brief"):
+        os.stat(mounted / name)
+    (source / "data.h5").unlink()
+    (source / "brief").rmdir()
+    for name in ("data.h5", "brief"):
+        assert error_of(os.listdir, mounted / name) == errno.ENOENT
+
+
 def test_an_old_handle_of_a_rewritten_file_is_stale(mount: MountFactory, source: Path) -> None:
     path = source / "log.bin"
     path.write_bytes(os.urandom(1 << 20))

@@ -223,8 +223,7 @@ class Operations(pyfuse3.Operations):
     @_answering
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
         node = self._directory(inode)
-        if inode == pyfuse3.ROOT_INODE:
-            await node.stat()  # ENOENT later, while it is read, would look like its end
+        await node.stat()  # ENOENT later, while it is read, would look like its end
         return self._listings.open(node)
 
     @_answering
