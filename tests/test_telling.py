@@ -12,6 +12,7 @@ import trio
 
 from esrffs import errors
 from esrffs.fuse.attributes import AttributeOptions
+from esrffs.fuse.error_log import ErrorLog
 from esrffs.fuse.pyfuse3_adapter import Operations
 from esrffs.tree.nodes import Path
 
@@ -85,6 +86,23 @@ def test_told_once_at_the_object_and_at_its_file(
     assert "a.h5/x: getattr failed: an internal error, KeyError" in last[0]
     assert "test_telling.py:" in last[0], "the place in the program"
     assert "please report it" in last[0]
+
+
+@pytest.mark.parametrize("text", ["short", "long " * 300, "é" * 3000])
+def test_the_status_tells_how_many_errors_there_were(text: str) -> None:
+    """And the last of them, as many as an extended attribute can hold."""
+    log = ErrorLog()
+    for number in range(250):
+        for _ in range(3):
+            log.record(errno.EIO, f"{number} {text}")
+    content = log.status({"pid": 7}, errors=True)
+    assert len(content) <= 65536
+    told = json.loads(content)
+    assert (told["pid"], told["error_count"]) == (7, 250)
+    numbers = [int(error.split()[0]) for error in told["errors"]]
+    assert numbers == list(range(250 - len(numbers), 250))
+    assert len(numbers) == 100 if text == "short" else len(numbers) >= 9
+    assert json.loads(log.status({"pid": 7}, errors=False)) == {"pid": 7}
 
 
 def test_while_a_directory_is_read(operations: Operations) -> None:

@@ -14,10 +14,8 @@ from esrffs.tree.nodes import Node, Path
 
 log = logging.getLogger(__name__)
 
-MAX_STATUS_ERRORS, MAX_ERROR_CHARS = (
-    10,
-    1000,
-)  # of the errors that the status tells: how many, characters of each
+MAX_STATUS_ERRORS = 100  # that the status tells, the last ones
+MAX_ERROR_CHARS = 1000  # of each of them
 MAX_LOGGED = 10_000  # texts that were logged already and are not logged again
 EXPECTED_ERRNOS = frozenset(  # answers, not failures: worth no line in the log
     {errno.ENOENT, errno.EROFS, errno.ENODATA, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG}
@@ -31,6 +29,7 @@ class ErrorLog:
         self._noted: dict[Path, str] = {}  # mistakes of ours, at the objects where they were met
         self._told: dict[int, None] = {}  # by hash, as texts may be long; the oldest first
         self._last: deque[str] = deque(maxlen=MAX_STATUS_ERRORS)
+        self._count = 0  # of those that were told
 
     def record(self, code: int, text: str) -> None:
         """One line in the log for each thing that is wrong, however often it is met."""
@@ -38,6 +37,7 @@ class ErrorLog:
             log.debug("%s: %s", errno.errorcode.get(code, code), text)
         elif (number := hash(text)) not in self._told:
             self._told[number] = None
+            self._count += 1
             self._last.append(text[:MAX_ERROR_CHARS])
             log.warning("%s (%s)", text, errno.errorcode.get(code, code))
             while len(self._told) > MAX_LOGGED:
@@ -66,6 +66,14 @@ class ErrorLog:
         return [text for path, text in self._noted.items() if path[:depth] == node.path]
 
     def status(self, status: dict[str, object], *, errors: bool) -> bytes:
-        """As JSON; `errors`: with the last ones, which name files."""
-        told = {**status, "errors": list(self._last)} if errors else status
-        return json.dumps(told).encode()
+        """As JSON; `errors`: with the last ones, which name files, as many as a value holds.
+
+        `error_count` is of all, told or not.
+        """
+        if not errors:
+            return json.dumps(status).encode()
+        last = list(self._last)
+        told = {**status, "error_count": self._count, "errors": last}
+        while len(content := json.dumps(told).encode()) > xattrs.VALUE_MAX and last:
+            del last[: 1 + len(last) // 10]
+        return content
