@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import pytest
 
+from esrffs.cli.mountpoint import make_default_mountpoint
 from esrffs.cli.options import MountOptions, apply_option_strings, split_option_string
 from esrffs.errors import UsageError
 from esrffs.fuse.attributes import AttributeOptions
@@ -179,8 +180,11 @@ def test_after_a_crash_the_same_mount_point_serves_and_goes(source: Path) -> Non
     crash()
     assert esrffs("-u", chosen).returncode == 0
     assert not chosen.exists(), "made by us, and its daemon is dead"
-    chosen.mkdir()  # as a power cut leaves it
+    made = make_default_mountpoint(str(source))
+    assert made == (str(chosen), True), "as a power cut leaves it"
     assert esrffs(source).returncode == 0
+    crash()
+    assert esrffs(source).returncode == 0, "over the dead mount"
     assert run("umount", chosen).returncode == 0
     wait_for(lambda: not chosen.exists())
 

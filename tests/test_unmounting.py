@@ -224,15 +224,16 @@ def test_only_a_mount_point_that_we_made_is_removed(source: Path, killed: bool, 
 
 
 @mounting
-def test_a_mount_point_of_ours_that_was_left_is_ours_again(source: Path) -> None:
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_directory_that_was_left_is_ours_again(source: Path, ours: bool) -> None:
     path = source.with_name("source.mnt")
-    made = mountpoint.make_default_mountpoint(str(source))
-    assert made == (str(path), True) == mountpoint.make_default_mountpoint(str(source))
-    assert esrffs(source).returncode == 0
-    assert esrffs("-u", path).returncode == 0
-    assert not path.exists()
-    path.mkdir()
+    if ours:
+        assert mountpoint.make_default_mountpoint(str(source)) == (str(path), True)
+    else:
+        path.mkdir()
     assert mountpoint.make_default_mountpoint(str(source)) == (str(path), False)
+    assert mountpoint.prepared(str(source), None, shared=False) == (str(source), str(path), ours)
+    assert mountpoint.prepared(str(source), str(path), shared=False)[2] is False
 
 
 def test_a_mount_point_is_removed_where_it_was_made(tmp_path: Path) -> None:

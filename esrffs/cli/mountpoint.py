@@ -42,7 +42,19 @@ def prepared(source: str, mountpoint: str | None, *, shared: bool) -> tuple[str,
     place, made = make_default_mountpoint(source) if mountpoint is None else (mountpoint, False)
     place = absolute(place)
     with removed_after(place, failure=True) if made else contextlib.nullcontext():
-        return found, check_mountpoint(place, found, shared=shared), made
+        place = check_mountpoint(place, found, shared=shared)
+    return found, place, made or (mountpoint is None and _was_left(place))
+
+
+def _was_left(mountpoint: str) -> bool:
+    """Whether we made this directory before, and a crash or a power cut has left it."""
+    with contextlib.suppress(OSError):
+        directory = os.open(mountpoint, DIRECTORY)
+        try:
+            return was_made(directory)
+        finally:
+            os.close(directory)
+    return False
 
 
 def absolute(path: str) -> str:
@@ -159,7 +171,7 @@ def _explain_error(mountpoint: str, error: OSError) -> str:
 
 
 def make_default_mountpoint(source: str) -> tuple[str, bool]:
-    """The mount point where none is given: SOURCE.mnt, made if need be; and whether we made it.
+    """The mount point where none is given: SOURCE.mnt, and whether it was made for this.
 
     One that a crash or a power cut has left there is used again.
     """
@@ -181,22 +193,16 @@ def make_default_mountpoint(source: str) -> tuple[str, bool]:
 
 
 def _make(parent: int, name: str) -> bool:
-    """Whether the directory is ours, made now or before."""
-    new = True
+    """Make the directory, marked as ours; False where something is there already."""
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
     except FileExistsError:
-        new = False
-    try:
+        return False
+    with contextlib.suppress(OSError):
         directory = os.open(name, DIRECTORY, dir_fd=parent)
-    except OSError:  # a file, a mount without its daemon: will be told
-        return new
-    try:
-        if new:
-            mark_made(directory)
-        return new or was_made(directory)
-    finally:
+        mark_made(directory)
         os.close(directory)
+    return True
 
 
 def _name(path: str) -> str:
