@@ -169,6 +169,17 @@ def test_what_cannot_be_looked_at_is_nowhere(
             work(str(root / "a/b/x"))
 
 
+def test_the_source_is_where_it_was_not_where_a_link_in_its_place_leads(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    source = tmp_path / "source"
+    source.symlink_to("/")
+    frames = EdfFrames.__new__(EdfFrames)
+    frames._path, frames._confine = str(source / "data.edf"), str(source)
+    with pytest.raises(AccessDeniedError, match="outside the source"):
+        frames._permitted(str(tmp_path / "secret"))
+    assert not links.allowed(str(tmp_path / "secret"), str(source))
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """Its mount will be at `mnt0` beside it."""

@@ -191,7 +191,7 @@ class EdfFrames:
             raise
         except OSError as error:  # where it leads is not known
             raise at_path(named, error) from error
-        confine = real if self._confine is None else os.path.realpath(self._confine)
+        confine = real if self._confine is None else self._confine
         if os.path.commonpath((confine, real)) != confine:
             raise AccessDeniedError(f"its data lie outside the source, in {real}")
         if not stat.S_ISREG(status.st_mode):
