@@ -16,6 +16,7 @@ from esrffs.formats.hdf5 import stored_mappings as module
 from esrffs.formats.hdf5.links import FileSet
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.formats.hdf5.stored_mappings import stored_mappings
+from esrffs.formats.hdf5.weighted_dict import WeightedDict
 from esrffs.model import BrokenInfo, DatasetInfo
 from tests.formats.contract import whole
 
@@ -169,6 +170,20 @@ def test_a_heap_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert len(stored) == 4
     assert len(walked) == len(set(walked)) < 20
     files.close()
+
+
+def test_what_is_too_much_is_forgotten_in_its_order() -> None:
+    known = WeightedDict[str](10)
+    for address in range(1000):
+        known.put(address, str(address), 1)
+    assert [address for address in range(1000) if address in known] == [*range(990, 1000)]
+    assert known[995] == "995"
+    known.put(1, "heavy", 8)
+    assert [address for address in range(1000) if address in known] == [1, 998, 999]
+    known.put(2, "too heavy", 50)
+    assert 2 in known
+    known.put(3, "light", 1)
+    assert len(known) == 1
 
 
 def test_a_mapping_that_ends_beyond_all_numbers_meets_every_box() -> None:

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from esrffs.errors import (
@@ -39,10 +40,12 @@ from esrffs.formats.hdf5.library import (
 )
 from esrffs.formats.hdf5.object_header import Heaps
 from esrffs.formats.hdf5.references import References, decoded
+from esrffs.formats.hdf5.weighted_dict import WeightedDict
 from esrffs.linux import path_walk
 from esrffs.linux.permissions import may_reference
 
 _HOPS = 16  # links that lead to links: libhdf5's own limit
+_MAPPINGS = 20_000  # of virtual datasets, and datasets without any, that are remembered of a file
 _GROUPS = 256  # that stay open: members of one are asked for one after the other
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
@@ -58,7 +61,7 @@ class OpenFile:
     references: References
     size_when_opened: int  # its size when it was opened
     id_prefix: int = 0
-    mappings: dict[int, Any] = field(default_factory=dict)  # of `stored_mappings`
+    mappings: WeightedDict[Any] = field(default_factory=partial(WeightedDict, _MAPPINGS))
     heaps: Heaps = field(default_factory=dict)
 
     def truncated(self) -> bool:

@@ -26,7 +26,6 @@ from esrffs.formats.hdf5.stored_selections import EVER, StoredSelection, selecti
 _MAX_RANK = 32  # H5S_MAX_RANK
 _MANY = 1024  # entries: then it is looked how long this takes
 _FAR = 2.0**62  # elements: beyond, numbers of 64 bits may wrap
-_KEPT = 20_000  # mappings of one file, and datasets without any
 _ALL, _HYPERSLAB = 3, 2  # H5S_sel_type
 _SHARED_FILE, _SHARED_NAME, _SAME_FILE = 1, 2, 4  # flags of a mapping, since HDF5 2.0
 
@@ -90,9 +89,8 @@ def stored_mappings(file: OpenFile, dataset: h5d.DatasetID) -> StoredMappings | 
     """The mappings of a dataset of this file; None where it has none, or other ones."""
     address = h5o.get_info(dataset).addr
     if address not in file.mappings:
-        while sum(1 if told is None else len(told) for told in file.mappings.values()) > _KEPT:
-            del file.mappings[next(iter(file.mappings))]
-        file.mappings[address] = _read(file, address)
+        found = _read(file, address)
+        file.mappings.put(address, found, 1 if found is None else len(found))
     told: StoredMappings | None = file.mappings[address]
     return told
 
