@@ -223,7 +223,8 @@ class GroupInfo:
 class DatasetInfo:
     """A dataset that numpy can hold: becomes `name.npy`.
 
-    `depends` are the other files (absolute paths) that hold its values.
+    `depends` are the other files (absolute paths) that hold its values.  `label` is what the file
+    calls it where that could be no name in a path ("det/a").
     """
 
     name: str
@@ -233,6 +234,7 @@ class DatasetInfo:
     layout: Layout = field(default_factory=OpaqueLayout)
     attributes: JsonText | None = None
     dependencies: tuple[str, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

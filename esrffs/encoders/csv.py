@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from esrffs.encoders.file_image import FileImage, Literal, Records
+from esrffs.encoders.file_image import FileImage, Literal, Records, Repeated, Segment
 
 SUFFIX = b".csv"
 LINE_END = "\r\n"  # RFC 4180, section 2.1
 
+_LONG_ROW_NBYTES = 1 << 16  # a row of a matrix that is longer is made cell by cell
 _FLOAT_WIDTHS = {2: 11, 4: 15, 8: 24, 12: 34, 16: 34}  # by itemsize: "-2.2250738585072014e-308"
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -72,8 +73,25 @@ def matrix_image(dtype: np.dtype[Any], shape: tuple[int, int]) -> FileImage:
     """The table of an array of two axes; its columns have no names."""
     rows, columns = shape
     record = (_width(dtype) + 1) * columns - 1 + len(LINE_END)
+    if columns and record > _LONG_ROW_NBYTES:
+        return FileImage((Repeated(rows, record, partial(_row, _width(dtype), columns)),))
     render = partial(_rendered_matrix, columns)
     return FileImage((Records(rows if columns else 0, record, render, ((0, columns),)),))
+
+
+def _row(width: int, columns: int, row: int) -> Sequence[Segment]:
+    """One row of a matrix, a record for each cell."""
+    first = row * columns
+    return (
+        Records(columns - 1, width + 1, partial(_rendered_cells, ","), ((0, 1),), first),
+        Records(
+            1,
+            width + len(LINE_END),
+            partial(_rendered_cells, LINE_END),
+            ((0, 1),),
+            first + columns - 1,
+        ),
+    )
 
 
 def compound_image(dtype: np.dtype[Any], rows: int) -> FileImage:
@@ -149,6 +167,10 @@ def _rows(columns: Sequence[Array]) -> bytes:
 
 def _rendered_columns(_: int, __: int, arrays: Sequence[Array]) -> bytes:
     return _rows(arrays)
+
+
+def _rendered_cells(end: str, _: int, __: int, arrays: Sequence[Array]) -> bytes:
+    return "".join(cell + end for cell in _spelled(arrays[0])).encode()
 
 
 def _rendered_matrix(columns: int, first: int, stop: int, arrays: Sequence[Array]) -> bytes:

@@ -128,7 +128,24 @@ class Interleaved:
         return FileImage(tuple(parts))
 
 
-Segment = Literal | ArrayRun | Records | Interleaved
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """`count` parts of one size; `part(k)` gives the segments of part `k`."""
+
+    count: int
+    frame_nbytes: int
+    part: Callable[[int], Sequence["Segment"]]
+
+    @property
+    def nbytes(self) -> int:
+        return self.count * self.frame_nbytes
+
+    def frames(self, start: int, stop: int) -> "FileImage":
+        """The parts `start` to before `stop`, one after the other."""
+        return FileImage(tuple(segment for k in range(start, stop) for segment in self.part(k)))
+
+
+Segment = Literal | ArrayRun | Records | Interleaved | Repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +179,14 @@ class FileImage:
         while start < stop:
             segment, end = self.segments[number], self.ends[number]
             begin = end - segment.nbytes
-            if isinstance(segment, Interleaved):
+            if isinstance(segment, Interleaved | Repeated):
                 yield from _of_frames(segment, start - begin, min(stop, end) - begin)
             elif segment.nbytes:
                 yield Piece(segment, start - begin, min(stop, end) - begin)
             start, number = max(start, end), number + 1
 
 
-def _of_frames(segment: Interleaved, start: int, stop: int) -> Iterator[Piece]:
+def _of_frames(segment: Interleaved | Repeated, start: int, stop: int) -> Iterator[Piece]:
     if start >= stop:
         return
     first, last = start // segment.frame_nbytes, -(-stop // segment.frame_nbytes)

@@ -56,3 +56,14 @@ def relative_link(target: tuple[bytes, ...], directory: tuple[bytes, ...]) -> by
     common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     up = (b"..",) * (len(directory) - common)
     return b"/".join(up + target[common:]) or b"."
+
+
+def follow_link(directory: tuple[bytes, ...], target: bytes) -> tuple[bytes, ...]:
+    """Where a relative symlink in a directory leads, from one root."""
+    path = list(directory)
+    for step in target.split(b"/"):
+        if step == b"..":
+            del path[-1:]
+        elif step not in (b"", b"."):
+            path.append(step)
+    return tuple(path)

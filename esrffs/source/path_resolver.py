@@ -67,13 +67,14 @@ class PathResolver:
             if member is None or isinstance(member, Attributes):
                 raise NotFoundError(f"{source.path}: no {step!r} in {found.address or '/'}")
             if isinstance(member, LinkInfo):
-                source, member = await self._linked(source, found.address, member, hops - 1)
+                source, member = await self.resolve_link(source, found.address, member, hops - 1)
             found = member
         return source, found
 
-    async def _linked(
-        self, source: DataFile, group: str, link: LinkInfo, hops: int
+    async def resolve_link(
+        self, source: DataFile, group: str, link: LinkInfo, hops: int = HOPS
     ) -> tuple[DataFile, Member]:
+        """The object to which a link in this group leads, and its file."""
         if hops < 0:
             raise LinkLoopError(f"{source.path}: {link.name}: too many links on the way")
         if link.forbidden:

@@ -6,7 +6,7 @@ Decided here: what it shows.  Where it appears is decided in `flatfield/service`
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from importlib import metadata
@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from esrffs.encoders import file_names, npy, xattrs
+from esrffs.encoders import file_names, npy, views, xattrs
+from esrffs.encoders.file_image import ArrayDescription
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import EsrffsError, NotFoundError
 from esrffs.flatfield.corrected_array import (
@@ -28,10 +29,13 @@ from esrffs.flatfield.corrected_array import (
 from esrffs.flatfield.plan import CorrectedDataset, CorrectionPlan
 from esrffs.flatfield.provenance import provenance
 from esrffs.flatfield.service import ResolvedPlan
-from esrffs.model import FileStatus, Generation
+from esrffs.model import Buffer, FileStatus, Generation
 from esrffs.source.context import DataContext
-from esrffs.tree.handles import ArrayHandle, BytesHandle
+from esrffs.tree.context import ViewOptions
+from esrffs.tree.handles import ArrayHandle, BytesHandle, OpenArray
 from esrffs.tree.nodes import FileHandle, Node, Path, Stat
+from esrffs.tree.view_files import ArrayFile
+from esrffs.tree.views import ViewFinder, is_array
 
 NAME = b"corrected"
 _ATTRIBUTES = b"attrs.json"
@@ -73,11 +77,55 @@ class InMemoryFile:
     async def xattrs(self) -> xattrs.Xattrs:
         if not self.path[-1].endswith(b".npy"):
             return {}
-        values = np.load(BytesIO(self.content))
+        values = self._values()
         return {
             **await _origin(self.resolved),
             **xattrs.array_description(values.shape, values.dtype),
         }
+
+    def _values(self) -> np.ndarray[Any, Any]:
+        return np.load(BytesIO(self.content))  # type: ignore[no-any-return]
+
+
+class InMemoryArray(InMemoryFile):
+    """A small array that esrffs made."""
+
+    __slots__ = ()
+
+    @property
+    def status(self) -> FileStatus:
+        return self.resolved.status
+
+    def description(self) -> ArrayDescription:
+        values = self._values()
+        name = os.fsdecode(self.path[-1]).removesuffix(".npy")
+        return ArrayDescription(name, values.shape, values.dtype)
+
+    async def is_colour(self) -> bool:
+        return False
+
+    async def open_array(self) -> OpenArray:
+        values = self._values()
+        return OpenArray(_Nothing(), _BytesArray(values.tobytes()), values.dtype, self.record_error)
+
+    def record_error(self, text: str) -> None:
+        """Its bytes are at hand: only a view of it can be refused, which the caller hears."""
+
+
+@dataclass(frozen=True, slots=True)
+class _BytesArray:
+    content: bytes
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        return self.content[start:stop]
+
+
+class _Nothing:
+    """What holds no file open."""
+
+    def acquire(self) -> None: ...
+
+    def release(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +155,37 @@ class CorrectedFile:
     async def stat(self) -> Stat:
         return Stat.file(self.entry.status, len(self._header()) + self._nbytes)
 
+    @property
+    def status(self) -> FileStatus:
+        return self.entry.status
+
+    def description(self) -> ArrayDescription:
+        return ArrayDescription(self.output.name, self.output.shape, np.dtype(np.float32))
+
+    async def is_colour(self) -> bool:
+        return False
+
     async def open(self) -> FileHandle:
-        header, nbytes = self._header(), self._nbytes
+        array, header = await self.open_array(), self._header()
+        size = len(header) + self._nbytes
+        handle = ArrayHandle(array.held, header, array.array, size, array.failed)
+        await handle.look_at_first_page()
+        return handle
+
+    async def open_array(self) -> OpenArray:
         inputs = InputArrays(
             self.context, self.resolved.inspector.locate, pixels_per_frame(self.output)
         )
         try:
             await inputs.check(self.output)
-            array = open_corrected_array(self.output, inputs, self.key) if nbytes else None
+            array = open_corrected_array(self.output, inputs, self.key) if self._nbytes else None
         except BaseException:
             inputs.release()
             raise
-        failed = partial(self.resolved.errors.setdefault, self.output.name)
-        handle = ArrayHandle(inputs, header, array, len(header) + nbytes, failed)
-        await handle.look_at_first_page()
-        return handle
+        return OpenArray(inputs, array, np.dtype(np.float32), self.record_error)
+
+    def record_error(self, text: str) -> None:
+        self.resolved.errors.setdefault(self.output.name, text)
 
     def error_text(self) -> str | None:
         return self.resolved.errors.get(self.output.name)
@@ -148,10 +212,26 @@ class CorrectedDirectory:
     path: Path
     context: DataContext
     resolved: Callable[[], Awaitable[ResolvedPlan | None]]
+    views: ViewOptions = field(default_factory=ViewOptions)
 
     @property
     def key(self) -> bytes:
         return b"directory"
+
+    def _views(self) -> ViewFinder:
+        async def names() -> Iterable[bytes]:
+            return (await self._shown())[1]
+
+        cache = self.context.cache
+        return ViewFinder(self.path, self._entry, self._entry, names, cache, self.views)
+
+    def record_error(self, text: str) -> None:
+        """None of its arrays has one axis and is large: no view of the directory is refused."""
+
+    async def arrays(self) -> list[ArrayFile]:
+        resolved, shown = await self._shown()
+        nodes = [self._node(resolved, name, item) for name, item in shown.items()]
+        return [node for node in nodes if is_array(node) and len(node.description().shape) == 1]
 
     def error_text(self) -> str | None:
         return None
@@ -175,10 +255,20 @@ class CorrectedDirectory:
 
     async def children(self) -> Mapping[bytes, Node]:
         resolved, shown = await self._shown()
-        return {name: self._node(resolved, name, item) for name, item in shown.items()}
+        nodes = {name: self._node(resolved, name, item) for name, item in shown.items()}
+        return nodes | await self._views().listed(nodes)
 
     async def child(self, name: bytes) -> Node:
-        """A folder of thousands of images is not looked through for each of them."""
+        try:
+            return await self._entry(name)
+        except NotFoundError as error:
+            try:
+                return await self._views().find(name)
+            except NotFoundError:
+                raise error from None
+
+    async def _entry(self, name: bytes) -> Node:
+        """A real one.  A folder of thousands of images is not looked through for each of them."""
         executor = self.context.files.folders.executor
         key = self.path, "last"
         memory = await self.context.cache.get_or_compute(key, _nothing, lambda _: _ENTRY_SIZE)
@@ -197,7 +287,8 @@ class CorrectedDirectory:
     def _node(self, resolved: ResolvedPlan, name: bytes, item: CorrectedEntry | bytes) -> Node:
         path = (*self.path, name)
         if isinstance(item, bytes):
-            return InMemoryFile(path, resolved, item)
+            made = InMemoryArray if name.endswith(views.ARRAY_SUFFIX) else InMemoryFile
+            return made(path, resolved, item)
         return CorrectedFile(path, self.context, resolved, item)
 
 

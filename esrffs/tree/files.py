@@ -13,7 +13,8 @@ import numpy as np
 
 from esrffs.arrays.open_array import open_array
 from esrffs.cache import ByteCache
-from esrffs.encoders import npy, xattrs
+from esrffs.encoders import npy, views, xattrs
+from esrffs.encoders.file_image import ArrayDescription
 from esrffs.errors import EsrffsError, NotFoundError, StaleError, TooLargeError
 from esrffs.model import (
     ContiguousLayout,
@@ -28,7 +29,13 @@ from esrffs.source.data_file import DataFile
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.source.root import SourceRoot
 from esrffs.source.verified_file import VerifiedFile
-from esrffs.tree.handles import ArrayHandle, BytesHandle, CachedBytesHandle, PassthroughHandle
+from esrffs.tree.handles import (
+    ArrayHandle,
+    BytesHandle,
+    CachedBytesHandle,
+    OpenArray,
+    PassthroughHandle,
+)
 from esrffs.tree.nodes import FileHandle, Path, Stat
 
 _OFF_T_MAX = (1 << 63) - 1
@@ -61,24 +68,32 @@ class NpyFile:
         return Stat.file(self.source.status, min(size, _OFF_T_MAX))
 
     async def open(self) -> FileHandle:
-        try:
-            executor = self.context.files.folders.executor
-            handle = await executor.run(self._opened, ArrayHandle.close)
-        except EsrffsError as error:
-            if not isinstance(error, StaleError):
-                self.source.errors.setdefault(self.info.address, str(error))
-            raise
+        array = await self.open_array()
+        header = self._header()
+        size = len(header) + self.nbytes
+        handle = ArrayHandle(array.held, header, array.array, size, array.failed)
         if not isinstance(self.info.layout, ContiguousLayout | FramesLayout):
             await handle.look_at_first_page()
         return handle
 
-    def _opened(self) -> "ArrayHandle":
-        header = self._header()
-        if len(header) + self.nbytes > _OFF_T_MAX:
+    async def open_array(self, shared: OpenDataFile | None = None) -> OpenArray:
+        """Its values; `shared`: read through this open file, which is held once more."""
+        try:
+            executor = self.context.files.folders.executor
+            return await executor.run(partial(self._opened, shared), OpenArray.close)
+        except EsrffsError as error:
+            if not isinstance(error, StaleError):
+                self.record_error(str(error))
+            raise
+
+    def _opened(self, shared: OpenDataFile | None) -> OpenArray:
+        if len(self._header()) + self.nbytes > _OFF_T_MAX:
             raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
         if self.context.files.dependency_version_sync(self.info.dependencies) != self.state:
             raise StaleError(f"{self.source.path}: {self.info.address}: a file of it changed")
-        opened = OpenDataFile(self.context.files, self.source, self.state)
+        if shared is not None:
+            shared.acquire()
+        opened = shared or OpenDataFile(self.context.files, self.source, self.state)
         try:
             opened.file_sync()  # StaleError where the source is not what was listed
             array = (
@@ -89,8 +104,26 @@ class NpyFile:
         except BaseException:
             opened.release()
             raise
-        failed = partial(self.source.errors.setdefault, self.info.address)
-        return ArrayHandle(opened, header, array, len(header) + self.nbytes, failed)
+        return OpenArray(opened, array, self.info.dtype, self.record_error)
+
+    @property
+    def status(self) -> FileStatus:
+        return self.source.status
+
+    def description(self) -> ArrayDescription:
+        name = self.info.label or self.info.name
+        return ArrayDescription(name, self.info.shape, self.info.dtype)
+
+    async def is_colour(self) -> bool:
+        """Are the samples of a pixel its last axis, as NeXus' or HDF5's own convention tells?"""
+        info = self.info
+        if info.attributes is None or not views.may_be_colour(self.description()):
+            return False
+        told = await attribute_xattrs(self.context, self.source, info.address, info.attributes)
+        return views.tells_colour(told)
+
+    def record_error(self, text: str) -> None:
+        self.source.errors.setdefault(self.info.address, text)
 
     def error_text(self) -> str | None:
         return self.source.errors.get(self.info.address)

@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from esrffs.encoders import file_names
-from esrffs.errors import NotFoundError, UsageError
+from esrffs.errors import LinkLoopError, NotFoundError, UsageError
 from esrffs.flatfield import service
 from esrffs.flatfield.folder_inspector import Contents
 from esrffs.formats.file_series import group_series
 from esrffs.model import Generation
 from esrffs.source.listings import DataFileRef
+from esrffs.source.path_resolver import HOPS
 from esrffs.source.root import FolderEntry, SourceRoot
 from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
 from esrffs.tree.files import PassthroughFile
 from esrffs.tree.group import GroupDirectory
 from esrffs.tree.nodes import Node, Path, Stat, Symlink
+from esrffs.tree.views import ViewFinder
 
 
 async def make_root(mount: MountContext) -> "FolderDirectory | GroupDirectory":
@@ -78,6 +80,39 @@ class FolderDirectory:
         return nodes
 
     async def child(self, name: bytes) -> Node:
+        try:
+            return await self._entry(name)
+        except NotFoundError as error:
+            try:
+                return await self._views().find(name)
+            except NotFoundError:
+                raise error from None
+
+    def _views(self) -> ViewFinder:
+        cache = self.mount.data.cache
+        return ViewFinder(
+            self.path, self._entry, self._followed, self._names, cache, self.mount.views
+        )
+
+    async def _names(self) -> Iterable[bytes]:
+        return [os.fsencode(entry.name) for entry in await self._folders.scan(self.folder)]
+
+    async def _followed(self, name: bytes) -> Node:
+        """What the symlink of this name leads to, through the folders of the source."""
+        node = await self._entry(name)
+        for _ in range(HOPS):
+            if not isinstance(node, Symlink):
+                return node
+            steps = file_names.follow_link(node.path[:-1], node.target)
+            node = FolderDirectory(self.mount, (), "")
+            for step in steps:
+                if not isinstance(node, FolderDirectory):
+                    raise NotFoundError(f"{self.folder or '.'}: {name!r} leads nowhere")
+                node = await node._entry(step)
+        raise LinkLoopError(f"{self.folder or '.'}: {name!r}: too many links on the way")
+
+    async def _entry(self, name: bytes) -> Node:
+        """A real one: no view."""
         try:
             entry = await self._folders.entry(self.folder, os.fsdecode(name))
         except NotFoundError:
@@ -136,7 +171,7 @@ class FolderDirectory:
             return await self._resolved(found, await self._series(found))
 
         path = (*self.path, corrected.directory_name(taken))
-        return corrected.CorrectedDirectory(path, self.mount.data, now)
+        return corrected.CorrectedDirectory(path, self.mount.data, now, self.mount.views)
 
     async def _below(self) -> tuple[tuple[int, int], ...]:
         status = await self._folders.status(self.folder)

@@ -5,13 +5,14 @@ decided in `source/listings`, what an entry tells and gives in `tree/nodes` and 
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
 
-from esrffs.encoders import file_names, xattrs
+from esrffs.encoders import file_names, views, xattrs
+from esrffs.encoders.views import GROUP_FORMATS
 from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError
 from esrffs.flatfield import service
 from esrffs.model import (
@@ -25,11 +26,14 @@ from esrffs.model import (
 )
 from esrffs.source.data_file import DataFile
 from esrffs.source.listings import SUFFIX, Attributes, DataFileRef, Plan, is_known, plan
+from esrffs.source.path_resolver import PathResolver
 from esrffs.source.retry import retry_while_changing
 from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
 from esrffs.tree.files import JsonFile, NpyFile, attribute_xattrs, inner_path
 from esrffs.tree.nodes import BrokenFile, Node, Path, Stat, Symlink
+from esrffs.tree.view_files import ArrayFile
+from esrffs.tree.views import ViewFinder, group_view
 
 NODES_PER_CHECKPOINT = 500  # entries that are made without a look at other requests
 
@@ -92,7 +96,7 @@ class GroupDirectory:
         if await self.mount.corrections.for_group(source, self.address):
             node = self._corrected(plan_)
             nodes[node.path[-1]] = node
-        return nodes
+        return nodes | await self._views().listed(nodes)
 
     def _corrected(self, plan_: Plan) -> corrected.CorrectedDirectory:
         async def now() -> service.ResolvedPlan | None:
@@ -100,9 +104,81 @@ class GroupDirectory:
             return await find(await self.file.source(), self.address)
 
         path = (*self.path, corrected.directory_name(plan_.entries))
-        return corrected.CorrectedDirectory(path, self.file.context, now)
+        return corrected.CorrectedDirectory(path, self.file.context, now, self.mount.views)
+
+    def _views(self) -> ViewFinder:
+        async def names() -> Iterable[bytes]:
+            return (await self._entries())[1].entries
+
+        cache, options = self.file.context.cache, self.mount.views
+        return ViewFinder(self.path, self._entry, self._followed, names, cache, options)
+
+    def record_error(self, text: str) -> None:
+        source = self.file.context.files.last_seen(self.file.path)
+        if source is not None:
+            source.record_error(self.address, text)
+
+    async def arrays(self) -> list[ArrayFile]:
+        """Those of one axis that could be columns, in file order; links to such are among them."""
+        source, plan_ = await self._entries()
+        found: list[ArrayFile] = []
+        for name, entry in plan_.entries.items():
+            if isinstance(entry, DatasetInfo) and len(entry.shape) == 1:
+                node = await self._node(source, self.ancestors, name, entry)
+            elif isinstance(entry, LinkInfo) and entry.kind == "dataset" and not entry.forbidden:
+                try:
+                    node = await self._linked(source, (*self.path, name), entry)
+                except EsrffsError:
+                    continue  # it tells of itself why
+            else:
+                continue
+            if isinstance(node, NpyFile) and len(node.info.shape) == 1:
+                if isinstance(entry, LinkInfo):  # as this group calls it
+                    node = replace(node, info=replace(node.info, name=entry.name, label=""))
+                found.append(node)
+        return found
+
+    async def _followed(self, name: bytes) -> Node:
+        """Where the symlink of this name leads."""
+        source, plan_ = await self._entries()
+        entry, path = plan_.entries[name], (*self.path, name)
+        if isinstance(entry, LinkInfo):
+            return await self._linked(source, path, entry)
+        if isinstance(entry, GroupInfo):  # a circle: the group itself
+            return replace(self, address=entry.address)
+        raise NotFoundError(f"{self.file.path}: {name!r} leads nowhere")
+
+    async def _linked(self, source: DataFile, path: Path, link: LinkInfo) -> Node:
+        """What a link leads to, as if it were here."""
+        resolver = PathResolver(self.file.context)
+        other, member = await resolver.resolve_link(source, self.address, link)
+        if not isinstance(member, GroupInfo | DatasetInfo | JsonInfo):
+            raise NotFoundError(f"{self.file.path}: {link.name!r} leads nowhere")
+        file = self.file
+        if other.version != source.version:
+            file = DataFileRef(self.file.context, other.path, "hdf5")
+        return await self._object(file, other, {}, path, member)
 
     async def child(self, name: bytes) -> Node:
+        try:
+            return await self._entry(name)
+        except NotFoundError as error:
+            try:
+                found = await self._view_of_itself(name) if not self.path else None
+                return found or await self._views().find(name)
+            except NotFoundError:
+                raise error from None
+
+    async def _view_of_itself(self, name: bytes) -> Node | None:
+        """In a mount of one data file: the view of that file."""
+        parts, own = views.split(name), self.file.context.files.folders.single_file
+        if parts is None or parts[0] != os.fsencode(own or "") or parts[1] not in GROUP_FORMATS:
+            return None
+        cache, limit = self.file.context.cache, self.mount.views.limit
+        return await group_view((name,), self, parts[1], cache, limit)
+
+    async def _entry(self, name: bytes) -> Node:
+        """A real one: no view."""
         source, plan_ = await self._entries()
         entry = plan_.entries.get(name)
         if entry is None:

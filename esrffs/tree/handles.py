@@ -1,9 +1,17 @@
 """Open files of the mount: where their bytes come from."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import trio
 
 from esrffs.arrays.block_array import ArrayBytes, RefCounted, join_buffers
+from esrffs.arrays.chunked import threads
 from esrffs.damage import PARTIAL
+from esrffs.encoders.file_image import ArrayRun, FileImage, Literal, Piece, content, needed
 from esrffs.errors import EsrffsError
 from esrffs.model import Buffer
 from esrffs.source.verified_file import VerifiedFile
@@ -61,6 +69,73 @@ class ArrayHandle:
         self._held.release()
 
 
+@dataclass(frozen=True, slots=True)
+class OpenArray:
+    """An array that is open: its elements by number, C order.  `failed` is told what went wrong.
+
+    `array` is None where there is not one byte.  `first`: element 0 is this one of the array.
+    """
+
+    held: RefCounted
+    array: ArrayBytes | None
+    dtype: np.dtype[Any]
+    failed: Callable[[str], object]
+    first: int = 0
+
+    def starting_at(self, first: int) -> "OpenArray":
+        return replace(self, first=self.first + first)
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Bytes `start` up to `stop` of the elements."""
+        if self.array is None or start >= stop:
+            return b""
+        begin = self.first * self.dtype.itemsize
+        try:
+            return await self.array.read(begin + start, begin + stop)
+        except EsrffsError as error:
+            self.failed(str(error))
+            raise
+
+    async def elements(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """These elements, as an array of one axis."""
+        size = self.dtype.itemsize
+        if self.array is None or first >= stop:
+            return np.zeros(max(stop - first, 0), self.dtype)  # of no bytes
+        return np.frombuffer(await self.read(first * size, stop * size), self.dtype)
+
+    def close(self) -> None:
+        self.held.release()
+
+
+class ImageHandle:
+    """An open file that is made of segments: literal bytes, runs of arrays, rendered records."""
+
+    def __init__(self, image: FileImage, arrays: Sequence[OpenArray]) -> None:
+        self._image = image
+        self._arrays = arrays
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        return join_buffers(
+            [await self._content(piece) for piece in self._image.pieces(offset, offset + count)]
+        )
+
+    async def _content(self, piece: Piece) -> Buffer:
+        match piece.segment:
+            case Literal():
+                return content(piece, ())
+            case ArrayRun(number, first, _, dtype) if dtype == self._arrays[number].dtype:
+                start = first * dtype.itemsize
+                return await self._arrays[number].read(start + piece.start, start + piece.stop)
+        values = [
+            await self._arrays[run.array].elements(run.first, run.stop) for run in needed(piece)
+        ]
+        return await trio.to_thread.run_sync(content, piece, values, limiter=threads())
+
+    def close(self) -> None:
+        for array in self._arrays:
+            array.close()
+
+
 class BytesHandle:
     """An open file whose bytes are at hand."""
 
@@ -77,14 +152,18 @@ class BytesHandle:
 class CachedBytesHandle:
     """The same of so many bytes that the cache has them, not whoever leaves files open."""
 
-    def __init__(self, made: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(
+        self, made: Callable[[], Awaitable[bytes]], close: Callable[[], None] | None = None
+    ) -> None:
         self._made = made
+        self._close = close
 
     async def read(self, offset: int, count: int) -> Buffer:
         return (await self._made())[offset : offset + count]
 
     def close(self) -> None:
-        pass
+        if self._close is not None:
+            self._close()
 
 
 class PassthroughHandle:

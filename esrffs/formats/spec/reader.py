@@ -201,7 +201,9 @@ def _info(node: ScanNode, address: str) -> Member:
             return GroupInfo(node.name, address)
         case DatasetNode():
             attributes = _text(node.attributes)
-            return DatasetInfo(node.name, address, node.shape, node.dtype, _ASKED, attributes)
+            return DatasetInfo(
+                node.name, address, node.shape, node.dtype, _ASKED, attributes, label=node.label
+            )
         case LinkNode():
             return LinkInfo(node.name, node.path, kind=node.kind)
         case BrokenNode():

@@ -31,6 +31,7 @@ class DatasetNode:
     dtype: np.dtype[np.generic]
     load: Callable[[Box], Array]
     attributes: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""  # where the name is another
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +170,9 @@ class _ScanTree:
             with _prefix_errors(f"scan {self._scan.name}, {name}"):
                 return self._file.column(points[box.slices[0]], index)
 
-        return DatasetNode(name, (len(points),), _FLOAT64, load)
+        label = headers.text(self._labels[index])
+        label = "" if label == name else label
+        return DatasetNode(name, (len(points),), _FLOAT64, load, label=label)
 
     def _positioners(self) -> Iterator[ScanNode]:
         """Motors; if there are more of them than positions, nobody knows which is which."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from esrffs.encoders import csv as tables
+from esrffs.encoders.file_image import needed
 from tests.unit.encoders.images import file_bytes, numbers
 
 FLOATS = ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "g"]
@@ -67,6 +68,18 @@ def test_a_matrix(shape: tuple[int, int]) -> None:
     image = tables.matrix_image(array.dtype, shape)
     rows = list(csv.reader(io.StringIO(file_bytes(image, array).decode(), newline="")))
     assert [[int(cell) for cell in row] for row in rows] == (array.tolist() if array.size else [])
+
+
+def test_a_matrix_of_long_rows_is_read_in_parts() -> None:
+    array = numbers("<f8", (3, 4000))
+    image = tables.matrix_image(array.dtype, array.shape)
+    whole = file_bytes(image, array)
+    assert len(whole) == image.nbytes
+    assert np.array_equal(np.genfromtxt(io.BytesIO(whole), delimiter=","), array)
+    for start in range(0, len(whole), 50_021):
+        assert file_bytes(image, array, start=start, stop=start + 40) == whole[start : start + 40]
+        asked = [run for piece in image.pieces(start, start + 40) for run in needed(piece)]
+        assert sum(run.stop - run.first for run in asked) <= 4
 
 
 def test_a_compound_has_a_column_for_each_field() -> None:

@@ -1,0 +1,188 @@
+"""In which other formats an array answers, and under which names.  Pure.
+
+Decided here: which formats an array of this shape and dtype has; that the name of a view is the
+name of the array without `.npy`, and the suffix of the format; how the frames of a stack are
+numbered.  The bytes of each format are decided in its own module.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from esrffs.encoders import csv, edf, file_names, png, text, tiff
+from esrffs.encoders.file_image import ArrayDescription, FileImage
+
+ARRAY_SUFFIX = b".npy"
+FORMATS = ("txt", "csv", "tif", "tifs", "edf", "edfs", "png", "pngs")  # of arrays
+GROUP_FORMATS = ("csv",)
+LISTABLE = ("txt", "csv", "tif", "tifs", "edf", "edfs", "png", "pngs")
+FRAME_FORMATS = {"tifs": "tif", "edfs": "edf", "pngs": "png"}  # directories: a file a frame
+
+_LEAST_DIGITS = 4
+
+
+def formats(array: ArrayDescription, *, colour: bool) -> tuple[str, ...]:
+    """The formats of this array.  `colour`: its last axis are the samples of a pixel."""
+    return tuple(name for name in FORMATS if has_format(array, name, colour=colour))
+
+
+def has_format(array: ArrayDescription, name: str, *, colour: bool) -> bool:
+    match name:
+        case "txt":
+            return text.accepts(array)
+        case "csv":
+            return has_table(array)
+        case "tif":
+            return tiff.accepts(array)
+        case "edf":
+            return edf.accepts(array)
+        case "png":
+            return _frames(array, colour) == 1 and png.accepts(
+                frame(array, colour=colour), colour=colour
+            )
+    single = FRAME_FORMATS.get(name)
+    return (
+        single is not None
+        and _frames(array, colour) > 1
+        and has_format(frame(array, colour=colour), single, colour=colour)
+    )
+
+
+def _frames(array: ArrayDescription, colour: bool) -> int:
+    """0 where an array is no image."""
+    axes = 3 if colour else 2
+    return prod(array.shape[:-axes]) if len(array.shape) >= axes and array.size else 0
+
+
+def frame(array: ArrayDescription, *, colour: bool) -> ArrayDescription:
+    """One frame of the array."""
+    return replace(array, shape=array.shape[-3 if colour else -2 :])
+
+
+def frame_count(array: ArrayDescription, *, colour: bool) -> int:
+    return _frames(array, colour)
+
+
+def may_be_colour(array: ArrayDescription) -> bool:
+    """Could the last axis be the samples of a pixel?  Its attributes then say so, or not."""
+    unsigned = array.dtype.kind == "u" and array.dtype.itemsize <= 2
+    return unsigned and len(array.shape) >= 3 and array.shape[-1] in (3, 4)
+
+
+def tells_colour(attributes: Mapping[bytes, bytes]) -> bool:
+    """As NeXus says it, or HDF5's Image and Palette specification; given as extended attributes."""
+    return (
+        attributes.get(b"user.interpretation") in (b"rgb-image", b"rgba-image")
+        or attributes.get(b"user.IMAGE_SUBCLASS") == b"IMAGE_TRUECOLOR"
+    )
+
+
+def is_counted(array: ArrayDescription, name: str) -> bool:
+    """Is the size of this view arithmetic?  Others are made to know it."""
+    return name != "txt" and not (name == "csv" and _has_texts(array.dtype))
+
+
+# Tables
+
+
+def has_table(array: ArrayDescription) -> bool:
+    """Numbers or texts on one or two axes; compounds of such on one."""
+    if array.dtype.names is not None:
+        fields = (array.dtype[name] for name in array.dtype.names)
+        return len(array.shape) == 1 and all(map(_is_cell, fields))
+    return len(array.shape) in (1, 2) and _is_cell(array.dtype)
+
+
+def _is_cell(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "SU" or csv.number_width(dtype) is not None
+
+
+def _has_texts(dtype: np.dtype[Any]) -> bool:
+    if dtype.names is None:
+        return dtype.kind in "SU"
+    return any(_has_texts(dtype[name]) for name in dtype.names)
+
+
+def table_image(arrays: Sequence[ArrayDescription]) -> FileImage | None:
+    """The table of one array, or of several of one axis side by side; None: it must be made."""
+    if any(_has_texts(array.dtype) for array in arrays):
+        return None
+    first = arrays[0]
+    if len(first.shape) == 2:
+        return csv.matrix_image(first.dtype, (first.shape[0], first.shape[1]))
+    if first.dtype.names is not None:
+        return csv.compound_image(first.dtype, first.shape[0])
+    names, dtypes = [one.name for one in arrays], [one.dtype for one in arrays]
+    return csv.numbers_image(names, dtypes, first.shape[0])
+
+
+def column_names(arrays: Sequence[ArrayDescription]) -> Sequence[str]:
+    """What the header line of such a table holds; of a matrix nothing."""
+    first = arrays[0]
+    if len(first.shape) == 2:
+        return ()
+    return first.dtype.names or [one.name for one in arrays]
+
+
+def table_lines(arrays: Sequence[ArrayDescription], values: Sequence[csv.Array]) -> bytes:
+    """Rows of such a table without its header, of these elements."""
+    first = arrays[0]
+    if len(first.shape) == 2:
+        rows = values[0].reshape(-1, first.shape[1])
+        return csv.table_text((), [rows[:, k] for k in range(first.shape[1])])
+    if first.dtype.names is not None:
+        return csv.table_text((), [values[0][name] for name in first.dtype.names])
+    return csv.table_text((), values)
+
+
+def columns(arrays: Sequence[ArrayDescription]) -> list[int]:
+    """Which of the arrays of a group are the columns of its table.
+
+    Those of one axis, of the commonest length; of several such lengths the one met first.
+    """
+    lengths: dict[int, list[int]] = {}
+    for number, array in enumerate(arrays):
+        if len(array.shape) == 1 and array.dtype.names is None and _is_cell(array.dtype):
+            lengths.setdefault(array.shape[0], []).append(number)
+    return max(lengths.values(), key=len, default=[])
+
+
+# Names
+
+
+def view_name(stem: bytes, format_: str) -> bytes:
+    """The name of a view of what is called `stem` (an array: without its `.npy`)."""
+    return file_names.shorten(stem, b"." + format_.encode())
+
+
+def stem(array_name: bytes) -> bytes:
+    return array_name.removesuffix(ARRAY_SUFFIX)
+
+
+def split(name: bytes) -> tuple[bytes, str] | None:
+    """Of what this name may be a view, and in which format."""
+    before, dot, after = name.rpartition(b".")
+    format_ = after.decode("ascii", "replace")
+    if not before or not dot or format_ not in FORMATS:
+        return None
+    return before, format_
+
+
+def frame_names(count: int, format_: str) -> Iterator[bytes]:
+    """`0000.tif`, …: as many digits as the last has, at least four."""
+    digits = max(_LEAST_DIGITS, len(str(count - 1)))
+    suffix = FRAME_FORMATS[format_]
+    return (f"{number:0{digits}}.{suffix}".encode() for number in range(count))
+
+
+def frame_number(name: bytes, count: int, format_: str) -> int | None:
+    """Which frame has this name; None where there is none."""
+    digits, dot, suffix = name.partition(b".")
+    if dot + suffix != b"." + FRAME_FORMATS[format_].encode() or not digits.isdigit():
+        return None
+    number = int(digits) if len(digits) < 20 else count
+    right = max(_LEAST_DIGITS, len(str(count - 1)))
+    return number if number < count and len(digits) == right else None

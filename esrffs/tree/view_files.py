@@ -1,0 +1,372 @@
+"""Views as files and directories: the same arrays in other formats, made when they are read.
+
+Decided here: how each view is opened, what of it is kept, and what it costs to know its size.
+Which views there are is decided in `encoders/views`, where they are found in `tree/views`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from math import prod
+from typing import Protocol
+
+import trio
+
+from esrffs import limits
+from esrffs.arrays.chunked import threads
+from esrffs.cache import ByteCache
+from esrffs.encoders import edf, png, text, tiff, views
+from esrffs.encoders.csv import Array, header
+from esrffs.encoders.file_image import ArrayDescription, FileImage
+from esrffs.errors import NotFoundError, StaleError, TooLargeError
+from esrffs.linux.permissions import intersect
+from esrffs.model import FileStatus
+from esrffs.source.open_data_file import OpenDataFile
+from esrffs.tree.files import NpyFile
+from esrffs.tree.handles import BytesHandle, CachedBytesHandle, ImageHandle, OpenArray
+from esrffs.tree.nodes import FileHandle, Node, Path, Stat
+
+_SLICE_NBYTES = 1 << 20  # of an array that are made text at a time
+_PADDED_RATIO = 16  # an array of so many times the bytes that its text may have is not read for it
+_HELD = 1 << 18  # bytes that an open file may hold on to
+_MIB = 1 << 20
+
+Render = Callable[[Sequence[Array]], bytes]  # of some rows of all arrays
+
+
+class ArrayFile(Node, Protocol):
+    """A file of the mount that holds one array."""
+
+    @property
+    def status(self) -> FileStatus: ...
+
+    def description(self) -> ArrayDescription: ...
+
+    async def is_colour(self) -> bool: ...
+
+    async def open_array(self) -> OpenArray: ...
+
+    def record_error(self, text: str) -> None: ...
+
+
+async def open_arrays(arrays: Sequence[ArrayFile]) -> list[OpenArray]:
+    """All of them, each data file once."""
+    files: dict[tuple[bytes, bytes], OpenDataFile] = {}
+    opened: list[OpenArray] = []
+    try:
+        for array in arrays:
+            if isinstance(array, NpyFile):
+                where = array.source.version, array.state
+                one = await array.open_array(files.get(where))
+                if isinstance(one.held, OpenDataFile):
+                    files[where] = one.held
+            else:
+                one = await array.open_array()
+            opened.append(one)
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+    return opened
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    """A file of segments: its size is arithmetic.  `first`: of the first array, by element."""
+
+    path: Path
+    arrays: tuple[ArrayFile, ...]
+    image: FileImage
+    first: int = 0
+
+    @property
+    def key(self) -> bytes:
+        return _key(self.arrays)
+
+    async def stat(self) -> Stat:
+        return Stat.file(_status(self.arrays), self.image.nbytes)
+
+    async def open(self) -> FileHandle:
+        opened = await open_arrays(self.arrays)
+        if self.first:
+            opened[0] = opened[0].starting_at(self.first)
+        return ImageHandle(self.image, opened)
+
+    def error_text(self) -> str | None:
+        return _error_text(self.arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class PngView:
+    """One image; all of it is read for any part, so it is kept."""
+
+    path: Path
+    array: ArrayFile
+    shown: ArrayDescription  # the image
+    colour: bool
+    first: int  # by element
+    cache: ByteCache
+    limit: int  # bytes
+
+    @property
+    def key(self) -> bytes:
+        return _key((self.array,))
+
+    @property
+    def _nbytes(self) -> int:
+        return png.png_nbytes(self.shown.shape, self.shown.dtype, colour=self.colour)
+
+    async def stat(self) -> Stat:
+        return Stat.file(self.array.status, self._nbytes)
+
+    async def open(self) -> FileHandle:
+        nbytes = max(self._nbytes, self.shown.size * self.shown.dtype.itemsize)
+        if nbytes > self.limit:
+            error = _too_large(self.path, nbytes, "an image", self.limit)
+            self.array.record_error(str(error))
+            raise error
+        opened = await self.array.open_array()
+        made = partial(self._made, opened)
+        if self._nbytes > self.cache.limit:
+            made = partial(_once, made, [])
+        return CachedBytesHandle(made, opened.close)
+
+    async def _made(self, opened: OpenArray) -> bytes:
+        async def make() -> bytes:
+            pixels = await opened.elements(self.first, self.first + self.shown.size)
+            encode = partial(png.png, pixels.reshape(self.shown.shape), colour=self.colour)
+            return await trio.to_thread.run_sync(encode, limiter=threads())
+
+        key = self.key, self.path, "png"
+        return await self.cache.get_or_compute(key, make, len)
+
+    def error_text(self) -> str | None:
+        return self.array.error_text()
+
+
+async def _once(make: Callable[[], Awaitable[bytes]], kept: list[bytes]) -> bytes:
+    if not kept:
+        kept.append(await make())
+    return kept[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TextView:
+    """Text that was made to know its size."""
+
+    path: Path
+    arrays: tuple[ArrayFile, ...]
+    nbytes: int
+    make: Callable[[], Awaitable[bytes]]
+    cache: ByteCache
+
+    @property
+    def key(self) -> bytes:
+        return _key(self.arrays)
+
+    async def stat(self) -> Stat:
+        return Stat.file(_status(self.arrays), self.nbytes)
+
+    async def open(self) -> FileHandle:
+        content = await self._made()
+        if _HELD < len(content) <= self.cache.limit:
+            return CachedBytesHandle(self._made)
+        return BytesHandle(content)
+
+    async def _made(self) -> bytes:
+        content = await self.cache.get_or_compute((self.key, self.path, "text"), self.make, len)
+        if len(content) != self.nbytes:
+            raise StaleError(f"{_shown(self.path)}: changed since it was looked up")
+        return content
+
+    def error_text(self) -> str | None:
+        return _error_text(self.arrays)
+
+
+async def text_view(path: Path, array: ArrayFile, cache: ByteCache, limit: int) -> TextView:
+    """`x.txt`; TooLargeError."""
+
+    def render(values: Sequence[Array]) -> bytes:
+        return text.lines(values[0])
+
+    return await _made_view(path, (array,), b"", render, cache, limit)
+
+
+async def table_view(
+    path: Path, arrays: tuple[ArrayFile, ...], cache: ByteCache, limit: int
+) -> ImageView | TextView:
+    """`x.csv`, `G.csv`: of numbers a file of segments, with texts made whole; TooLargeError."""
+    described = [array.description() for array in arrays]
+    image = views.table_image(described)
+    if image is not None:
+        return ImageView(path, arrays, image)
+    render = partial(views.table_lines, described)
+    return await _made_view(
+        path, arrays, header(views.column_names(described)), render, cache, limit
+    )
+
+
+async def _made_view(
+    path: Path,
+    arrays: tuple[ArrayFile, ...],
+    beginning: bytes,
+    render: Render,
+    cache: ByteCache,
+    limit: int,
+) -> TextView:
+    make = partial(_make, path, arrays, beginning, render, limit)
+    key = _key(arrays), path, "text"
+    return TextView(path, arrays, len(await cache.get_or_compute(key, make, len)), make, cache)
+
+
+async def _make(
+    path: Path, arrays: tuple[ArrayFile, ...], beginning: bytes, render: Render, limit: int
+) -> bytes:
+    """The text, some rows at a time; TooLargeError, which the arrays tell too."""
+    shapes = [array.description() for array in arrays]
+    rows = shapes[0].shape[0] if shapes[0].shape else 1
+    steps = [prod(one.shape[1:]) for one in shapes]  # elements of a row
+    row_nbytes = sum(step * one.dtype.itemsize for step, one in zip(steps, shapes, strict=True))
+    if not row_nbytes:
+        rows = rows if all(steps) else 0
+    try:
+        if rows * row_nbytes > _PADDED_RATIO * limit:
+            raise _too_large(path, rows * row_nbytes, "an array", limit)
+        return await _rendered(path, arrays, steps, rows, row_nbytes, beginning, render, limit)
+    except TooLargeError as error:
+        for array in arrays:
+            array.record_error(str(error))
+        raise
+
+
+async def _rendered(
+    path: Path,
+    arrays: tuple[ArrayFile, ...],
+    steps: Sequence[int],
+    rows: int,
+    row_nbytes: int,
+    beginning: bytes,
+    render: Render,
+    limit: int,
+) -> bytes:
+    at_a_time = max(1, _SLICE_NBYTES // max(row_nbytes, 64))
+    parts, nbytes = [beginning], len(beginning)
+    opened = await open_arrays(arrays)
+    try:
+        for first in range(0, rows, at_a_time):
+            stop = min(first + at_a_time, rows)
+            values = [
+                await one.elements(first * step, stop * step)
+                for one, step in zip(opened, steps, strict=True)
+            ]
+            parts.append(await trio.to_thread.run_sync(render, values, limiter=threads()))
+            nbytes += len(parts[-1])
+            if nbytes > limit:
+                raise _too_large(path, nbytes, "a text", limit)
+    finally:
+        for one in opened:
+            one.close()
+    return b"".join(parts)
+
+
+def _too_large(path: Path, nbytes: int, what: str, limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"{_shown(path)}: {what} of {nbytes / _MIB:.1f} MiB or more is not made into this format "
+        f"(view_limit={limit // _MIB}); take a part of the .npy, or a smaller array or group"
+    )
+
+
+def frame_view(
+    path: Path,
+    array: ArrayFile,
+    format_: str,
+    number: int,
+    colour: bool,
+    cache: ByteCache,
+    limit: int,
+) -> Node:
+    """Frame `number` of an array as a file of its own: tif, edf or png."""
+    one = views.frame(array.description(), colour=colour)
+    first = number * one.size
+    match format_:
+        case "tif":
+            return ImageView(path, (array,), tiff.tiff_image(one, colour=colour), first)
+        case "edf":
+            return ImageView(path, (array,), edf.edf_image(one), first)
+        case _:
+            return PngView(path, array, one, colour, first, cache, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class FramesDirectory:
+    """`x.tifs/`, `x.edfs/`, `x.pngs/`: a file for each frame, by arithmetic."""
+
+    path: Path
+    array: ArrayFile
+    format: str  # "tifs" …
+    colour: bool
+    cache: ByteCache
+    limit: int
+
+    @property
+    def key(self) -> bytes:
+        return b"directory"
+
+    @property
+    def _count(self) -> int:
+        return views.frame_count(self.array.description(), colour=self.colour)
+
+    async def stat(self) -> Stat:
+        return Stat.directory(self.array.status)
+
+    async def children(self) -> Mapping[bytes, Node]:
+        limits.check_children(_shown(self.path), self._count)
+        names = views.frame_names(self._count, self.format)
+        first = self._node(next(names), 0)
+        nodes: dict[bytes, Node] = {first.path[-1]: first}
+        size = views.frame(self.array.description(), colour=self.colour).size
+        for number, name in enumerate(names, 1):
+            path = (*self.path, name)  # all are alike but for where their pixels are
+            if isinstance(first, ImageView):
+                nodes[name] = ImageView(path, first.arrays, first.image, number * size)
+            else:
+                nodes[name] = self._node(name, number)
+        return nodes
+
+    async def child(self, name: bytes) -> Node:
+        number = views.frame_number(name, self._count, self.format)
+        if number is None:
+            raise NotFoundError(f"no {name!r} in {_shown(self.path)}")
+        return self._node(name, number)
+
+    def _node(self, name: bytes, number: int) -> Node:
+        single = views.FRAME_FORMATS[self.format]
+        path = (*self.path, name)
+        return frame_view(path, self.array, single, number, self.colour, self.cache, self.limit)
+
+    def error_text(self) -> str | None:
+        return self.array.error_text()
+
+
+def _key(arrays: Sequence[ArrayFile]) -> bytes:
+    """What the bytes of a view depend on, besides its name."""
+    if len(arrays) == 1:
+        return arrays[0].key + b"view"
+    state = repr([(array.key, array.description()) for array in arrays])
+    return blake2b(state.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _status(arrays: Sequence[ArrayFile]) -> FileStatus:
+    """Readable by those who may read all of them."""
+    found = list({id(array.status): array.status for array in arrays}.values())
+    return found[0] if len(found) == 1 else intersect(found)
+
+
+def _error_text(arrays: Sequence[ArrayFile]) -> str | None:
+    texts = [text for array in arrays if (text := array.error_text())]
+    return "\n".join(dict.fromkeys(texts)) or None
+
+
+def _shown(path: Path) -> str:
+    return b"/".join(path).decode("utf-8", "replace")

@@ -1,0 +1,187 @@
+"""Where the views of arrays and groups are found, and which of them a directory lists.
+
+Decided here: that a view is found by its name where no real entry has that name, that a symlink to
+an array or a group has views that are symlinks to those of its target, and what is listed.  How a
+view is made is decided in `tree/view_files`.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard
+
+from esrffs.cache import ByteCache
+from esrffs.encoders import edf, file_names, tiff, views
+from esrffs.errors import EsrffsError, NotFoundError, TooLargeError
+from esrffs.tree.context import ViewOptions
+from esrffs.tree.nodes import Node, Path, Symlink
+from esrffs.tree.view_files import (
+    ArrayFile,
+    FramesDirectory,
+    ImageView,
+    frame_view,
+    table_view,
+    text_view,
+)
+
+_CUT_LENGTH = file_names.NAME_MAX - 3  # bytes of the shortest name that may have been cut
+
+log = logging.getLogger(__name__)
+
+Lookup = Callable[[bytes], Awaitable[Node]]  # real entries only; NotFoundError
+
+
+class ArrayGroup(Node, Protocol):
+    """A directory that may be a table."""
+
+    async def arrays(self) -> Sequence[ArrayFile]:
+        """Its arrays of one axis, in file order, links to arrays included."""
+
+    def record_error(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ViewFinder:
+    """Finds views in one directory: `real` looks up an entry, `follow` where one leads."""
+
+    path: Path
+    real: Lookup
+    follow: Lookup
+    names: Callable[[], Awaitable[Iterable[bytes]]]  # of all entries
+    cache: ByteCache
+    options: ViewOptions
+
+    async def find(self, name: bytes) -> Node:
+        """The view of this name; NotFoundError where there is none, TooLargeError."""
+        path = (*self.path, name)
+        for entry, format_ in await self._candidates(name):
+            try:
+                node = await self.real(entry)
+            except NotFoundError:
+                continue
+            found = await self._view(path, node, entry, format_)
+            if found is not None:
+                return found
+        raise NotFoundError(f"no {name!r} in {b'/'.join(self.path).decode('utf-8', 'replace')}")
+
+    async def _candidates(self, name: bytes) -> Sequence[tuple[bytes, str]]:
+        """The entries of which this may be a view: an array before a group."""
+        parts = views.split(name)
+        if parts is None:
+            return ()
+        stem, format_ = parts
+        if len(name) >= _CUT_LENGTH:  # perhaps cut: who has a view of this name?
+            of_array = [entry for entry in await self.names() if entry.endswith(views.ARRAY_SUFFIX)]
+            of_group = await self.names() if format_ in views.GROUP_FORMATS else ()
+            whole = [(entry, views.stem(entry)) for entry in of_array]
+            whole += [(entry, entry) for entry in of_group]
+            return [(entry, format_) for entry, of in whole if views.view_name(of, format_) == name]
+        groups = [(stem, format_)] if format_ in views.GROUP_FORMATS else []
+        return [(stem + views.ARRAY_SUFFIX, format_), *groups]
+
+    async def _view(self, path: Path, node: Node, entry: bytes, format_: str) -> Node | None:
+        if isinstance(node, Symlink):
+            try:
+                leads_to = await self.follow(entry)
+                if not await has_view(leads_to, format_):
+                    return None
+            except EsrffsError:  # dangling, or where nobody may look
+                return None
+            target = _view_target(node, entry, format_)
+            return None if target is None else Symlink(path, node.status, target)
+        if is_array(node):
+            return await self.array_view(path, node, format_)
+        if is_group(node) and format_ in views.GROUP_FORMATS:
+            return await group_view(path, node, format_, self.cache, self.options.limit)
+        return None
+
+    async def array_view(self, path: Path, array: ArrayFile, format_: str) -> Node | None:
+        """This view of an array, None where it has none; TooLargeError."""
+        colour = await array.is_colour()
+        described = array.description()
+        if not views.has_format(described, format_, colour=colour):
+            return None
+        limit = self.options.limit
+        match format_:
+            case "txt":
+                return await text_view(path, array, self.cache, limit)
+            case "csv":
+                return await table_view(path, (array,), self.cache, limit)
+            case "tif":
+                return ImageView(path, (array,), tiff.tiff_image(described, colour=colour))
+            case "edf":
+                return ImageView(path, (array,), edf.edf_image(described))
+            case "png":
+                return frame_view(path, array, format_, 0, colour, self.cache, limit)
+            case _:
+                return FramesDirectory(path, array, format_, colour, self.cache, limit)
+
+    async def listed(self, nodes: Mapping[bytes, Node]) -> dict[bytes, Node]:
+        """The views of these entries that are listed; real entries keep their names."""
+        found: dict[bytes, Node] = {}
+        wanted = [name for name in views.LISTABLE if name in self.options.listed]
+        if not wanted:
+            return found
+        for entry, node in nodes.items():
+            if not is_array(node):
+                continue
+            for format_ in wanted:
+                if not views.is_counted(node.description(), format_):
+                    continue
+                name = views.view_name(views.stem(entry), format_)
+                if name in nodes or name in found:
+                    continue
+                view = await self.array_view((*self.path, name), node, format_)
+                if view is not None:
+                    found[name] = view
+        return found
+
+
+async def group_view(
+    path: Path, group: ArrayGroup, format_: str, cache: ByteCache, limit: int
+) -> Node | None:
+    """This view of a group, None where it has none; TooLargeError.
+
+    A format whose image a worker makes (HDF5) has its place here: the image, and the arrays of
+    which its segments are runs, are an `ImageView`.
+    """
+    del format_  # csv is the only one
+    arrays = await group.arrays()
+    chosen = views.columns([array.description() for array in arrays])
+    if not chosen:
+        return None
+    left_out = [one.description().name for k, one in enumerate(arrays) if k not in set(chosen)]
+    if left_out:
+        log.debug("%s: columns of other lengths are left out: %s", path[-1], ", ".join(left_out))
+    try:
+        return await table_view(path, tuple(arrays[k] for k in chosen), cache, limit)
+    except TooLargeError as error:
+        group.record_error(str(error))
+        raise
+
+
+async def has_view(node: Node, format_: str) -> bool:
+    if is_array(node):
+        return views.has_format(node.description(), format_, colour=await node.is_colour())
+    if is_group(node) and format_ in views.GROUP_FORMATS:
+        return bool(views.columns([array.description() for array in await node.arrays()]))
+    return False
+
+
+def is_array(node: Node) -> TypeGuard[ArrayFile]:
+    return hasattr(node, "open_array")
+
+
+def is_group(node: Node) -> TypeGuard[ArrayGroup]:
+    return hasattr(node, "arrays")
+
+
+def _view_target(link: Symlink, entry: bytes, format_: str) -> bytes | None:
+    """Where the view of the target is; None where the target has no name of its own."""
+    here = link.path[:-1]
+    target = file_names.follow_link(here, link.target)
+    if not target or link.target.startswith(b"/"):
+        return None
+    of_array = entry.endswith(views.ARRAY_SUFFIX)
+    stem = views.stem(target[-1]) if of_array else target[-1]
+    return file_names.relative_link((*target[:-1], views.view_name(stem, format_)), here)
