@@ -23,6 +23,8 @@ complete -c esrffs -l memory-limit -x -d 'memory of a reader process (default, 5
 complete -c esrffs -l chunk-limit -x -d 'largest chunk of a dataset, stored or decoded, that is read (default, 256)'
 complete -c esrffs -l json-limit -x -d 'largest JSON file that is made (default, 64)'
 complete -c esrffs -l children-limit -x -d 'most entries that a directory may have (default, 1000000)'
+complete -c esrffs -l views -x -d 'views that directories list, joined by colons, txt csv tif tifs edf edfs png pngs; or none (all are found by name) (default, txt)'
+complete -c esrffs -l view-limit -x -d 'largest text of a view, or image of a .png, that is made (default, 64)'
 complete -c esrffs -l open-files -x -d 'most files that the daemon, or a reader, has open; 0, what the system allows (default, 0)'
 complete -c esrffs -l entry-timeout -x -d 'how long names are believed (default, 1.0)'
 complete -c esrffs -l attr-timeout -x -d 'how long sizes and times are believed (default, 1.0)'

@@ -224,7 +224,8 @@ class DatasetInfo:
     """A dataset that numpy can hold: becomes `name.npy`.
 
     `depends` are the other files (absolute paths) that hold its values.  `label` is what the file
-    calls it where that could be no name in a path ("det/a").
+    calls it where that could be no name in a path ("det/a").  `text` is what a small array of
+    strings says, an element a line.
     """
 
     name: str
@@ -235,6 +236,7 @@ class DatasetInfo:
     attributes: JsonText | None = None
     dependencies: tuple[str, ...] = ()
     label: str = ""
+    text: JsonText | None = None
 
 
 @dataclass(frozen=True, slots=True)

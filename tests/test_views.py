@@ -332,8 +332,58 @@ def test_views_are_as_their_arrays(views: Path) -> None:
 
 
 def test_numbers_are_met_once(views: Path) -> None:
-    found = [path.name for path in views.rglob("*") if not path.name.endswith((".npy", ".json"))]
-    assert not [name for name in found if name.rpartition(".")[2] in ("tifs", "edf", "csv", "png")]
+    listed = {path.name for path in views.iterdir() if path.is_file()}
+    shown = {name for name in listed if not name.endswith((".npy", ".json"))}
+    assert shown == {"title.txt", "names.txt", "fixed.txt"}
+    found = subprocess.run(
+        ["grep", "-rl", "a title", views], capture_output=True, text=True, check=True
+    )
+    assert str(views / "title.txt") in found.stdout.split()
+
+
+def test_what_is_listed_can_be_chosen(source: Path, mount: MountFactory) -> None:
+    chosen = mount(source, "-o", "views=txt:csv:tif:tifs:edf:edfs:png:pngs") / "all.h5"
+    listed = set(os.listdir(chosen))
+    names = {name for name in listed if name.startswith(("stack_1.", "image_0.", "row_0."))}
+    assert names == {
+        *(f"stack_1.{suffix}" for suffix in ("npy", "tif", "tifs", "edf", "edfs", "pngs")),
+        *(f"image_0.{suffix}" for suffix in ("npy", "csv", "tif", "edf", "png")),
+        *("row_0.npy", "row_0.csv", "row_0.edf"),
+    }
+    assert {"colour.png", "title.txt", "table.csv", "empty.csv"} <= listed
+    assert not {"names.csv", "number.txt", "x.csv.csv", "linked.tif"} & listed
+    for path in chosen.iterdir():
+        if path.is_file() and not path.name.startswith("x."):
+            assert path.stat().st_size == len(path.read_bytes()), path
+    assert os.listdir(chosen / "x.tif") == ["inner.npy"]
+    with os.scandir(mount(source, "-o", "views=none") / "all.h5") as entries:
+        assert not [entry.name for entry in entries if entry.name.endswith(".txt")]
+
+
+def test_what_text_is_too_large(tmp_path: Path, mount: MountFactory) -> None:
+    (tmp_path / "source").mkdir()
+    with h5py.File(tmp_path / "source/large.h5", "w") as file:
+        file["texts"] = np.full(30_000, "x" * 40, "S40")
+        file["few"] = np.full(20_000, "x" * 40, "S40")
+        file["padded"] = np.full(20_000, "x", "S1000")
+        file["image"] = np.zeros((1500, 1500), "u1")
+        file["group/a"] = np.full(30_000, "x" * 40, "S40")
+    mounted = mount(tmp_path / "source", "-o", "view_limit=1")
+    mounted.expect("view_limit=1")
+    shown = mounted / "large.h5"
+    assert (shown / "few.txt").stat().st_size == len((shown / "few.txt").read_bytes()) == 820_000
+    assert not {name for name in os.listdir(shown) if name.endswith(".txt")}
+    for name, owner in (
+        ("texts.txt", "texts.npy"),
+        ("texts.csv", "texts.npy"),
+        ("padded.txt", "padded.npy"),
+        ("group.csv", "group"),
+    ):
+        assert error_of(os.stat, shown / name) == errno.EFBIG
+        told = os.getxattr(shown / owner, "user.esrffs.error").decode()
+        assert "view_limit=1" in told
+        assert "take a part" in told
+    assert error_of((shown / "image.png").read_bytes) == errno.EFBIG
 
 
 def test_an_open_view_keeps_its_shape_and_a_new_open_sees_growth(

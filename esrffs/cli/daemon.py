@@ -41,7 +41,7 @@ from esrffs.source.executor import SourceExecutor, is_remote
 from esrffs.source.presence import Presence
 from esrffs.source.root import SourceRoot
 from esrffs.tree import folder
-from esrffs.tree.context import MountContext
+from esrffs.tree.context import MountContext, ViewOptions
 from esrffs.workers.pool import PoolConfig, WorkerPool, open_pool
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ async def serve(
         cache = ByteCache(options.cache_size * _MIB)
         ahead = task_starter(background)
         data = DataContext(DataFiles(folders, workers), cache, ahead)
-        context = MountContext(data, CorrectionService(data, _correction_options(options)))
+        corrections = CorrectionService(data, _correction_options(options))
+        context = MountContext(data, corrections, _view_options(options))
         presence = Presence(folders)
 
         async def told() -> dict[str, object]:
@@ -112,6 +113,11 @@ def _correction_options(options: MountOptions) -> CorrectionOptions:
     return CorrectionOptions(
         method, options.nan, options.norm is not None, options.dark is not None
     )
+
+
+def _view_options(options: MountOptions) -> ViewOptions:
+    listed = frozenset(options.views.split(":")) - {"none"}
+    return ViewOptions(listed, options.view_limit * _MIB)
 
 
 def _attribute_options(options: MountOptions) -> AttributeOptions:

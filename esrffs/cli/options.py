@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from esrffs.encoders import view_names
 from esrffs.errors import UsageError
 
 # Known to mount(8), fstab(5) or libfuse, and either true of every esrffs mount or without meaning
@@ -81,6 +82,13 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return convert
 
 
+def _views(text: str) -> str:
+    names = text.split(":")
+    if text != "none" and not set(names) <= set(view_names.FORMATS):
+        raise ValueError
+    return text
+
+
 def _option(
     default: object, help_: str, kind: str = "", convert: Callable[[str], object] | None = None
 ) -> Any:
@@ -142,6 +150,17 @@ class MountOptions:
     json_limit: int = _option(64, "largest JSON file that is made", "MIB", _count(1))
     children_limit: int = _option(
         1_000_000, "most entries that a directory may have", "N", _count(1)
+    )
+    views: str = _option(
+        "txt",
+        "views that directories list, joined by colons: "
+        + " ".join(view_names.FORMATS)
+        + "; or none (all are found by name)",
+        "NAMES",
+        _views,
+    )
+    view_limit: int = _option(
+        64, "largest text of a view, or image of a .png, that is made", "MIB", _count(1)
     )
     open_files: int = _option(
         0,

@@ -22,10 +22,10 @@ def lines(elements: Elements) -> bytes:
     flat = elements.reshape(-1)
     if flat.dtype.kind not in "SU":  # numbers: the shortest spelling that reads back as the same
         return b"".join(str(number).strip("()").encode() + b"\n" for number in flat)
-    return b"".join(_spelled(element) + b"\n" for element in flat.tolist())
+    return b"".join(line(element) for element in flat.tolist())
 
 
-def _spelled(element: bytes | str) -> bytes:
-    if isinstance(element, str):
-        return to_bytes(element)
-    return to_bytes(to_text(element))
+def line(element: bytes | str) -> bytes:
+    """One text, as UTF-8 with a newline at the end."""
+    content = element if isinstance(element, bytes) else to_bytes(element)
+    return to_bytes(to_text(content)) + b"\n"

@@ -1,27 +1,20 @@
-"""In which other formats an array answers, and under which names.  Pure.
+"""In which other formats an array answers.  Pure.
 
-Decided here: which formats an array of this shape and dtype has; that the name of a view is the
-name of the array without `.npy`, and the suffix of the format; how the frames of a stack are
-numbered.  The bytes of each format are decided in its own module.
+Decided here: which formats an array of this shape and dtype has, and of which arrays a table is
+made.  The names of views are decided in `encoders/view_names`, the bytes of each format in its own
+module.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from esrffs.encoders import csv, edf, file_names, png, text, tiff
+from esrffs.encoders import csv, edf, png, text, tiff
 from esrffs.encoders.file_image import ArrayDescription, FileImage
-
-ARRAY_SUFFIX = b".npy"
-FORMATS = ("txt", "csv", "tif", "tifs", "edf", "edfs", "png", "pngs")  # of arrays
-GROUP_FORMATS = ("csv",)
-LISTABLE = ("txt", "csv", "tif", "tifs", "edf", "edfs", "png", "pngs")
-FRAME_FORMATS = {"tifs": "tif", "edfs": "edf", "pngs": "png"}  # directories: a file a frame
-
-_LEAST_DIGITS = 4
+from esrffs.encoders.view_names import FORMATS, FRAME_FORMATS
 
 
 def formats(array: ArrayDescription, *, colour: bool) -> tuple[str, ...]:
@@ -46,6 +39,7 @@ def has_format(array: ArrayDescription, name: str, *, colour: bool) -> bool:
     single = FRAME_FORMATS.get(name)
     return (
         single is not None
+        and not (colour and name == "edfs")  # EDF knows no colour
         and _frames(array, colour) > 1
         and has_format(frame(array, colour=colour), single, colour=colour)
     )
@@ -81,8 +75,8 @@ def tells_colour(attributes: Mapping[bytes, bytes]) -> bool:
 
 
 def is_counted(array: ArrayDescription, name: str) -> bool:
-    """Is the size of this view arithmetic?  Others are made to know it."""
-    return name != "txt" and not (name == "csv" and _has_texts(array.dtype))
+    """Is the size of this view (no `txt`) arithmetic?  Others are made to know it."""
+    return name != "csv" or not _has_texts(array.dtype)
 
 
 # Tables
@@ -148,41 +142,3 @@ def columns(arrays: Sequence[ArrayDescription]) -> list[int]:
         if len(array.shape) == 1 and array.dtype.names is None and _is_cell(array.dtype):
             lengths.setdefault(array.shape[0], []).append(number)
     return max(lengths.values(), key=len, default=[])
-
-
-# Names
-
-
-def view_name(stem: bytes, format_: str) -> bytes:
-    """The name of a view of what is called `stem` (an array: without its `.npy`)."""
-    return file_names.shorten(stem, b"." + format_.encode())
-
-
-def stem(array_name: bytes) -> bytes:
-    return array_name.removesuffix(ARRAY_SUFFIX)
-
-
-def split(name: bytes) -> tuple[bytes, str] | None:
-    """Of what this name may be a view, and in which format."""
-    before, dot, after = name.rpartition(b".")
-    format_ = after.decode("ascii", "replace")
-    if not before or not dot or format_ not in FORMATS:
-        return None
-    return before, format_
-
-
-def frame_names(count: int, format_: str) -> Iterator[bytes]:
-    """`0000.tif`, …: as many digits as the last has, at least four."""
-    digits = max(_LEAST_DIGITS, len(str(count - 1)))
-    suffix = FRAME_FORMATS[format_]
-    return (f"{number:0{digits}}.{suffix}".encode() for number in range(count))
-
-
-def frame_number(name: bytes, count: int, format_: str) -> int | None:
-    """Which frame has this name; None where there is none."""
-    digits, dot, suffix = name.partition(b".")
-    if dot + suffix != b"." + FRAME_FORMATS[format_].encode() or not digits.isdigit():
-        return None
-    number = int(digits) if len(digits) < 20 else count
-    right = max(_LEAST_DIGITS, len(str(count - 1)))
-    return number if number < count and len(digits) == right else None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from esrffs.encoders import file_names, npy, views, xattrs
+from esrffs.encoders import file_names, npy, view_names, xattrs
 from esrffs.encoders.file_image import ArrayDescription
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import EsrffsError, NotFoundError
@@ -96,6 +96,10 @@ class InMemoryArray(InMemoryFile):
     def status(self) -> FileStatus:
         return self.resolved.status
 
+    @property
+    def listed_text(self) -> None:
+        return None
+
     def description(self) -> ArrayDescription:
         values = self._values()
         name = os.fsdecode(self.path[-1]).removesuffix(".npy")
@@ -158,6 +162,10 @@ class CorrectedFile:
     @property
     def status(self) -> FileStatus:
         return self.entry.status
+
+    @property
+    def listed_text(self) -> None:
+        return None
 
     def description(self) -> ArrayDescription:
         return ArrayDescription(self.output.name, self.output.shape, np.dtype(np.float32))
@@ -287,7 +295,7 @@ class CorrectedDirectory:
     def _node(self, resolved: ResolvedPlan, name: bytes, item: CorrectedEntry | bytes) -> Node:
         path = (*self.path, name)
         if isinstance(item, bytes):
-            made = InMemoryArray if name.endswith(views.ARRAY_SUFFIX) else InMemoryFile
+            made = InMemoryArray if name.endswith(view_names.ARRAY_SUFFIX) else InMemoryFile
             return made(path, resolved, item)
         return CorrectedFile(path, self.context, resolved, item)
 

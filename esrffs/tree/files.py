@@ -110,6 +110,10 @@ class NpyFile:
     def status(self) -> FileStatus:
         return self.source.status
 
+    @property
+    def listed_text(self) -> JsonText | None:
+        return self.info.text
+
     def description(self) -> ArrayDescription:
         name = self.info.label or self.info.name
         return ArrayDescription(name, self.info.shape, self.info.dtype)

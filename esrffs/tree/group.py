@@ -11,8 +11,8 @@ from functools import partial
 
 import trio
 
-from esrffs.encoders import file_names, views, xattrs
-from esrffs.encoders.views import GROUP_FORMATS
+from esrffs.encoders import file_names, view_names, xattrs
+from esrffs.encoders.view_names import GROUP_FORMATS
 from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError
 from esrffs.flatfield import service
 from esrffs.model import (
@@ -171,7 +171,7 @@ class GroupDirectory:
 
     async def _view_of_itself(self, name: bytes) -> Node | None:
         """In a mount of one data file: the view of that file."""
-        parts, own = views.split(name), self.file.context.files.folders.single_file
+        parts, own = view_names.split(name), self.file.context.files.folders.single_file
         if parts is None or parts[0] != os.fsencode(own or "") or parts[1] not in GROUP_FORMATS:
             return None
         cache, limit = self.file.context.cache, self.mount.views.limit

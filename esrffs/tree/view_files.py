@@ -16,12 +16,12 @@ import trio
 from esrffs import limits
 from esrffs.arrays.chunked import threads
 from esrffs.cache import ByteCache
-from esrffs.encoders import edf, png, text, tiff, views
+from esrffs.encoders import edf, png, text, tiff, view_names, views
 from esrffs.encoders.csv import Array, header
 from esrffs.encoders.file_image import ArrayDescription, FileImage
 from esrffs.errors import NotFoundError, StaleError, TooLargeError
 from esrffs.linux.permissions import intersect
-from esrffs.model import FileStatus
+from esrffs.model import FileStatus, JsonText
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.tree.files import NpyFile
 from esrffs.tree.handles import BytesHandle, CachedBytesHandle, ImageHandle, OpenArray
@@ -44,6 +44,10 @@ class ArrayFile(Node, Protocol):
     def description(self) -> ArrayDescription: ...
 
     async def is_colour(self) -> bool: ...
+
+    @property
+    def listed_text(self) -> JsonText | None:
+        """What it says, of a small one of strings, as the listing told it."""
 
     async def open_array(self) -> OpenArray: ...
 
@@ -186,11 +190,28 @@ class TextView:
 
 async def text_view(path: Path, array: ArrayFile, cache: ByteCache, limit: int) -> TextView:
     """`x.txt`; TooLargeError."""
+    known = listed_text_view(path, array, cache, limit)
+    return known or await _made_view(path, (array,), b"", _lines, cache, limit)
 
-    def render(values: Sequence[Array]) -> bytes:
-        return text.lines(values[0])
 
-    return await _made_view(path, (array,), b"", render, cache, limit)
+def listed_text_view(path: Path, array: ArrayFile, cache: ByteCache, limit: int) -> TextView | None:
+    """`x.txt` of an array whose text came with the listing."""
+    told = array.listed_text
+    if told is None:
+        return None
+    if (content := told.content) is not None:
+
+        async def make() -> bytes:
+            return content
+
+        return TextView(path, (array,), told.size, make, cache)
+    return TextView(
+        path, (array,), told.size, partial(_make, path, (array,), b"", _lines, limit), cache
+    )
+
+
+def _lines(values: Sequence[Array]) -> bytes:
+    return text.lines(values[0])
 
 
 async def table_view(
@@ -322,7 +343,7 @@ class FramesDirectory:
 
     async def children(self) -> Mapping[bytes, Node]:
         limits.check_children(_shown(self.path), self._count)
-        names = views.frame_names(self._count, self.format)
+        names = view_names.frame_names(self._count, self.format)
         first = self._node(next(names), 0)
         nodes: dict[bytes, Node] = {first.path[-1]: first}
         size = views.frame(self.array.description(), colour=self.colour).size
@@ -335,13 +356,13 @@ class FramesDirectory:
         return nodes
 
     async def child(self, name: bytes) -> Node:
-        number = views.frame_number(name, self._count, self.format)
+        number = view_names.frame_number(name, self._count, self.format)
         if number is None:
             raise NotFoundError(f"no {name!r} in {_shown(self.path)}")
         return self._node(name, number)
 
     def _node(self, name: bytes, number: int) -> Node:
-        single = views.FRAME_FORMATS[self.format]
+        single = view_names.FRAME_FORMATS[self.format]
         path = (*self.path, name)
         return frame_view(path, self.array, single, number, self.colour, self.cache, self.limit)
 

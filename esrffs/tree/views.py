@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
+import trio
+
 from esrffs.cache import ByteCache
-from esrffs.encoders import edf, file_names, tiff, views
+from esrffs.encoders import edf, file_names, tiff, view_names, views
 from esrffs.errors import EsrffsError, NotFoundError, TooLargeError
 from esrffs.tree.context import ViewOptions
 from esrffs.tree.nodes import Node, Path, Symlink
@@ -20,10 +22,12 @@ from esrffs.tree.view_files import (
     FramesDirectory,
     ImageView,
     frame_view,
+    listed_text_view,
     table_view,
     text_view,
 )
 
+NODES_PER_CHECKPOINT = 500  # entries that are made without a look at other requests
 _CUT_LENGTH = file_names.NAME_MAX - 3  # bytes of the shortest name that may have been cut
 
 log = logging.getLogger(__name__)
@@ -66,18 +70,19 @@ class ViewFinder:
 
     async def _candidates(self, name: bytes) -> Sequence[tuple[bytes, str]]:
         """The entries of which this may be a view: an array before a group."""
-        parts = views.split(name)
+        parts = view_names.split(name)
         if parts is None:
             return ()
         stem, format_ = parts
         if len(name) >= _CUT_LENGTH:  # perhaps cut: who has a view of this name?
-            of_array = [entry for entry in await self.names() if entry.endswith(views.ARRAY_SUFFIX)]
-            of_group = await self.names() if format_ in views.GROUP_FORMATS else ()
-            whole = [(entry, views.stem(entry)) for entry in of_array]
-            whole += [(entry, entry) for entry in of_group]
-            return [(entry, format_) for entry, of in whole if views.view_name(of, format_) == name]
-        groups = [(stem, format_)] if format_ in views.GROUP_FORMATS else []
-        return [(stem + views.ARRAY_SUFFIX, format_), *groups]
+            entries = [(one, view_names.stem(one)) for one in await self.names()]
+            if format_ not in view_names.GROUP_FORMATS:
+                entries = [(one, of) for one, of in entries if one != of]
+            return [
+                (one, format_) for one, of in entries if view_names.view_name(of, format_) == name
+            ]
+        groups = [(stem, format_)] if format_ in view_names.GROUP_FORMATS else []
+        return [(stem + view_names.ARRAY_SUFFIX, format_), *groups]
 
     async def _view(self, path: Path, node: Node, entry: bytes, format_: str) -> Node | None:
         if isinstance(node, Symlink):
@@ -91,7 +96,7 @@ class ViewFinder:
             return None if target is None else Symlink(path, node.status, target)
         if is_array(node):
             return await self.array_view(path, node, format_)
-        if is_group(node) and format_ in views.GROUP_FORMATS:
+        if is_group(node) and format_ in view_names.GROUP_FORMATS:
             return await group_view(path, node, format_, self.cache, self.options.limit)
         return None
 
@@ -119,22 +124,26 @@ class ViewFinder:
     async def listed(self, nodes: Mapping[bytes, Node]) -> dict[bytes, Node]:
         """The views of these entries that are listed; real entries keep their names."""
         found: dict[bytes, Node] = {}
-        wanted = [name for name in views.LISTABLE if name in self.options.listed]
-        if not wanted:
-            return found
-        for entry, node in nodes.items():
-            if not is_array(node):
-                continue
+        wanted = [name for name in view_names.FORMATS if name in self.options.listed]
+        arrays = [(entry, node) for entry, node in nodes.items() if wanted and is_array(node)]
+        for number, (entry, node) in enumerate(arrays, 1):
             for format_ in wanted:
-                if not views.is_counted(node.description(), format_):
+                if format_ != "txt" and not views.is_counted(node.description(), format_):
                     continue
-                name = views.view_name(views.stem(entry), format_)
+                name = view_names.view_name(view_names.stem(entry), format_)
                 if name in nodes or name in found:
                     continue
-                view = await self.array_view((*self.path, name), node, format_)
+                view = await self._listed_view((*self.path, name), node, format_)
                 if view is not None:
                     found[name] = view
+            if number % NODES_PER_CHECKPOINT == 0:
+                await trio.lowlevel.checkpoint()  # others are served meanwhile
         return found
+
+    async def _listed_view(self, path: Path, array: ArrayFile, format_: str) -> Node | None:
+        if format_ == "txt":
+            return listed_text_view(path, array, self.cache, self.options.limit)
+        return await self.array_view(path, array, format_)
 
 
 async def group_view(
@@ -163,7 +172,7 @@ async def group_view(
 async def has_view(node: Node, format_: str) -> bool:
     if is_array(node):
         return views.has_format(node.description(), format_, colour=await node.is_colour())
-    if is_group(node) and format_ in views.GROUP_FORMATS:
+    if is_group(node) and format_ in view_names.GROUP_FORMATS:
         return bool(views.columns([array.description() for array in await node.arrays()]))
     return False
 
@@ -182,6 +191,6 @@ def _view_target(link: Symlink, entry: bytes, format_: str) -> bytes | None:
     target = file_names.follow_link(here, link.target)
     if not target or link.target.startswith(b"/"):
         return None
-    of_array = entry.endswith(views.ARRAY_SUFFIX)
-    stem = views.stem(target[-1]) if of_array else target[-1]
-    return file_names.relative_link((*target[:-1], views.view_name(stem, format_)), here)
+    of_array = entry.endswith(view_names.ARRAY_SUFFIX)
+    stem = view_names.stem(target[-1]) if of_array else target[-1]
+    return file_names.relative_link((*target[:-1], view_names.view_name(stem, format_)), here)

@@ -26,6 +26,7 @@ from esrffs.errors import DamagedError, EsrffsError, MemoryLimitError, TooLargeE
 from esrffs.formats import budget, readers
 from esrffs.linux import sandbox
 from esrffs.model import Box, GroupInfo, GroupListing, Reader
+from esrffs.workers.listed_texts import with_texts
 from esrffs.workers.protocol import ReaderSpec, SharedBuffer
 
 MAX_OPEN_READERS = 4  # per worker: a few files are read side by side, rarely more
@@ -149,7 +150,10 @@ def _groups(listing: GroupListing) -> list[str]:
 def _answer(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
     subject.check()
     try:
-        answer = getattr(_reader(subject), method)(*arguments)
+        reader = _reader(subject)
+        answer = getattr(reader, method)(*arguments)
+        if method == "listing":
+            answer = with_texts(reader, subject.paths[0], answer)
         _check_size(str(arguments[0]) or "/", answer)
     except EsrffsError:
         subject.check()  # a file caught in change is not damaged

@@ -14,6 +14,7 @@ import numpy as np
 from esrffs import limits
 from esrffs.damage import DamagedArray
 from esrffs.encoders.json_text import to_json, value_to_json
+from esrffs.encoders.text import line
 from esrffs.errors import (
     AccessDeniedError,
     EsrffsError,
@@ -223,8 +224,10 @@ class Hdf5Reader:
                 where = self._layout(found, element, shape)
                 elsewhere = isinstance(where, OpaqueLayout | VirtualLayout)
                 others = dependencies(self._files, found) if elsewhere else ()
+                only = self._values.only_text(found) if element.object_fields else None
+                text = None if only is None else JsonText.of(line(only))
                 return DatasetInfo(
-                    name, found.address, shape, dtype, where, _attributes(found), others
+                    name, found.address, shape, dtype, where, _attributes(found), others, text=text
                 )
         return JsonInfo(name, found.address, self._text(found), _attributes(found))
 

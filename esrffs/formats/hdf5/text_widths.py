@@ -24,6 +24,7 @@ _FIRST_ELEMENTS = 1 << 10  # … and at first: nobody knows yet how long they ar
 _BLOCK_NBYTES = 8 << 20  # of their texts, about
 _WIDE_NBYTES = 64 << 20  # an array of at most so many bytes is never too wide
 _WIDE_RATIO = 16  # … nor is one of at most so many times the bytes of its texts
+_ONLY_NBYTES = 1 << 16  # of a single text that is remembered
 _SEQUENCE = np.dtype([("count", np.uintp), ("address", np.uintp)])  # hvl_t
 
 
@@ -45,6 +46,7 @@ class TextWidths:
 
     by_field: dict[FieldPath, int] = field(default_factory=dict)
     nbytes: int = 0
+    only: bytes | None = None  # the text, where it is the only one, and not long
 
     def too_wide(self, dtype: DType, shape: tuple[int, ...]) -> bool:
         """Whether the array takes far more than its texts; `dtype` is that of these widths."""
@@ -126,13 +128,19 @@ def _note_lengths(widths: TextWidths, dataset: h5d.DatasetID, box: Box) -> None:
                 break
             width = max(width, _characters(sequences[index]))
         widths.by_field[()] = width
+        if not box.start and counts[0] < _ONLY_NBYTES:
+            widths.only = _content(sequences[0]) if counts[0] else b""
     finally:
         free_sequences(stored, memory, sequences)
 
 
-def _characters(sequence: np.void) -> int:
+def _content(sequence: np.void) -> bytes:
     content = ctypes.string_at(int(sequence["address"]), int(sequence["count"]))
-    return len(content.partition(b"\0")[0].decode("utf-8", "surrogateescape"))
+    return content.partition(b"\0")[0]
+
+
+def _characters(sequence: np.void) -> int:
+    return len(_content(sequence).decode("utf-8", "surrogateescape"))
 
 
 def along_chunks(shape: tuple[int, ...], chunk: tuple[int, ...], pace: Pace) -> Iterator[Box]:

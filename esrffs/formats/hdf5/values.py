@@ -79,6 +79,11 @@ class DatasetValues:
             raise TooSlowError(*known.args)
         return known
 
+    def only_text(self, found: ResolvedObject) -> bytes | None:
+        """The text of a scalar, where its width had to be found out."""
+        known = self._widths.get((found.file.id_prefix, found.address))
+        return known.only if isinstance(known, TextWidths) else None
+
     def _keep(self, found: ResolvedObject) -> None:
         """Leave a dataset of texts open: its chunks would be decoded anew for each block."""
         if found.file is self._files.main:

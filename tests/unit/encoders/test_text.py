@@ -14,7 +14,7 @@ from tests.unit.encoders.images import described
         (np.array(["a", "", "µm"]), "a\n\nµm\n".encode()),
         (np.array([["a", "b"], ["c", "d"]]), b"a\nb\nc\nd\n"),
         (np.array([b"a ", b"\xb5m"]), "a \nµm\n".encode()),
-        (np.array("bad \udcff"), b"bad \xff\n"),
+        (np.array("bad \udcff"), "bad ÿ\n".encode()),
         (np.array(1.1, ">f4"), b"1.1\n"),
         (np.array(0.1), b"0.1\n"),
         (np.array(7, "u1"), b"7\n"),
