@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from tests.conftest import ESRFFS, FUSE, is_mounted, shared_mounts_allowed
 
@@ -173,6 +174,18 @@ def test_shell(mounted: Path) -> None:
     diode = np.load(mounted / "mnt/alignment.dat/2.1/measurement/diode.npy")
     assert [float(word) for line in lines[4:-1] for word in line.split()] == diode[:4].tolist()
     assert np.load(mounted / "scan2/measurement/diode.npy").tolist() == diode.tolist()
+
+
+def test_views(mounted: Path) -> None:
+    [script] = blocks("views.md", "sh")
+    said = run("bash", "-ec", script, cwd=mounted).splitlines()
+    assert said[-1] == "tif:tifs:edf:edfs:pngs"
+    corrected = np.load(mounted / "mnt/tomo.h5/entry/corrected/data.npy")
+    assert np.array_equal(tifffile.imread(mounted / "corrected.tif"), corrected)
+    assert np.array_equal(tifffile.imread(mounted / "frames/0003.tif"), corrected[3])
+    diode = np.load(mounted / "mnt/alignment.dat/2.1/measurement/diode.npy")
+    table = np.genfromtxt(mounted / "scan2.csv", delimiter=",", names=True)
+    assert np.array_equal(table["diode"], diode)
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")

@@ -464,6 +464,24 @@ def test_a_page_of_33_gb(tmp_path: Path, mount: MountFactory) -> None:
     assert peak < (512 + 200) << 10
 
 
+def test_views_are_named(views: Path, mounted: Mounted) -> None:
+    def named(path: Path) -> str | None:
+        try:
+            return os.getxattr(path, "user.esrffs.views").decode()
+        except OSError:
+            return None
+
+    assert named(views / "stack_1.npy") == "tif:tifs:edf:edfs:pngs"
+    assert named(views / "colour.npy") == "tif:edf:png"
+    assert named(views / "title.npy") == "txt"
+    assert named(views / "names.npy") == "txt:csv"
+    assert named(views / "measurement") == "csv"
+    assert named(mounted / "other.h5") is None
+    for path in views.glob("*.npy"):
+        for format_ in (named(path) or "").split(":"):
+            assert not format_ or path.with_suffix(f".{format_}").exists()
+
+
 def test_copies(views: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", views / "stack_1.tifs", tmp_path / "frames"], check=True)
     same_values(tifffile.imread(tmp_path / "frames/0004.tif"), ARRAYS["stack_1"][4])

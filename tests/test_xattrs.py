@@ -278,6 +278,7 @@ def test_of_corrected_images(tmp_path: Path, mount: MountFactory) -> None:
     assert told(corrected / "data.npy") == {
         "esrffs.path": b"/entry/data",
         "esrffs.source": b"tomo.h5",
+        "esrffs.views": b"tif:tifs:edf:edfs:pngs",
         "esrffs.dtype": b"<f4",
         "esrffs.shape": b"[5, 2, 3]",
     }

@@ -10,6 +10,7 @@ Decided here: their names, how a value looks as text, and what does not fit and 
 | `user.esrffs.shape`, `user.esrffs.chunks` | JSON: `[60, 96, 128]` |
 | `user.esrffs.filters` | JSON, as written: `[{"id": 1, "name": "deflate", "values": [4]}]` |
 | `user.esrffs.value` | of one number or short text: the text itself, or the number as in JSON |
+| `user.esrffs.views` | the formats in which the array or group answers too: `csv:tif:tifs:edf` |
 | `user.esrffs.error` | what went wrong with the object |
 | `user.NAME` | the attribute NAME of the object: text, or a number as in JSON |
 
@@ -29,6 +30,7 @@ PREFIX = b"user."
 NAMESPACE = PREFIX + b"esrffs."
 ERROR = NAMESPACE + b"error"
 VALUE = NAMESPACE + b"value"
+VIEWS = NAMESPACE + b"views"
 STATUS = NAMESPACE + b"status"  # of the root; not listed
 
 NAME_MAX = 255  # bytes, prefix included; these three are of <linux/limits.h>
@@ -89,6 +91,12 @@ def array_description(
             ]
         )
     return within_limits(told.items())
+
+
+def view_formats(names: Iterable[str]) -> dict[bytes, bytes]:
+    """The formats of an array or group; nothing where there are none."""
+    told = ":".join(names).encode()
+    return {VIEWS: told} if told else {}
 
 
 def dataset_description(info: DatasetInfo, path: str, source: str) -> dict[bytes, bytes]:

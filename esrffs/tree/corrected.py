@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from esrffs.encoders import file_names, npy, view_names, xattrs
+from esrffs.encoders import file_names, npy, view_names, views, xattrs
 from esrffs.encoders.file_image import ArrayDescription
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import EsrffsError, NotFoundError
@@ -81,6 +81,9 @@ class InMemoryFile:
         return {
             **await _origin(self.resolved),
             **xattrs.array_description(values.shape, values.dtype),
+            **xattrs.view_formats(
+                views.formats(ArrayDescription("", values.shape, values.dtype), colour=False)
+            ),
         }
 
     def _values(self) -> np.ndarray[Any, Any]:
@@ -200,7 +203,8 @@ class CorrectedFile:
 
     async def xattrs(self) -> xattrs.Xattrs:
         told = xattrs.array_description(self.output.shape, np.dtype(np.float32))
-        return {**await _origin(self.resolved, self.output), **told}
+        formats = xattrs.view_formats(views.formats(self.description(), colour=False))
+        return {**await _origin(self.resolved, self.output), **told, **formats}
 
 
 async def _origin(resolved: ResolvedPlan, output: CorrectedDataset | None = None) -> xattrs.Xattrs:

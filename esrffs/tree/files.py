@@ -156,7 +156,13 @@ class NpyFile:
         told: xattrs.Xattrs = {}
         if info.attributes is not None:
             told = await attribute_xattrs(self.context, self.source, info.address, info.attributes)
-        return {**xattrs.dataset_description(info, self._place(), self.source.path), **told}
+        colour = views.may_be_colour(self.description()) and views.tells_colour(told)
+        formats = views.formats(self.description(), colour=colour)
+        return {
+            **xattrs.dataset_description(info, self._place(), self.source.path),
+            **xattrs.view_formats(formats),
+            **told,
+        }
 
     async def xattrs(self) -> xattrs.Xattrs:
         return {**await self._described(), **await self._value()}

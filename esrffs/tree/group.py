@@ -13,6 +13,7 @@ import trio
 
 from esrffs.encoders import file_names, view_names, xattrs
 from esrffs.encoders.view_names import GROUP_FORMATS
+from esrffs.encoders.xattrs import Xattrs
 from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError
 from esrffs.flatfield import service
 from esrffs.model import (
@@ -33,7 +34,7 @@ from esrffs.tree.context import MountContext
 from esrffs.tree.files import JsonFile, NpyFile, attribute_xattrs, inner_path
 from esrffs.tree.nodes import BrokenFile, Node, Path, Stat, Symlink
 from esrffs.tree.view_files import ArrayFile
-from esrffs.tree.views import ViewFinder, group_view
+from esrffs.tree.views import ViewFinder, group_view, has_view
 
 NODES_PER_CHECKPOINT = 500  # entries that are made without a look at other requests
 
@@ -75,15 +76,32 @@ class GroupDirectory:
         source = await self.file.source()
         if self.path == self.root and not is_known(self.file.context, source, self.address):
             return xattrs.origin(self.address, source.path)
-        return await self.xattrs()
+        return await self._told(known=True)
 
     async def xattrs(self) -> xattrs.Xattrs:
-        """The attributes of other formats are silx's: for them no file is opened."""
+        return await self._told(known=False)
+
+    async def _told(self, *, known: bool) -> Xattrs:
+        """The attributes of other formats are silx's: for them no file is opened.
+
+        `known`: no group is listed to tell which views it has.
+        """
         source = await self.file.source()
         if source.subject.format != "hdf5":
-            return xattrs.origin(inner_path(self.path[len(self.root) :]), source.path)
+            place = xattrs.origin(inner_path(self.path[len(self.root) :]), source.path)
+            return {**place, **await self._view_formats(source, known=True)}
         told = await attribute_xattrs(self.file.context, source, self.address)
-        return {**xattrs.origin(self.address, source.path), **told}
+        formats = await self._view_formats(source, known=known)
+        return {**xattrs.origin(self.address, source.path), **formats, **told}
+
+    async def _view_formats(self, source: DataFile, *, known: bool) -> Xattrs:
+        if known and not is_known(self.file.context, source, self.address):
+            return {}
+        try:
+            names = [name for name in GROUP_FORMATS if await has_view(self, name)]
+        except EsrffsError:
+            return {}  # the error is an extended attribute, too
+        return xattrs.view_formats(names)
 
     async def children(self) -> Mapping[bytes, Node]:
         source, plan_ = await self._entries()
