@@ -475,8 +475,8 @@ def test_views_are_named(views: Path, mounted: Mounted) -> None:
     assert named(views / "colour.npy") == "tif:edf:png"
     assert named(views / "title.npy") == "txt"
     assert named(views / "names.npy") == "txt:csv"
-    assert named(views / "measurement") == "csv"
-    assert named(mounted / "other.h5") is None
+    assert named(views / "measurement") == "csv:h5"
+    assert named(mounted / "other.h5") == "h5"
     for path in views.glob("*.npy"):
         for format_ in (named(path) or "").split(":"):
             assert not format_ or path.with_suffix(f".{format_}").exists()

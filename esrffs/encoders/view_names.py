@@ -10,7 +10,7 @@ from esrffs.encoders import file_names
 
 ARRAY_SUFFIX = b".npy"
 FORMATS = ("txt", "csv", "tif", "tifs", "edf", "edfs", "png", "pngs")  # of arrays
-GROUP_FORMATS = ("csv",)
+GROUP_FORMATS = ("csv", "h5")
 FRAME_FORMATS = {"tifs": "tif", "edfs": "edf", "pngs": "png"}  # directories: a file a frame
 
 _LEAST_DIGITS = 4
@@ -29,7 +29,7 @@ def split(name: bytes) -> tuple[bytes, str] | None:
     """Of what this name may be a view, and in which format."""
     before, dot, after = name.rpartition(b".")
     format_ = after.decode("ascii", "replace")
-    if not before or not dot or format_ not in FORMATS:
+    if not before or not dot or format_ not in {*FORMATS, *GROUP_FORMATS}:
         return None
     return before, format_
 

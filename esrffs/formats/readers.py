@@ -1,5 +1,6 @@
 """The reader of a data file, whatever its format.  Loads a format's library when it is needed."""
 
+from esrffs.formats.hdf5.image import Hdf5Image, ImageLimits
 from esrffs.model import Format, Reader
 
 
@@ -23,3 +24,13 @@ def open_series(paths: tuple[str, ...]) -> Reader:
     from esrffs.formats.images.series import ImageSeriesReader
 
     return ImageSeriesReader(paths)
+
+
+def hdf5_image(reader: Reader, address: str, folder: str | None, limits: ImageLimits) -> Hdf5Image:
+    """The group as an HDF5 file; `folder`: to whose files external links may lead."""
+    from esrffs.formats.hdf5.image_reader import reader_image
+    from esrffs.formats.hdf5.reader import Hdf5Reader
+
+    if isinstance(reader, Hdf5Reader):
+        return reader.image(address, folder, limits)
+    return reader_image(reader, address, limits)

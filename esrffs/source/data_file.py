@@ -28,6 +28,7 @@ from esrffs.errors import (
     StaleError,
     UnavailableError,
 )
+from esrffs.formats.hdf5.image import DescribedGroup, Hdf5Image, ImageLimits
 from esrffs.linux.permissions import intersect
 from esrffs.model import (
     Box,
@@ -42,7 +43,7 @@ from esrffs.model import (
 from esrffs.source.root import SourceRoot
 from esrffs.workers.pool import WorkerPool
 from esrffs.workers.protocol import ReaderSpec
-from esrffs.workers.server import call_reader, list_groups, read_xattrs
+from esrffs.workers.server import call_reader, image_of_description, list_groups, read_xattrs
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -127,6 +128,14 @@ class DataFile:
     async def text(self, address: str) -> bytes:
         return cast(bytes, await self._ask("text", address))
 
+    async def image(self, address: str, folder: str | None, limits: ImageLimits) -> Hdf5Image:
+        """The group as an HDF5 file, its arrays as places."""
+        call = partial(self._workers.run, call_reader, self.subject, "hdf5_image")
+        return cast(
+            Hdf5Image,
+            await self._record_failures(address, partial(call, address, folder, limits)),
+        )
+
     async def chunk_index(self, address: str) -> ChunkIndex:
         return cast(ChunkIndex, await self._ask("chunk_index", address))
 
@@ -193,6 +202,10 @@ class DataFiles:
 
     def __repr__(self) -> str:
         return f"<Sources in {self.folders.root}: {len(self._current)} known>"
+
+    async def image_of_description(self, root: DescribedGroup, limits: ImageLimits) -> Hdf5Image:
+        """An HDF5 file of what no data file holds as it is: of `corrected/`."""
+        return await self._workers.run(image_of_description, root, limits)
 
     def last_seen(self, path: str) -> DataFile | None:
         """The data file at this path as it was seen last."""

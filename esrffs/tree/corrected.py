@@ -33,6 +33,7 @@ from esrffs.model import Buffer, FileStatus, Generation
 from esrffs.source.context import DataContext
 from esrffs.tree.context import ViewOptions
 from esrffs.tree.handles import ArrayHandle, BytesHandle, OpenArray
+from esrffs.tree.hdf5_view import ArrayContents
 from esrffs.tree.nodes import FileHandle, Node, Path, Stat
 from esrffs.tree.view_files import ArrayFile
 from esrffs.tree.views import ViewFinder, is_array
@@ -236,6 +237,14 @@ class CorrectedDirectory:
 
         cache = self.context.cache
         return ViewFinder(self.path, self._entry, self._entry, names, cache, self.views)
+
+    async def contents(self) -> ArrayContents:
+        resolved, shown = await self._shown()
+        nodes = {name: self._node(resolved, name, item) for name, item in shown.items()}
+        arrays = {name: node for name, node in nodes.items() if is_array(node)}
+        told = cast(bytes, shown[_ATTRIBUTES])
+        version = blake2b(b"".join(resolved.keys) + told, digest_size=16).digest()
+        return ArrayContents(self.context.files, version, resolved.status, arrays, told)
 
     def record_error(self, text: str) -> None:
         """None of its arrays has one axis and is large: no view of the directory is refused."""

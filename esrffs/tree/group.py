@@ -32,6 +32,7 @@ from esrffs.source.retry import retry_while_changing
 from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
 from esrffs.tree.files import JsonFile, NpyFile, attribute_xattrs, inner_path
+from esrffs.tree.hdf5_view import FileContents
 from esrffs.tree.nodes import BrokenFile, Node, Path, Stat, Symlink
 from esrffs.tree.view_files import ArrayFile
 from esrffs.tree.views import ViewFinder, group_view, has_view
@@ -155,6 +156,9 @@ class GroupDirectory:
                     node = replace(node, info=replace(node.info, name=entry.name, label=""))
                 found.append(node)
         return found
+
+    async def contents(self) -> FileContents:
+        return FileContents(self.file.context, await self.file.source(), self.address)
 
     async def _followed(self, name: bytes) -> Node:
         """Where the symlink of this name leads."""

@@ -16,6 +16,7 @@ from esrffs.cache import ByteCache
 from esrffs.encoders import edf, file_names, tiff, view_names, views
 from esrffs.errors import EsrffsError, NotFoundError, TooLargeError
 from esrffs.tree.context import ViewOptions
+from esrffs.tree.hdf5_view import GroupContents, hdf5_view
 from esrffs.tree.nodes import Node, Path, Symlink
 from esrffs.tree.view_files import (
     ArrayFile,
@@ -40,6 +41,9 @@ class ArrayGroup(Node, Protocol):
 
     async def arrays(self) -> Sequence[ArrayFile]:
         """Its arrays of one axis, in file order, links to arrays included."""
+
+    async def contents(self) -> GroupContents:
+        """What its HDF5 view is made of."""
 
     def record_error(self, text: str) -> None: ...
 
@@ -149,12 +153,9 @@ class ViewFinder:
 async def group_view(
     path: Path, group: ArrayGroup, format_: str, cache: ByteCache, limit: int
 ) -> Node | None:
-    """This view of a group, None where it has none; TooLargeError.
-
-    A format whose image a worker makes (HDF5) has its place here: the image, and the arrays of
-    which its segments are runs, are an `ImageView`.
-    """
-    del format_  # csv is the only one
+    """This view of a group, None where it has none; TooLargeError."""
+    if format_ == "h5":
+        return await _hdf5_view(path, group, cache, limit)
     arrays = await group.arrays()
     chosen = views.columns([array.description() for array in arrays])
     if not chosen:
@@ -169,10 +170,20 @@ async def group_view(
         raise
 
 
+async def _hdf5_view(path: Path, group: ArrayGroup, cache: ByteCache, limit: int) -> Node:
+    try:
+        return await hdf5_view(path, await group.contents(), cache, limit)
+    except TooLargeError as error:
+        group.record_error(str(error))
+        raise
+
+
 async def has_view(node: Node, format_: str) -> bool:
     if is_array(node):
         return views.has_format(node.description(), format_, colour=await node.is_colour())
     if is_group(node) and format_ in view_names.GROUP_FORMATS:
+        if format_ == "h5":
+            return True
         return bool(views.columns([array.description() for array in await node.arrays()]))
     return False
 

@@ -24,6 +24,7 @@ from esrffs.damage import PARTIAL, DamagedArray, copied
 from esrffs.encoders import xattrs
 from esrffs.errors import DamagedError, EsrffsError, MemoryLimitError, TooLargeError
 from esrffs.formats import budget, readers
+from esrffs.formats.hdf5.image import DescribedGroup, Hdf5Image, ImageLimits
 from esrffs.linux import sandbox
 from esrffs.model import Box, GroupInfo, GroupListing, Reader
 from esrffs.workers.listed_texts import with_texts
@@ -141,6 +142,17 @@ def read_xattrs(subject: ReaderSpec, address: str) -> xattrs.Xattrs:
         raise TooLargeError("needs more memory than a reader may use (memory_limit)") from error
 
 
+def image_of_description(root: DescribedGroup, limits: ImageLimits) -> Hdf5Image:
+    """An HDF5 file of arrays that no reader has; only `EsrffsError` is raised."""
+    from esrffs.formats.hdf5 import image_described  # not in the daemon
+
+    budget.begin(_state.seconds)
+    try:
+        return image_described.image_of_description(root, limits)
+    except MemoryError as error:
+        raise MemoryLimitError("needs more memory than a reader may use (memory_limit)") from error
+
+
 def _groups(listing: GroupListing) -> list[str]:
     """The addresses of the groups in it, the last first."""
     members = reversed(listing.members)
@@ -151,7 +163,11 @@ def _answer(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
     subject.check()
     try:
         reader = _reader(subject)
-        answer = getattr(reader, method)(*arguments)
+        answer: Any
+        if method == "hdf5_image":
+            answer = readers.hdf5_image(reader, *arguments)
+        else:
+            answer = getattr(reader, method)(*arguments)
         if method == "listing":
             answer = with_texts(reader, subject.paths[0], answer)
         _check_size(str(arguments[0]) or "/", answer)

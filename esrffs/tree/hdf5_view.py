@@ -1,0 +1,352 @@
+"""`G.h5`: an HDF5 file of a group, of which only the structure is ever made.
+
+Decided here: that the structure is made when the view is looked up and kept by the cache, and that
+each array is opened when its bytes are first read, so that a broken one costs nothing else.  What
+stands in the structure is decided in `formats/hdf5/image_source` and `image_reader`.
+"""
+
+import json
+import logging
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Protocol
+
+import trio
+
+from esrffs.arrays.block_array import join_buffers
+from esrffs.cache import ByteCache
+from esrffs.errors import StaleError
+from esrffs.formats.hdf5.image import (
+    ArrayRunPlace,
+    DescribedDataset,
+    DescribedGroup,
+    Hdf5Image,
+    ImageLimits,
+)
+from esrffs.linux.permissions import intersect
+from esrffs.model import Buffer, DatasetInfo, FileStatus
+from esrffs.source.array_location import ArrayLocation
+from esrffs.source.context import DataContext
+from esrffs.source.data_file import DataFile, DataFiles
+from esrffs.source.listings import plan
+from esrffs.source.open_data_file import OpenDataFile
+from esrffs.source.path_resolver import PathResolver
+from esrffs.tree.files import NpyFile
+from esrffs.tree.handles import OpenArray
+from esrffs.tree.nodes import FileHandle, Path, Stat
+from esrffs.tree.view_files import ArrayFile
+
+_OPEN_ARRAYS = 8  # of one open view; a reader of HDF5 goes from one to the next
+_ENTRY_SIZE = 400  # bytes that a run takes in memory, about
+_HELD = 1 << 20  # bytes of structure that an open view holds on to
+
+log = logging.getLogger(__name__)
+
+
+class GroupContents(Protocol):
+    """What an HDF5 view is made of."""
+
+    @property
+    def key(self) -> bytes: ...
+
+    @property
+    def status(self) -> FileStatus: ...
+
+    async def image(self, limits: ImageLimits) -> Hdf5Image: ...
+
+    def open(self) -> "OpenContents": ...
+
+
+class OpenContents(Protocol):
+    """The arrays of one open view; in the state in which it was opened."""
+
+    async def open_array(self, place: ArrayRunPlace) -> OpenArray: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structure:
+    """An image by offset: what is between its parts is zero bytes."""
+
+    image: Hdf5Image
+    starts: Sequence[int]
+    parts: Sequence[bytes | ArrayRunPlace]
+
+    @classmethod
+    def of(cls, image: Hdf5Image) -> "Structure":
+        found: list[tuple[int, bytes | ArrayRunPlace]] = [*image.literals]
+        found += [(run.offset, run) for run in image.runs]
+        found.sort(key=lambda item: item[0])
+        return cls(image, [start for start, _ in found], [part for _, part in found])
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        literals = sum(len(content) for _, content in self.image.literals)
+        return literals + _ENTRY_SIZE * len(self.starts)
+
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[bytes | ArrayRunPlace, int, int]]:
+        """What lies between these offsets: bytes, or a run, and from where to where of it."""
+        stop = min(stop, self.image.nbytes)
+        number = max(bisect_right(self.starts, start) - 1, 0)
+        while start < stop:
+            begin = self.starts[number] if number < len(self.starts) else stop
+            if start < begin:  # a gap, which alignment made
+                nothing = bytes(min(begin, stop) - start)
+                yield nothing, 0, len(nothing)
+                start += len(nothing)
+                continue
+            part = self.parts[number]
+            end = begin + (len(part) if isinstance(part, bytes) else part.nbytes)
+            if start < end:
+                yield part, start - begin, min(stop, end) - begin
+                start = min(stop, end)
+            number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hdf5View:
+    """A group as an HDF5 file; its size is that of the image that was made to look it up."""
+
+    path: Path
+    contents: GroupContents
+    nbytes: int
+    cache: ByteCache
+    limits: ImageLimits
+
+    @property
+    def key(self) -> bytes:
+        return self.contents.key
+
+    async def stat(self) -> Stat:
+        return Stat.file(self.contents.status, self.nbytes)
+
+    async def open(self) -> FileHandle:
+        structure = await self._structure()
+        return Hdf5Handle(structure, self._structure, self.contents.open())
+
+    async def _structure(self) -> Structure:
+        made = await structure_of(self.contents, self.cache, self.limits)
+        if made.image.nbytes != self.nbytes:
+            where = os.fsdecode(b"/".join(self.path))
+            raise StaleError(f"{where}: changed since it was looked up")
+        return made
+
+    def error_text(self) -> str | None:
+        return None
+
+
+async def hdf5_view(path: Path, contents: GroupContents, cache: ByteCache, limit: int) -> Hdf5View:
+    """`G.h5`; TooLargeError, and what makes the group itself unreadable."""
+    limits = ImageLimits(nbytes=limit)
+    made = await structure_of(contents, cache, limits)
+    return Hdf5View(path, contents, made.image.nbytes, cache, limits)
+
+
+async def structure_of(contents: GroupContents, cache: ByteCache, limits: ImageLimits) -> Structure:
+    async def make() -> Structure:
+        return Structure.of(await contents.image(limits))
+
+    key = "hdf5", contents.key, limits
+    return await cache.get_or_compute(key, make, lambda made: made.size)
+
+
+class Hdf5Handle:
+    """An open view.  A large structure is the cache's, not whoever's who leaves files open."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        make: Callable[[], Awaitable[Structure]],
+        contents: OpenContents,
+    ) -> None:
+        self._held = structure if structure.size <= _HELD else None
+        self._make = make
+        self._contents = contents
+        self._arrays: OrderedDict[int, OpenArray] = OrderedDict()  # by their offset
+        self._opening = trio.Lock()
+
+    async def read(self, offset: int, count: int) -> Buffer:
+        structure = self._held or await self._make()
+        parts: list[Buffer] = []
+        for part, start, stop in structure.pieces(offset, offset + count):
+            if isinstance(part, bytes):
+                parts.append(memoryview(part)[start:stop])
+            else:
+                parts.append(await self._read(part, start, stop))
+        return join_buffers(parts)
+
+    async def _read(self, place: ArrayRunPlace, start: int, stop: int) -> Buffer:
+        async with self._opening:
+            array = self._arrays.get(place.offset)
+            if array is None:
+                array = self._arrays[place.offset] = await self._contents.open_array(place)
+            self._arrays.move_to_end(place.offset)
+            array.held.acquire()  # it may be closed meanwhile, for another to be opened
+            while len(self._arrays) > _OPEN_ARRAYS:
+                self._arrays.popitem(last=False)[1].close()
+        try:
+            return await array.read(start, stop)
+        finally:
+            array.held.release()
+
+    def close(self) -> None:
+        while self._arrays:
+            self._arrays.popitem()[1].close()
+        self._contents.close()
+
+
+# Groups of data files
+
+
+@dataclass(frozen=True, slots=True)
+class FileContents:
+    """A group of a data file or series."""
+
+    context: DataContext
+    source: DataFile
+    address: str
+
+    @property
+    def key(self) -> bytes:
+        return self.source.version + self.address.encode("utf-8", "surrogateescape")
+
+    @property
+    def status(self) -> FileStatus:
+        return self.source.status
+
+    async def image(self, limits: ImageLimits) -> Hdf5Image:
+        folders = self.context.files.folders
+        folder = None if folders.single_file else folders.root
+        image = await self.source.image(self.address, folder, limits)
+        for part in image.broken:
+            where = part.address or "/"
+            text = part.reason if part.reason.startswith(where) else f"{where}: {part.reason}"
+            self.source.record_error(part.address, f"{self.source.path}: {text}")
+        if image.broken:
+            log.info(
+                "%s: %s: %d objects or attributes are missing from its .h5 view: %s",
+                self.source.path,
+                self.address or "/",
+                len(image.broken),
+                image.broken[0].reason,
+            )
+        return image
+
+    def open(self) -> OpenContents:
+        return _OpenFile(self.context, self.source)
+
+
+class _OpenFile:
+    """The arrays of one open file, all through one descriptor."""
+
+    def __init__(self, context: DataContext, source: DataFile) -> None:
+        self._context = context
+        self._source = source
+        self._opened = OpenDataFile(context.files, source)
+        self._group: tuple[bytes, str] | None = None  # whose arrays are in …
+        self._infos: dict[str, DatasetInfo] = {}
+
+    async def open_array(self, place: ArrayRunPlace) -> OpenArray:
+        # Bytes of the file are only given while it is what it was: its descriptor is opened first.
+        if not self._source.subject.series:
+            await self._opened.file()
+        try:
+            found = await self._located(self._source, place.address)
+        except StaleError:
+            found = await self._grown(place)
+        info = found.info
+        same = info.dtype.itemsize * prod(info.shape) == place.nbytes
+        if not same and found.source is self._source:
+            raise StaleError(f"{self._source.path}: {place.address}: changed since listed")
+        array = NpyFile((), found.source, info, self._context, found.state)
+        own = found.source.version == self._source.version and not found.state
+        return await array.open_array(self._opened if own else None)
+
+    async def _located(self, source: DataFile, address: str) -> ArrayLocation:
+        """An entry of its group, whose plan is known in most cases, or what a link leads to."""
+        group = address.rpartition("/")[0]
+        if self._group != (source.version, group):
+            entries = (await plan(self._context, source, group)).entries.values()
+            self._infos = {one.address: one for one in entries if isinstance(one, DatasetInfo)}
+            self._group = source.version, group
+        info = self._infos.get(address)
+        if info is None:
+            return await PathResolver(self._context).locate_dataset(source, address)
+        state = await self._context.files.dependency_version(info.dependencies)
+        return ArrayLocation(source, info, state=state)
+
+    async def _grown(self, place: ArrayRunPlace) -> ArrayLocation:
+        """The same array of a file that has only grown since: what was there is its beginning."""
+        source = self._source
+        if source.subject.series:
+            raise StaleError(f"{source.path}: {place.address}: changed since listed")
+        seen = await (await self._opened.file()).verified()
+        now = await self._context.files.current(source.path, source.subject.format)
+        if now.subject.generations[0] != seen:  # another file has its name
+            raise StaleError(f"{source.path}: was rewritten since it was opened")
+        found = await self._located(now, place.address)
+        info = found.info
+        if (
+            info.dtype != place.dtype
+            or info.shape[1:] != place.shape[1:]
+            or info.shape[:1] < place.shape[:1]
+        ):
+            raise StaleError(f"{source.path}: {place.address}: changed since listed")
+        return found
+
+    def close(self) -> None:
+        self._opened.release()
+
+
+# Arrays that no data file holds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayContents:
+    """The directory `corrected/`: its arrays by file name, and its `attrs.json`."""
+
+    files: DataFiles
+    version: bytes
+    folder: FileStatus
+    arrays: Mapping[bytes, ArrayFile]
+    attributes: bytes
+
+    @property
+    def key(self) -> bytes:
+        return self.version
+
+    @property
+    def status(self) -> FileStatus:
+        """Who may not read one of them may not read the file that has all of them."""
+        return intersect([array.status for array in self.arrays.values()] or [self.folder])
+
+    async def image(self, limits: ImageLimits) -> Hdf5Image:
+        members = []
+        for name, array in self.arrays.items():
+            described = array.description()
+            address = os.fsdecode(name)
+            members.append(
+                DescribedDataset(described.name, address, described.shape, described.dtype)
+            )
+        root = DescribedGroup("", tuple(members), json.loads(self.attributes))
+        return await self.files.image_of_description(root, limits)
+
+    def open(self) -> OpenContents:
+        return _OpenArrays(self.arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenArrays:
+    arrays: Mapping[bytes, ArrayFile]
+
+    async def open_array(self, place: ArrayRunPlace) -> OpenArray:
+        return await self.arrays[os.fsencode(place.address)].open_array()
+
+    def close(self) -> None:
+        pass
