@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pandas
 import pytest
+import silx.io
 import tifffile
 from PIL import Image
 
@@ -462,6 +463,42 @@ def test_a_page_of_33_gb(tmp_path: Path, mount: MountFactory) -> None:
     status = Path(f"/proc/{mounted.process.pid}/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0])
     assert peak < (512 + 200) << 10
+
+
+def test_headers_go_back(tmp_path: Path, mount: MountFactory) -> None:
+    (tmp_path / "source").mkdir()
+    told = [
+        {
+            "motor_mne": "srot sy",
+            "motor_pos": f"{0.5 * k} -1",
+            "counter_mne": "mon",
+            "counter_pos": str(100 + k),
+            "title": "x" * 400 * k + "a title",
+            "Dim_1": "99",
+        }
+        for k in range(3)
+    ]
+    file = fabio.edfimage.EdfImage(image(0), told[0])
+    for number in (1, 2):
+        file.append_frame(data=image(number), header=told[number])
+    file.write(str(tmp_path / "source/stack.edf"))
+    fabio.edfimage.EdfImage(image(0), told[1]).write(str(tmp_path / "source/one.edf"))
+    mounted = mount(tmp_path / "source")
+    detector = mounted / "stack.edf/scan_0/instrument/detector_0"
+    paths = [(detector / "data.edf", k, k) for k in range(3)]
+    paths += [(detector / f"data.edfs/{k:04}.edf", 0, k) for k in range(3)]
+    paths.append((mounted / "one.edf/scan_0/instrument/detector_0/data.edf", 0, 1))
+    assert len(os.listdir(detector / "data.edfs")) == 3
+    for path, frame, number in paths:
+        assert path.stat().st_size == len(path.read_bytes())
+        with fabio.open(path) as view:
+            header = view.get_frame(frame).header
+            for key in ("motor_mne", "motor_pos", "counter_mne", "counter_pos", "title"):
+                assert header[key].split() == told[number][key].split()
+            assert header["Dim_1"] == str(image(0).shape[1])
+    with silx.io.open(str(detector / "data.edf")) as view:
+        assert view["scan_0/instrument/positioners/srot"][()].tolist() == [0, 0.5, 1]
+        assert view["scan_0/measurement/mon"][()].tolist() == [100, 101, 102]
 
 
 def test_views_are_named(views: Path, mounted: Mounted) -> None:

@@ -306,6 +306,7 @@ def frame_view(
     colour: bool,
     cache: ByteCache,
     limit: int,
+    headers: Sequence[edf.Header] = (),
 ) -> Node:
     """Frame `number` of an array as a file of its own: tif, edf or png."""
     one = views.frame(array.description(), colour=colour)
@@ -314,7 +315,8 @@ def frame_view(
         case "tif":
             return ImageView(path, (array,), tiff.tiff_image(one, colour=colour), first)
         case "edf":
-            return ImageView(path, (array,), edf.edf_image(one), first)
+            image = edf.edf_image(one, headers[number : number + 1])
+            return ImageView(path, (array,), image, first)
         case _:
             return PngView(path, array, one, colour, first, cache, limit)
 
@@ -329,6 +331,7 @@ class FramesDirectory:
     colour: bool
     cache: ByteCache
     limit: int
+    headers: tuple[edf.Header, ...] = ()  # of an EDF, one for each frame
 
     @property
     def key(self) -> bytes:
@@ -349,7 +352,7 @@ class FramesDirectory:
         size = views.frame(self.array.description(), colour=self.colour).size
         for number, name in enumerate(names, 1):
             path = (*self.path, name)  # all are alike but for where their pixels are
-            if isinstance(first, ImageView):
+            if isinstance(first, ImageView) and not self.headers:
                 nodes[name] = ImageView(path, first.arrays, first.image, number * size)
             else:
                 nodes[name] = self._node(name, number)
@@ -364,7 +367,9 @@ class FramesDirectory:
     def _node(self, name: bytes, number: int) -> Node:
         single = view_names.FRAME_FORMATS[self.format]
         path = (*self.path, name)
-        return frame_view(path, self.array, single, number, self.colour, self.cache, self.limit)
+        return frame_view(
+            path, self.array, single, number, self.colour, self.cache, self.limit, self.headers
+        )
 
     def error_text(self) -> str | None:
         return self.array.error_text()

@@ -16,6 +16,7 @@ from esrffs.cache import ByteCache
 from esrffs.encoders import edf, file_names, tiff, view_names, views
 from esrffs.errors import EsrffsError, NotFoundError, TooLargeError
 from esrffs.tree.context import ViewOptions
+from esrffs.tree.edf_headers import frame_headers
 from esrffs.tree.hdf5_view import GroupContents, hdf5_view
 from esrffs.tree.nodes import Node, Path, Symlink
 from esrffs.tree.view_files import (
@@ -119,11 +120,17 @@ class ViewFinder:
             case "tif":
                 return ImageView(path, (array,), tiff.tiff_image(described, colour=colour))
             case "edf":
-                return ImageView(path, (array,), edf.edf_image(described))
+                frames = described.shape[0] if len(described.shape) == 3 else 1
+                headers = () if colour else await frame_headers(array, frames)
+                return ImageView(path, (array,), edf.edf_image(described, headers))
             case "png":
                 return frame_view(path, array, format_, 0, colour, self.cache, limit)
             case _:
-                return FramesDirectory(path, array, format_, colour, self.cache, limit)
+                headers = ()
+                if format_ == "edfs":
+                    frames = views.frame_count(described, colour=colour)
+                    headers = await frame_headers(array, frames)
+                return FramesDirectory(path, array, format_, colour, self.cache, limit, headers)
 
     async def listed(self, nodes: Mapping[bytes, Node]) -> dict[bytes, Node]:
         """The views of these entries that are listed; real entries keep their names."""
