@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from PIL import Image
 from tests.conftest import Mounted, MountFactory, _factory
 from tests.formats.test_raster_files import edf, image
 from tests.test_corrected_scans import training
+from tests.test_daemon import as_nobody
 
 Array = np.ndarray
 
@@ -330,6 +332,36 @@ def test_views_are_as_their_arrays(views: Path) -> None:
     directory = (views / "stack_1.tifs").stat()
     assert directory.st_mode == (views / "measurement").stat().st_mode
     assert error_of(open, views / "stack_1.tif", "r+b") == errno.EROFS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_who_may_not_read_the_array_may_not_read_its_views() -> None:
+    place = Path(f"/tmp/esrffs-views-{os.getpid()}")  # which everybody may enter
+    folder = place / "source"
+    folder.mkdir(parents=True)
+    for name in ("open", "secret"):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file["x"] = ARRAYS["stack_1"]
+            file["group/th"] = file["th"] = np.arange(3)
+    with h5py.File(folder / "mixed.h5", "w") as file:
+        file["group/own"] = np.arange(3)
+        file["group/other"] = h5py.ExternalLink("secret.h5", "/group/th")
+    (folder / "secret.h5").chmod(0o600)
+    for path in (place, folder):
+        path.chmod(0o755)
+    mounted = Mounted(folder, place / "mnt", place / "log", "-o", "allow_other")
+    try:
+        assert as_nobody("cat", mounted / "open.h5/x.tif").returncode == 0
+        assert as_nobody("cat", mounted / "open.h5/x.tifs/0001.tif").returncode == 0
+        assert as_nobody("cat", mounted / "open.h5/group.csv").returncode == 0
+        for name in ("secret.h5/x.tif", "secret.h5/x.tifs/0001.tif", "secret.h5.csv"):
+            refused = as_nobody("cat", mounted / name)
+            assert refused.returncode != 0
+            assert "Permission denied" in refused.stderr
+        assert cells(mounted / "mixed.h5/group.csv")[0] == ["own"], "no link out of what all read"
+    finally:
+        mounted.unmount()
+        shutil.rmtree(place)
 
 
 def test_numbers_are_met_once(views: Path) -> None:
