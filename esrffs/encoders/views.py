@@ -16,6 +16,9 @@ from esrffs.encoders import csv, edf, png, text, tiff
 from esrffs.encoders.file_image import ArrayDescription, FileImage
 from esrffs.encoders.view_names import FORMATS, FRAME_FORMATS
 
+_MAX_NBYTES = 1 << 57  # of an array: a table takes up to 25 times as many, a file less than 2^63
+_MAX_TIFF_SIDE = (1 << 32) - 1  # pixels
+
 
 def formats(array: ArrayDescription, *, colour: bool) -> tuple[str, ...]:
     """The formats of this array.  `colour`: its last axis are the samples of a pixel."""
@@ -23,13 +26,15 @@ def formats(array: ArrayDescription, *, colour: bool) -> tuple[str, ...]:
 
 
 def has_format(array: ArrayDescription, name: str, *, colour: bool) -> bool:
+    if array.size * max(array.dtype.itemsize, 1) > _MAX_NBYTES:
+        return False
     match name:
         case "txt":
             return text.accepts(array)
         case "csv":
             return has_table(array)
         case "tif":
-            return tiff.accepts(array)
+            return tiff.accepts(array) and max(array.shape[-3:]) <= _MAX_TIFF_SIDE
         case "edf":
             return edf.accepts(array)
         case "png":
