@@ -299,6 +299,9 @@ def test_a_series_and_corrected(mounted: Mounted) -> None:
     same_values(tifffile.imread(detector / "data.tif"), np.array([image(k) for k in range(3)]))
     same_values(fabio.open(detector / "data.edfs/0001.edf").data, image(1))
     corrected = next((mounted / "scan").rglob("corrected"))
+    columns = [path for path in corrected.glob("*.npy") if np.load(path).ndim == 1]
+    table = corrected.with_name("corrected.csv")
+    assert table.exists() == bool(columns)
     for path in corrected.glob("*.npy"):
         array = np.load(path)
         if array.ndim > 1:
