@@ -22,6 +22,7 @@ PERCENTILES = (0.5, 99.5)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _STORED_NBYTES = 65_535  # the most that one stored deflate block holds
 _CHUNK_NBYTES = 1 << 30  # of pixels in one IDAT chunk; a chunk has less than 2^31 bytes
+_BAND_PIXELS = 1 << 20  # that are scaled at a time
 _MAX_SIDE = (1 << 31) - 1  # pixels
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by samples: grey, grey + alpha, RGB, RGBA
 _NUMBER_WIDTH = 24  # characters of a float64 by repr, at most
@@ -79,20 +80,40 @@ def png(image: Image, *, colour: bool = False) -> bytes:
 
 def limits(image: Image) -> tuple[float, float]:
     """The values that become black and white."""
-    values = image.astype(np.float64)
-    finite = values[np.isfinite(values)]
-    if not finite.size:
+    values = image.reshape(-1)
+    if image.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    if not values.size:
         return 0.0, 0.0
-    low, high = np.percentile(finite, PERCENTILES)
-    return float(low), float(high)
+    if image.dtype.kind == "b":
+        values = values.view(np.uint8)
+    places = [(values.size - 1) * (percent / 100) for percent in PERCENTILES]
+    last = values.size - 1
+    needed = sorted({min(k, last) for place in places for k in (int(place), int(place) + 1)})
+    ordered = np.partition(values, needed)  # in its own dtype: float64 may take eight times as much
+    low, high = (_between(ordered, place) for place in places)
+    return low, high
+
+
+def _between(ordered: Image, place: float) -> float:
+    """The value at this place, between two neighbours, as `numpy.percentile` has it."""
+    first, part = int(place), place % 1
+    a, b = (float(ordered[min(k, ordered.size - 1)]) for k in (first, first + 1))
+    return a + (b - a) * part if part < 0.5 else b - (b - a) * (1 - part)
 
 
 def scaled(image: Image, low: float, high: float) -> Image:
     """The image as uint8: 0 up to `low`, 255 from `high` on; 0 where it is not a number."""
     span = high - low if high > low else 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        grey = (image.astype(np.float64) - low) * (255.0 / span)
-    return np.rint(np.clip(np.nan_to_num(grey, posinf=255.0, neginf=0.0), 0, 255)).astype(np.uint8)
+    made = np.empty(image.shape, np.uint8)
+    rows = max(1, _BAND_PIXELS // max(1, made[0].size))
+    for start in range(0, len(image), rows):
+        band = image[start : start + rows].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            grey = (band - low) * (255.0 / span)
+        grey = np.clip(np.nan_to_num(grey, posinf=255.0, neginf=0.0), 0, 255)
+        made[start : start + rows] = np.rint(grey)
+    return made
 
 
 def _is_kept(dtype: np.dtype[Any], colour: bool) -> bool:

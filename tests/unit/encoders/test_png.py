@@ -51,3 +51,14 @@ def test_what_has_none() -> None:
     for array in (np.zeros(3), np.zeros((2, 3, 4)), np.zeros((0, 3)), np.zeros((2, 2), "c8")):
         assert not png.accepts(described(array))
     assert not png.accepts(described(np.zeros((2, 2, 5))), colour=True)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">i4", "<f2", ">f4", "<f8", "?", "<i8"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (7, 11), (1100, 1000)], ids=str)
+def test_the_percentiles_are_those_of_numpy(dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.abs(np.random.default_rng(2).normal(100, 30, shape)).astype(dtype)
+    low, high = png.limits(array)
+    values = array.astype(np.float64)
+    assert [low, high] == pytest.approx(np.percentile(values, png.PERCENTILES), rel=1e-14)
+    expected = np.rint(np.clip((values - low) * (255.0 / ((high - low) or 1.0)), 0, 255))
+    assert np.array_equal(png.scaled(array, low, high), expected)
