@@ -5,8 +5,10 @@ is compared once; what is timed is the call.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ import h5py
 import hdf5plugin  # noqa: F401  # registers the filters
 import numpy as np
 import silx.io
+from silx.io.convert import convert
 from silx.io.utils import h5ls
 
 try:
@@ -249,7 +252,18 @@ def other_formats() -> list[Row]:
         with fabio.open(str(source / "many.edf")) as file:
             return file.get_frame(150).data
 
+    def converted_ours(mount: Path) -> Any:
+        return _converted(lambda path: shutil.copyfile(mount / "many.edf.h5", path))
+
+    def converted_silx(source: Path) -> Any:
+        return _converted(lambda path: convert(str(source / "many.edf"), str(path), mode="w"))
+
     return [
+        Row(
+            "EDF of 200 frames to HDF5: cp of the view",
+            converted_ours,
+            (Rival("silx convert", converted_silx, 3.0),),
+        ),
         Row(
             "Spec: ls of 2 000 scans, a column",
             spec_ours,
@@ -261,6 +275,15 @@ def other_formats() -> list[Row]:
             (Rival("silx.io.open", edf_silx, 20.0), Rival("fabio", edf_fabio, 0.8)),
         ),
     ]
+
+
+def _converted(make: Callable[[Path], Any]) -> Any:
+    """A frame of the HDF5 file that this makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "converted.h5"
+        make(path)
+        with h5py.File(path) as file:
+            return file["scan_0/instrument/detector_0/data"][150]
 
 
 def small_files() -> list[Row]:

@@ -73,6 +73,12 @@ if [ -e mnt/tomo.h5/entry/corrected/data.npy ]; then
     run "python show.py mnt/tomo.h5/entry/corrected/data.npy 20"
 fi
 
+say "The same arrays in other formats, made when they are read: cp is the converter."
+run "cp mnt/tomo.h5/entry/data/data.tif . && python -c 'import tifffile
+print(tifffile.TiffFile(\"data.tif\").series[0])'"
+run "cp mnt/alignment.dat.h5 . && python -c 'import h5py
+print(*h5py.File(\"alignment.dat.h5\")[\"2.1/measurement\"])'"
+
 say "It is read-only."
 run "touch mnt/tomo.h5/entry/new || true"
 
