@@ -280,13 +280,7 @@ class CorrectedDirectory:
         return nodes | await self._views().listed(nodes)
 
     async def child(self, name: bytes) -> Node:
-        try:
-            return await self._entry(name)
-        except NotFoundError as error:
-            try:
-                return await self._views().find(name)
-            except NotFoundError:
-                raise error from None
+        return await self._views().lookup(name)
 
     async def _entry(self, name: bytes) -> Node:
         """A real one.  A folder of thousands of images is not looked through for each of them."""

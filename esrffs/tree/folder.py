@@ -80,13 +80,7 @@ class FolderDirectory:
         return nodes
 
     async def child(self, name: bytes) -> Node:
-        try:
-            return await self._entry(name)
-        except NotFoundError as error:
-            try:
-                return await self._views().find(name)
-            except NotFoundError:
-                raise error from None
+        return await self._views().lookup(name)
 
     def _views(self) -> ViewFinder:
         cache = self.mount.data.cache

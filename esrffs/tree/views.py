@@ -60,6 +60,16 @@ class ViewFinder:
     cache: ByteCache
     options: ViewOptions
 
+    async def lookup(self, name: bytes) -> Node:
+        """The entry of this name, or else the view; NotFoundError as of the entry."""
+        try:
+            return await self.real(name)
+        except NotFoundError as error:
+            try:
+                return await self.find(name)
+            except NotFoundError:
+                raise error from None
+
     async def find(self, name: bytes) -> Node:
         """The view of this name; NotFoundError where there is none, TooLargeError."""
         path = (*self.path, name)
