@@ -38,6 +38,28 @@ def test_any_range_of_a_file_at_rest(file: Path) -> None:
     opened.close()
 
 
+@pytest.mark.parametrize("again", [0, 50_000])
+def test_a_later_sample_does_not_excuse_a_rewrite(file: Path, again: int) -> None:
+    """A second array of a file that was opened once, and rewritten longer before it was sampled."""
+    opened = view(file, 0)
+    file.write_bytes(os.urandom(200_000))
+    with pytest.raises(StaleError):
+        opened.add_samples([again])
+    with pytest.raises(StaleError):
+        read(opened, 0, 10)
+    opened.close()
+
+
+def test_a_later_sample_of_a_file_that_grew(file: Path) -> None:
+    content = file.read_bytes()
+    opened = view(file, 0)
+    with file.open("ab") as more:
+        more.write(b"more")
+    opened.add_samples([50_000])
+    assert read(opened, 0, 100_000) == content
+    opened.close()
+
+
 def test_past_the_end_is_an_error_that_says_where(file: Path) -> None:
     opened = view(file)
     with pytest.raises(DamagedError, match=r"file: ends at byte 100000, 1 bytes too early"):

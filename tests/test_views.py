@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fabio
@@ -422,27 +423,41 @@ def test_what_text_is_too_large(tmp_path: Path, mount: MountFactory) -> None:
     assert error_of((shown / "image.png").read_bytes) == errno.EFBIG
 
 
+@contextmanager
+def growing(folder: Path) -> Iterator[Callable[[], None]]:
+    """`growing.h5`, whose writer is at work, and `growing.dat`; calling makes both grow."""
+    spec, shape = folder / "growing.dat", (5, 64, 64)
+    spec.write_text(SPEC)
+    with h5py.File(folder / "growing.h5", "w", libver="latest") as file:
+        chunks, largest = (1, 64, 64), (None, 64, 64)
+        data = file.create_dataset("a", shape, "<u2", chunks=chunks, maxshape=largest)
+        data[...] = numbers("<u2", shape)
+        small = file.create_dataset("b", (5,), "<f8", chunks=(1,), maxshape=(None,))
+        small[...] = np.arange(5)
+        file.swmr_mode = True
+        file.flush()
+
+        def grow() -> None:
+            for dataset in (data, small):
+                dataset.resize(9, axis=0)
+                dataset[5:] = 7
+                dataset.flush()
+            spec.write_text(SPEC + "3 13 1\n")
+
+        yield grow
+
+
 def test_an_open_view_keeps_its_shape_and_a_new_open_sees_growth(
     tmp_path: Path, mount: MountFactory
 ) -> None:
     (tmp_path / "source").mkdir()
-    path, spec = tmp_path / "source/growing.h5", tmp_path / "source/growing.dat"
-    spec.write_text(SPEC)
-    with h5py.File(path, "w", libver="latest") as file:
-        shape = (5, 64, 64)
-        data = file.create_dataset("a", shape, "<u2", chunks=(1, 64, 64), maxshape=(None, 64, 64))
-        data[...] = numbers("<u2", shape)
-        file.swmr_mode = True
-        file.flush()
+    with growing(tmp_path / "source") as grow:
         mounted = mount(tmp_path / "source", "-o", "attr_timeout=0,entry_timeout=0")
         views = [mounted / f"growing.h5/{name}" for name in ("a.tif", "a.edf")]
         views.append(mounted / "growing.dat/1.1/measurement.csv")
         before = [view.read_bytes() for view in views]
         opened = [os.open(view, os.O_RDONLY) for view in views]
-        data.resize(9, axis=0)
-        data[5:] = 7
-        data.flush()
-        spec.write_text(SPEC + "3 13 1\n")
+        grow()
         assert len(tifffile.imread(views[0])) == 9
         assert len(os.listdir(views[0].with_suffix(".tifs"))) == 9
         assert len(cells(views[2])) == 5

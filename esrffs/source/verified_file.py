@@ -50,12 +50,19 @@ class VerifiedFile:
             os.close(self._descriptor)
 
     def add_samples(self, offsets: Iterable[int]) -> None:
-        """If the file grows, the bytes at these places tell whether that is all that happened."""
-        self._samples |= {
+        """If the file grows, the bytes at these places tell whether that is all that happened.
+
+        StaleError where those that were taken before tell already that it is not: what is there
+        now must not pass for what was there.
+        """
+        new = {
             offset: os.pread(self._descriptor, SAMPLE_NBYTES, offset)
             for offset in offsets
-            if offset >= 0
+            if offset >= 0 and offset not in self._samples
         }
+        if self._samples:
+            self.verify()
+        self._samples |= new
 
     async def verified(self) -> Generation:
         """`verify`, without stopping the mount."""

@@ -11,6 +11,7 @@ import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
@@ -19,7 +20,7 @@ import trio
 
 from esrffs.arrays.block_array import join_buffers
 from esrffs.cache import ByteCache
-from esrffs.errors import StaleError
+from esrffs.errors import EsrffsError, StaleError
 from esrffs.formats.hdf5.image import (
     ArrayRunPlace,
     DescribedDataset,
@@ -58,7 +59,7 @@ class GroupContents(Protocol):
 
     async def image(self, limits: ImageLimits) -> Hdf5Image: ...
 
-    def open(self) -> "OpenContents": ...
+    async def open(self, image: Hdf5Image) -> "OpenContents": ...
 
 
 class OpenContents(Protocol):
@@ -128,7 +129,8 @@ class Hdf5View:
 
     async def open(self) -> FileHandle:
         structure = await self._structure()
-        return Hdf5Handle(structure, self._structure, self.contents.open())
+        contents = await self.contents.open(structure.image)
+        return Hdf5Handle(structure, self._structure, contents)
 
     async def _structure(self) -> Structure:
         made = await structure_of(self.contents, self.cache, self.limits)
@@ -238,8 +240,17 @@ class FileContents:
             )
         return image
 
-    def open(self) -> OpenContents:
-        return _OpenFile(self.context, self.source)
+    async def open(self, image: Hdf5Image) -> OpenContents:
+        """Something of the largest array is read, so that growth can be told from a rewrite."""
+        opened = _OpenFile(self.context, self.source)
+        if image.runs:
+            with suppress(EsrffsError):  # it says why when it is read
+                array = await opened.open_array(max(image.runs, key=lambda run: run.nbytes))
+                try:
+                    await array.read(0, 1)
+                finally:
+                    array.close()
+        return opened
 
 
 class _OpenFile:
@@ -337,7 +348,7 @@ class ArrayContents:
         root = DescribedGroup("", tuple(members), json.loads(self.attributes))
         return await self.files.image_of_description(root, limits)
 
-    def open(self) -> OpenContents:
+    async def open(self, image: Hdf5Image) -> OpenContents:  # noqa: ARG002  # each has its own file
         return _OpenArrays(self.arrays)
 
 
