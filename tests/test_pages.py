@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -118,10 +119,14 @@ def readme(language: str, word: str) -> str:
 
 
 def test_the_two_commands_of_the_readme(place: Path) -> None:
-    mount, unmount = readme("sh", "# mount\n").splitlines()
+    mount, copy, unmount = readme("sh", "# mount\n").splitlines()
     (place / "mnt").mkdir()
     assert run_shell(mount, place) == ""
     assert (place / "mnt/tomo.h5/entry").is_dir()
+    assert run_shell(copy, place) == ""
+    with h5py.File(place / "alignment.dat.h5") as file:
+        diode = np.load(place / "mnt/alignment.dat/2.1/measurement/diode.npy")
+        assert np.array_equal(file["2.1/measurement/diode"][()], diode)
     assert run_shell(unmount, place) == ""
     assert os.listdir(place / "mnt") == []
 
@@ -186,6 +191,8 @@ def test_views(mounted: Path) -> None:
     diode = np.load(mounted / "mnt/alignment.dat/2.1/measurement/diode.npy")
     table = np.genfromtxt(mounted / "scan2.csv", delimiter=",", names=True)
     assert np.array_equal(table["diode"], diode)
+    with h5py.File(mounted / "alignment.dat.h5") as file:
+        assert np.array_equal(file["2.1/measurement/diode"][()], diode)
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
