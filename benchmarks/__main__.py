@@ -57,7 +57,7 @@ def main() -> None:
             "readers": lambda _: rows.side_by_side(),
             "corrected": lambda _: rows.corrected(),
             "listings": lambda _: rows.listings(program=program),
-            "formats": lambda _: rows.other_formats(),
+            "formats": lambda _: rows.other_formats() + rows.conversions(),
             "small": lambda _: rows.small_files(),
         }
         chosen = [n for n in groups if not arguments.only or n in arguments.only.split(",")]

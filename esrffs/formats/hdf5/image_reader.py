@@ -7,7 +7,6 @@ same datasets of a Spec file or an image.
 
 import json
 import math
-from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +22,7 @@ from esrffs.formats.hdf5.image import (
     DescribedLink,
     Hdf5Image,
     ImageLimits,
+    ImageTooLargeError,
 )
 from esrffs.formats.hdf5.image_copying import broken, spoils_all
 from esrffs.formats.hdf5.image_described import image_of_description
@@ -42,32 +42,45 @@ from esrffs.model import (
 )
 
 _SMALL = 1 << 12  # bytes of an array that is read at once, …
-_SMALL_ONES = 4 << 20  # … and of all such arrays
+_SMALL_SHARE = 2  # … while all such arrays are at most one half of what may be made
 Described = DescribedGroup | DescribedDataset | DescribedLink
 
 
 def reader_image(reader: Reader, address: str = "", limits: ImageLimits | None = None) -> Hdf5Image:
     """An HDF5 file of what is in the group; ImageTooLargeError."""
     limits = ImageLimits() if limits is None else limits
-    root, lost = described(reader, address, limits)
+    try:
+        return _image(reader, address, limits, limits.nbytes // _SMALL_SHARE)
+    except ImageTooLargeError:  # perhaps for the small arrays that need not be in it
+        return _image(reader, address, limits, 0)
+
+
+def _image(reader: Reader, address: str, limits: ImageLimits, small: int) -> Hdf5Image:
+    root, lost = described(reader, address, limits, small)
     image = image_of_description(root, limits, address)
     return Hdf5Image(image.nbytes, image.literals, image.runs, (*lost, *image.broken))
 
 
 def described(
-    reader: Reader, address: str, limits: ImageLimits
+    reader: Reader, address: str, limits: ImageLimits, small: int = 0
 ) -> tuple[DescribedGroup, list[BrokenPart]]:
-    """The group with all below it, and what of it is broken."""
-    walk = _Walk(reader, limits, address)
+    """The group with all below it, and what of it is broken.
+
+    `small`: bytes of small arrays whose values are read at once.
+    """
+    walk = _Walk(reader, limits, address, small)
     return walk.root(), walk.broken
 
 
 class _Walk:
-    """Listings first, breadth first; then the description from the leaves up."""
+    """Listings first, depth first (a reader of Spec remembers one scan); then the description
+    from the leaves up."""
 
-    def __init__(self, reader: Reader, limits: ImageLimits, address: str) -> None:
+    def __init__(self, reader: Reader, limits: ImageLimits, address: str, small: int) -> None:
         self._reader, self._limits, self._address = reader, limits, address
+        self._most_small = small
         self._listings: dict[str, GroupListing] = {}
+        self._prefetched: dict[str, GroupListing] = {}
         self._order: list[tuple[str, str, str]] = []  # name, address, path of groups as met
         self._steps = _steps_to(reader, address)
         self._nbytes = self._small = 0
@@ -85,9 +98,11 @@ class _Walk:
 
     def _list(self) -> None:
         count = 0
-        todo = deque([("", self._address, "")])
+        todo = [("", self._address, "")]
         while todo:
-            name, address, path = todo.popleft()
+            name, address, path = todo.pop()
+            if address in self._listings:
+                continue
             budget.check("its groups")
             try:
                 listing = self._listings[address] = self._known(address)
@@ -103,15 +118,14 @@ class _Walk:
             self._limits.check_objects(self._address, count)
             todo += [
                 (member.name, member.address, f"{path}/{member.name}")
-                for member in listing.members
-                if isinstance(member, GroupInfo) and member.address not in self._listings
+                for member in reversed(listing.members)
+                if isinstance(member, GroupInfo)
             ]
 
     def _known(self, address: str) -> GroupListing:
-        for listing in self._listings.values():
-            if address in listing.prefetched:
-                return listing.prefetched[address]
-        return self._reader.listing(address)
+        listing = self._prefetched.pop(address, None) or self._reader.listing(address)
+        self._prefetched |= listing.prefetched
+        return listing
 
     def _members(
         self, listing: GroupListing, path: str, made: dict[str, DescribedGroup]
@@ -156,7 +170,9 @@ class _Walk:
         nbytes = count * info.dtype.itemsize
         text = info.dtype.kind == "U"
         small = (
-            isinstance(info.layout, OpaqueLayout) and nbytes <= _SMALL and self._small < _SMALL_ONES
+            isinstance(info.layout, OpaqueLayout)
+            and nbytes <= _SMALL
+            and self._small + nbytes <= self._most_small
         )
         if not text and not small:
             return None
