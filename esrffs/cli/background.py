@@ -44,6 +44,7 @@ def run_in_background(
         end = time.monotonic() + seconds
         told = deadline.read_until(receive, end, lambda read: read.count(b"\n") > 1)
         _check_ready(told, mountpoint)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is mounted: too late for Ctrl-C
     except BaseException as error:
         _abandon(told, mountpoint)
         if isinstance(error, deadline.OverdueError):
