@@ -1,7 +1,9 @@
 """The texts of small arrays of strings, told with the listing of their group.
 
 Decided here: which arrays these are, so that a directory can show `title.txt` beside `title.npy`
-with its exact size.  Larger ones are found by name, and are made then.
+with its exact size.  They are those that lie in the file as they are, and those of variable length,
+which a listing has to read for their width.  Others (larger ones, and packed ones of fixed length,
+whose damage should not be met by who lists the group) are found by name, and are made then.
 """
 
 import os
@@ -44,6 +46,8 @@ def _is_small(member: Member) -> bool:
     if not isinstance(member, DatasetInfo) or member.dtype.kind not in "SU":
         return False
     if member.text is not None or member.dependencies:
+        return False
+    if member.dtype.kind == "S" and not isinstance(member.layout, ContiguousLayout):
         return False
     wide = 4 if member.dtype.kind == "U" else 1
     return prod(member.shape) * (member.dtype.itemsize + wide) <= wide * MAX_NBYTES
