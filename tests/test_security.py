@@ -760,15 +760,16 @@ def test_the_readers_of_a_mount_are_confined(
     found = workers(mounted)
     assert found
 
-    def status(pid: int) -> dict[str, str]:
+    def confined(pid: int) -> bool:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        return (
+            fields["NoNewPrivs"] == "1"
+            and int(fields["CapEff"], 16) & ~(1 << 2) == 0
+            and Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+        )
 
-    for pid in found:
-        wait_for(lambda pid=pid: status(pid)["NoNewPrivs"] == "1")  # the spare one may just start
-        fields = status(pid)
-        assert int(fields["CapEff"], 16) & ~(1 << 2) == 0
-        assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+    wait_for(lambda: all(map(confined, found)))  # the spare one may just be starting
 
 
 def test_a_source_that_was_put_back_is_read_again(
