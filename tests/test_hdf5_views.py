@@ -16,9 +16,7 @@ import pytest
 import silx.io
 
 from tests.conftest import Mounted, MountFactory, _factory
-from tests.formats.test_raster_files import edf, image
-from tests.test_corrected_scans import training
-from tests.test_views import SPEC, error_of, growing, numbers
+from tests.test_views import error_of, growing, numbers, other_formats
 
 DTYPES = ("u1", "<u2", ">u2", "<i4", ">f4", "<f8", ">i8", "<f2", "?", "<c8", "S5")
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -39,11 +37,7 @@ def values(dtype: str) -> np.ndarray:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hdf5_views") / "source"
-    (folder / "scan").mkdir(parents=True)
-    (folder / "spec.dat").write_text(SPEC)
-    for number in range(3):
-        edf(folder / f"img_{number:04d}.edf", image(number))
-    training(folder / "scan")
+    other_formats(folder)
     with h5py.File(folder / "other.h5", "w") as file:
         file["far"] = numbers("<u2", (3, 4))
     with h5py.File(folder / "all.h5", "w", track_order=True) as file:

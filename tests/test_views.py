@@ -57,14 +57,19 @@ ARRAYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("views") / "source"
+def other_formats(folder: Path) -> None:
+    """A Spec file, a series of EDF files, and a folder of a scan, which is made too."""
     (folder / "scan").mkdir(parents=True)
     (folder / "spec.dat").write_text(SPEC)
     for number in range(3):
         edf(folder / f"img_{number:04d}.edf", image(number))
     training(folder / "scan")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("views") / "source"
+    other_formats(folder)
     with h5py.File(folder / "other.h5", "w") as file:
         file["far"] = ARRAYS["stack_1"]
     os.symlink("other.h5", folder / "alias.h5")

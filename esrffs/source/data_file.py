@@ -225,7 +225,7 @@ class DataFiles:
         return await executor.run(partial(self.dependency_version_sync, paths)) if paths else b""
 
     async def current(self, path: str, format_: model.Format) -> DataFile:
-        """The data file at this path as it is now; MissingError, ForbiddenError."""
+        """The data file at this path as it is now; NotFoundError, AccessDeniedError."""
         return self.from_status(path, format_, await self.folders.status(path))
 
     def from_status(self, path: str, format_: model.Format, status: FileStatus) -> DataFile:

@@ -35,7 +35,7 @@ class PathResolver:
             self._watched[path] = await folders.executor.run(partial(folders.generation, path))
 
     async def locate_dataset(self, source: DataFile, path: str) -> ArrayLocation:
-        """The dataset at this path; MissingError, ForbiddenError, LoopError."""
+        """The dataset at this path; NotFoundError, AccessDeniedError, LinkLoopError."""
         source, info = await self.resolve(source, "", _steps(path))
         if not isinstance(info, DatasetInfo):
             raise NotFoundError(f"{source.path}: {path} is no dataset")

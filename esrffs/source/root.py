@@ -120,7 +120,7 @@ class SourceRoot:
         return real.removeprefix(prefix) if real.startswith(prefix) else None
 
     def open(self, path: str) -> int:
-        """A descriptor for reading this file; MissingError, ForbiddenError."""
+        """A descriptor for reading this file; NotFoundError, AccessDeniedError."""
         try:
             descriptor = self._descriptor(path, _OPEN_FLAGS)
         except OSError as error:
@@ -131,7 +131,7 @@ class SourceRoot:
         return descriptor
 
     async def status(self, path: str) -> FileStatus:
-        """Status of this file or folder, links followed; MissingError, ForbiddenError."""
+        """Status of this file or folder, links followed; NotFoundError, AccessDeniedError."""
         return await self.executor.run(partial(self._status, path))
 
     def _status(self, path: str) -> FileStatus:
@@ -180,7 +180,7 @@ class SourceRoot:
             os.close(place)
 
     async def entry(self, folder: str, name: str) -> FolderEntry:
-        """One entry of a folder; MissingError, ForbiddenError."""
+        """One entry of a folder; NotFoundError, AccessDeniedError."""
         entry = await self.executor.run(partial(self._one, folder, name))
         if entry.link is None:
             return entry

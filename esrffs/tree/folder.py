@@ -30,7 +30,7 @@ from esrffs.tree.views import ViewFinder
 async def make_root(mount: MountContext) -> "FolderDirectory | GroupDirectory":
     """The folder, or the data file, that is the source of a mount.
 
-    MissingError, ForbiddenError; UsageError for a file that is no data file.
+    NotFoundError, AccessDeniedError; UsageError for a file that is no data file.
     """
     folders = mount.data.files.folders
     if folders.single_file is None:

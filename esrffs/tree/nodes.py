@@ -131,7 +131,7 @@ class Directory(Node, Protocol):
     async def children(self) -> Mapping[bytes, Node]: ...
 
     async def child(self, name: bytes) -> Node:
-        """MissingError where there is none of that name."""
+        """NotFoundError where there is none of that name."""
 
 
 class File(Node, Protocol):

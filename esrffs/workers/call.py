@@ -80,7 +80,7 @@ class WorkerCall:
     def result(self, seconds: float) -> Any:
         """The answer, of a call that was made or given up after so many seconds.
 
-        Raises what the function raised.  WorkerError: the process died.  DeadlineError.
+        Raises what the function raised.  ReaderDiedError: the process died.  ReaderTimeoutError.
         UnavailableError: the process cannot be killed, so it is not the file that holds it up.
         """
         if self.unkillable:

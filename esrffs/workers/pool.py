@@ -88,7 +88,7 @@ class WorkerPool:
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """`function(*arguments)` in a worker; what it raises is raised here.
 
-        WorkerError: the process died.  DeadlineError: it took too long, and was killed.
+        ReaderDiedError: the process died.  ReaderTimeoutError: it took too long, and was killed.
         UnavailableError: none became free.
         """
         async with self.slot(self._all):

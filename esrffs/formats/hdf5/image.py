@@ -4,7 +4,7 @@ The records cross the border between a worker and the daemon, so nothing here lo
 is one literal (superblock, groups, attributes, texts; all that HDF5 calls metadata), then the data
 of each array at a multiple of `ALIGNMENT`.  What no literal and no run covers is zero bytes.
 
-Does not: make an image (`hdf5_image_source`, `hdf5_image_described`), or serve it.
+Does not: make an image (`image_source`, `image_described`), or serve it.
 """
 
 from collections.abc import Mapping

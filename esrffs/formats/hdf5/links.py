@@ -89,7 +89,7 @@ def _open(path: str, brand: int = 0) -> OpenFile:
 
 
 def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool = False) -> str:
-    """Where the file lies that `holder` calls `name`; MissingError, ForbiddenError.
+    """Where the file lies that `holder` calls `name`; NotFoundError, AccessDeniedError.
 
     `by_library`: libhdf5 itself will open it, so one in the working directory must be allowed too.
     """

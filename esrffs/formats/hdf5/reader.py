@@ -82,7 +82,7 @@ class Hdf5Reader:
             return GroupListing(members, _attributes(group), _identity(group))
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
-        """The object at this path, links followed; MissingError, LoopError, ForbiddenError."""
+        """The object at this path; NotFoundError, LinkLoopError, AccessDeniedError."""
         with self._files.call(path) as found:
             return self._described(found, path.rstrip("/").rpartition("/")[2])
 

@@ -175,7 +175,7 @@ class DatasetValues:
 
 
 def dataset_of(found: ResolvedObject) -> h5d.DatasetID:
-    """The dataset that was found; MissingError if it is something else."""
+    """The dataset that was found; NotFoundError if it is something else."""
     if isinstance(found.object, h5d.DatasetID):
         return found.object
     raise NotFoundError(f"{found.address} is not a dataset")

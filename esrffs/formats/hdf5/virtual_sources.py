@@ -163,7 +163,7 @@ def is_virtual(file: OpenFile, dataset: h5d.DatasetID) -> bool:
 
 
 def check_shape_allowed(files: FileSet, holder: OpenFile, dataset: h5d.DatasetID) -> None:
-    """ForbiddenError if libhdf5, to tell the shape, would open what this mount may not read."""
+    """AccessDeniedError if libhdf5, to tell the shape, would open what this mount may not read."""
     if files.confine is None or dataset.get_offset() is not None:
         return
     stored = stored_mappings(holder, dataset)

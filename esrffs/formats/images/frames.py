@@ -68,7 +68,7 @@ class FrameSource(Protocol):
         """Why the frames end before the file does; "" where they do not."""
 
     def rows(self, index: int, start: int, stop: int) -> Array:
-        """These rows (the first axis) of one frame, in C order.  DamagedError, ForbiddenError."""
+        """These rows (the first axis) of one frame, C order.  DamagedError, AccessDeniedError."""
 
     def sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
         """The same, as far as it can be had.

@@ -109,7 +109,7 @@ class ImageStackReader:
 
     def _members(self, group: str) -> Iterator[Member]:
         """silx's order: groups it adds first, then links, then metadata."""
-        self._group_attributes(group)  # MissingError where there is no such group
+        self._group_attributes(group)  # NotFoundError where there is no such group
         if group == DETECTOR:
             yield self._data()
         for address in self._tree.groups(group):
@@ -185,7 +185,7 @@ class ImageFileReader(ImageStackReader):
 
 
 def open_frames(path: str, confine: str | None) -> FrameSource:
-    """The frames of one file.  DamagedError, MissingError, ForbiddenError."""
+    """The frames of one file.  DamagedError, NotFoundError, AccessDeniedError."""
     found = detect_codec(path)
     if found == "edf":
         return EdfFrames(path, confine)
