@@ -205,6 +205,14 @@ def _factory(folder: Path) -> Iterator[MountFactory]:
 
 
 @pytest.fixture
+def mountpoint(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    yield path
+    subprocess.run(["umount", "-l", path], check=False, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
 def mount(tmp_path: Path) -> Iterator[MountFactory]:
     """`mount(source, *options)` mounts a folder for the length of a test."""
     yield from _factory(tmp_path)

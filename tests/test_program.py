@@ -34,14 +34,6 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def mountpoint(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "mnt"
-    path.mkdir()
-    yield path
-    subprocess.run(["umount", "-l", path], check=False, stderr=subprocess.DEVNULL)
-
-
 SUBSETS = [*chain.from_iterable(combinations((0, 1, 2), number) for number in range(4))]
 
 

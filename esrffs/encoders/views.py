@@ -38,19 +38,19 @@ def has_format(array: ArrayDescription, name: str, *, colour: bool) -> bool:
         case "edf":
             return edf.accepts(array)
         case "png":
-            return _frames(array, colour) == 1 and png.accepts(
+            return frame_count(array, colour=colour) == 1 and png.accepts(
                 frame(array, colour=colour), colour=colour
             )
     single = FRAME_FORMATS.get(name)
     return (
         single is not None
         and not (colour and name == "edfs")  # EDF knows no colour
-        and _frames(array, colour) > 1
+        and frame_count(array, colour=colour) > 1
         and has_format(frame(array, colour=colour), single, colour=colour)
     )
 
 
-def _frames(array: ArrayDescription, colour: bool) -> int:
+def frame_count(array: ArrayDescription, *, colour: bool) -> int:
     """0 where an array is no image."""
     axes = 3 if colour else 2
     return prod(array.shape[:-axes]) if len(array.shape) >= axes and array.size else 0
@@ -59,10 +59,6 @@ def _frames(array: ArrayDescription, colour: bool) -> int:
 def frame(array: ArrayDescription, *, colour: bool) -> ArrayDescription:
     """One frame of the array."""
     return replace(array, shape=array.shape[-3 if colour else -2 :])
-
-
-def frame_count(array: ArrayDescription, *, colour: bool) -> int:
-    return _frames(array, colour)
 
 
 def may_be_colour(array: ArrayDescription) -> bool:
