@@ -118,12 +118,12 @@ def code(process: subprocess.Popen[bytes], seconds: float) -> int | str:
         return "did not end"
 
 
-def answers(work: str, path: Path) -> bool:
-    """At once?"""
+def answers(work: str, path: Path) -> None:
+    """It is answered while the server is still silent, long before anything is given up."""
     asking, watch = subprocess.Popen([sys.executable, "-c", work, path]), Stopwatch()
-    while asking.poll() is None and watch.seconds < 1:
+    while asking.poll() is None and watch.seconds < LIMIT / 2:
         time.sleep(0.01)
-    return code(asking, 0) == 0
+    assert code(asking, 0) == 0, f"after {watch.seconds:.2f} s of its own"
 
 
 def test_a_silent_server_costs_an_errno_in_time_and_nothing_else(
@@ -134,8 +134,8 @@ def test_a_silent_server_costs_an_errno_in_time_and_nothing_else(
     start, watch = time.monotonic(), Stopwatch()
     with remote.silent(), ThreadPoolExecutor() as pool:
         waiting = pool.submit(errnos, mounted.path)
-        time.sleep(LIMIT / 2)
-        assert answers(STATUS, mounted.path), "what needs no source"
+        time.sleep(LIMIT / 4)
+        answers(STATUS, mounted.path)  # needs no source
         assert waiting.result() == dict.fromkeys(WORKS, errno.ETIMEDOUT)
     assert time.monotonic() - start > LIMIT / 2
     assert watch.seconds < 6 * LIMIT
@@ -180,7 +180,7 @@ def test_links_from_a_local_disk_to_a_silent_server(
     with remote.silent(), ThreadPoolExecutor() as pool:
         waiting = pool.submit(errnos, mounted.path, AWAY)
         time.sleep(LIMIT / 2)
-        assert answers(READ, mounted / "beside/here.h5/x.npy"), "what is not on the server"
+        answers(READ, mounted / "beside/here.h5/x.npy")  # is not on the server
         assert waiting.result() == dict.fromkeys(AWAY, errno.ETIMEDOUT)
     wait_for(lambda: not any(errnos(mounted.path, AWAY).values()))
 
