@@ -16,9 +16,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from esrffs.formats import budget
-from tests.stopwatch import Stopwatch
+from tests.support.stopwatch import Stopwatch
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+TESTS = Path(__file__).parent
+DATA = TESTS.parent.parent / "shared" / "data"
 ESRFFS = Path(sys.executable).with_name("esrffs")
 FUSE = os.path.exists("/dev/fuse")
 
@@ -29,10 +30,19 @@ settings.register_profile("steady", settings.get_profile("explore"), derandomize
 settings.load_profile("steady")
 
 
+# The folders of tests/ in the order in which they run: fast tests fail first.
+FOLDERS = "unit workers repository mount program faults".split()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What fails should fail soon: files of tests without a mount first, `tests/faults` last."""
-    mounting = {item.path for item in items if {"mount", "data"} & set(item.fixturenames)}
-    items.sort(key=lambda item: ("faults" in item.path.parts, item.path in mounting))
+    """Mark each test with the name of its folder, and sort the tests by `FOLDERS`."""
+
+    def folder(item: pytest.Item) -> str:
+        return next((name for name in FOLDERS if item.path.is_relative_to(TESTS / name)), "faults")
+
+    for item in items:
+        item.add_marker(folder(item))
+    items.sort(key=lambda item: FOLDERS.index(folder(item)))
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.malformed import fill
-from tests.stopwatch import Stopwatch
+from tests.support.stopwatch import Stopwatch
 
 CACHE = 128  # MiB
 DAEMON = 256 + CACHE  # MiB that the daemon may have

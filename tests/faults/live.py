@@ -24,7 +24,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.stopwatch import Stopwatch
+from tests.support.stopwatch import Stopwatch
 
 # One file, a group for each scan, opened for appending each time, locking on.
 WRITER = """

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from tests.faults import fuzz
-from tests.formats.hdf5_corpus import WRITERS
+from tests.support.hdf5_corpus import WRITERS
 
 _SIGNATURES = re.compile(
     rb"\x89HDF\r\n\x1a\n|TREE|SNOD|HEAP|GCOL|OHDR|OCHK|FRHP|FHDB|FHIB|FSHD|BTHD|BTLF|BTIN|SMTB"

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Mounted, MountFactory
 from tests.faults import fuzz
 from tests.faults.malformed import damaged
-from tests.stopwatch import Stopwatch
+from tests.support.stopwatch import Stopwatch
 
 
 def contents(root: Path) -> dict[str, bytes | int]:

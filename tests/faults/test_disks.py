@@ -16,8 +16,8 @@ import pytest
 from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, wait_for
 from tests.faults.conftest import sound
 from tests.faults.test_readers import code_of, workers
-from tests.stopwatch import Stopwatch
-from tests.test_daemon import family, gone, parents
+from tests.program.test_daemon import family, gone, parents
+from tests.support.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import FUSE, Mounted, is_mounted, wait_for
-from tests.stopwatch import Stopwatch
+from tests.support.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="no /dev/fuse")
 

@@ -16,8 +16,8 @@ import pytest
 from esrffs.source import data_file
 from tests.conftest import Mounted, wait_for
 from tests.faults.conftest import sound
-from tests.stopwatch import Stopwatch
-from tests.test_daemon import family, parents
+from tests.program.test_daemon import family, parents
+from tests.support.stopwatch import Stopwatch
 
 Factory = Callable[..., Mounted]
 LIMIT = 5.0  # seconds: a busy machine must have made the mount and read a sound file in them

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from esrffs.encoders import csv as tables
 from esrffs.encoders.file_image import needed
-from tests.unit.encoders.images import file_bytes, numbers
+from tests.support.encoded_files import file_bytes, numbers
 
 FLOATS = ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "g"]
 INTEGERS = ["i1", "u1", "<i2", ">u2", "<i4", ">u4", "<i8", ">u8"]

@@ -8,7 +8,7 @@ import pytest
 import silx.io
 
 from esrffs.encoders import edf
-from tests.unit.encoders.images import described, file_bytes, numbers
+from tests.support.encoded_files import described, file_bytes, numbers
 
 DTYPES = ["u1", "i1", "<u2", ">u2", "<i2", "<i4", ">u4", "<u8", ">i8", "<f4", ">f4", "<f8", ">f8"]
 WIDER = {"?": "u1", "<f2": "<f4", ">f2": ">f4"}

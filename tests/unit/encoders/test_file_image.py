@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esrffs.encoders.file_image import ArrayRun, FileImage, Interleaved, Literal, Records, needed
-from tests.unit.encoders.images import file_bytes
+from tests.support.encoded_files import file_bytes
 
 VALUES = np.arange(12, dtype="<u2") * 1000
 

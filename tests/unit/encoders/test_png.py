@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from esrffs.encoders import png
-from tests.unit.encoders.images import described, numbers
+from tests.support.encoded_files import described, numbers
 
 
 def opened(content: bytes) -> Image.Image:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from esrffs.encoders import text
-from tests.unit.encoders.images import described
+from tests.support.encoded_files import described
 
 
 @pytest.mark.parametrize(

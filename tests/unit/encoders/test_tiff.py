@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from esrffs.encoders import tiff
-from tests.unit.encoders.images import described, file_bytes, numbers
+from tests.support.encoded_files import described, file_bytes, numbers
 
 DTYPES = ["u1", "i1", "<u2", ">u2", "<i2", ">i4", "<u4", "<u8", ">i8", "<f4", ">f4", "<f8", ">f8"]
 SHAPES = [(5, 7), (1, 1), (1, 7), (3, 5, 7), (1, 5, 7), (2, 3, 5, 7), (11, 1, 1), (2, 1, 3, 4, 5)]

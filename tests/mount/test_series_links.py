@@ -1,0 +1,65 @@
+"""A series whose members are symlinks, within the source or out of it; a stack that ends early."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trio
+
+from esrffs.source.root import SourceRoot
+from tests.conftest import MountFactory
+from tests.support.image_files import edf, image
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """`sorted` holds links to `raw` within the source, and to `far` beside it."""
+    found = tmp_path / "source"
+    for folder in (found / "raw", found / "sorted", tmp_path / "far"):
+        folder.mkdir(parents=True)
+    for number, name in enumerate(("k17", "k03", "k11")):
+        edf(found / "raw" / f"{name}.edf", image(number))
+        edf(tmp_path / "far" / f"{name}.edf", image(number))
+        (found / "sorted" / f"in_{number:04d}.edf").symlink_to(f"../raw/{name}.edf")
+        (found / "sorted" / f"abs_{number:04d}.edf").symlink_to(found / "raw" / f"{name}.edf")
+        (found / "sorted" / f"out_{number:04d}.edf").symlink_to(tmp_path / "far" / f"{name}.edf")
+        (found / "sorted" / f"gone_{number:04d}.edf").symlink_to("../raw/nothing.edf")
+        (found / "sorted" / f"folder_{number:04d}.edf").symlink_to("../raw")
+    return found
+
+
+@pytest.mark.parametrize("confined", [False, True])
+def test_what_links_are_taken_for(source: Path, confined: bool) -> None:
+    folders = SourceRoot(str(source), confined=confined)
+    found = {e.name: (e.format, e.link) for e in trio.run(folders.scan, "sorted")}
+    assert found["in_0001.edf"] == ("raster", "../raw/k03.edf")
+    absolute = None if confined else "raster"  # which is opened by no confined mount
+    assert found["abs_0001.edf"] == (absolute, "../raw/k03.edf")
+    assert found["out_0001.edf"][0] == (None if confined else "raster")
+    assert found["gone_0001.edf"][0] is found["folder_0001.edf"][0] is None
+
+
+def test_series_of_links(source: Path, mount: MountFactory) -> None:
+    mounted = mount(source)
+    there = mounted / "sorted"
+    for run in ("in", "abs", "out"):
+        stack = np.load(there / f"{run}_####.edf/scan_0/image/data.npy")
+        np.testing.assert_array_equal(stack, [image(number) for number in range(3)])
+    assert os.readlink(there / "in_0002.edf") == "../raw/k11.edf"
+    np.testing.assert_array_equal(np.load(there / "in_0002.edf/scan_0/image/data.npy"), image(2))
+    assert not {"gone_####.edf", "folder_####.edf"} & {*os.listdir(there)}
+
+
+def test_that_a_stack_ends_early_stands_in_the_log(tmp_path: Path, mount: MountFactory) -> None:
+    (tmp_path / "source").mkdir()
+    path = edf(tmp_path / "source" / "a.edf", *(image(number) for number in range(4)))
+    path.write_bytes(path.read_bytes()[:-9])
+    mounted = mount(tmp_path / "source")
+    for _ in range(2):
+        assert len(np.load(mounted / "a.edf/scan_0/image/data.npy")) == 3
+    end = json.loads((mounted / "a.edf/attrs.json").read_text())["end"]
+    assert end == "frame 3: the file ends before its data do"
+    assert len([line for line in mounted.warnings if end in line]) == 1
+    mounted.expect(f"a.edf: not all of it is shown: {end}")
