@@ -31,12 +31,21 @@ _DATA_TYPES = {
     "f4": "FloatValue",
     "f8": "DoubleValue",
 }
+MAX_HEADER_NBYTES = 200_000  # of the further keys of a frame: FabIO reads headers of up to 256 KiB
+MAX_HEADERS_NBYTES = 16 << 20  # of the further keys of all frames of a file
+
 _OURS = {
     *("headerid", "image", "byteorder", "datatype", "size", "compression", "edf_binarysize"),
     *("edf_headersize", "edf_datablockid", "edf_dataformatversion", "dim_1", "dim_2", "dim_3"),
 }
 
 Header = Sequence[tuple[str, str]]  # keys and values, in their order
+
+
+def within_limits(headers: Sequence[Header]) -> bool:
+    """Are these headers small enough to be written, one by one and together?"""
+    sizes = [sum(len(key) + len(value) + 6 for key, value in header) for header in headers]
+    return max(sizes, default=0) <= MAX_HEADER_NBYTES and sum(sizes) <= MAX_HEADERS_NBYTES
 
 
 def sample_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -65,7 +74,7 @@ def edf_image(array: ArrayDescription, headers: Sequence[Header] = ()) -> FileIm
     frame_shape = array.shape[-2:] if len(array.shape) > 1 else (1, *array.shape)
     frames = array.size // prod(frame_shape)
     texts = [_keys(header) for header in headers] or [""]
-    longest = max(len(text.encode()) for text in texts)
+    longest = max(map(len, texts))
     room = len(_header(frames, frame_shape, dtype, "")) + longest + 4
     header_nbytes = -(-room // _BLOCK_NBYTES) * _BLOCK_NBYTES
     make = partial(_padded, header_nbytes, frame_shape, dtype, tuple(texts))
@@ -81,8 +90,13 @@ def _keys(header: Header) -> str:
 
 
 def _clean(text: str) -> str:
-    """What would end a value or a header is replaced by blanks."""
-    return "".join(" " if sign in ";{}=\r\n" or ord(sign) < 32 else sign for sign in text).strip()
+    """The text with blanks for what would end a value or a header.
+
+    Headers are ASCII: FabIO leaves out keys with anything else.  So `µ` becomes `\\xb5`, as Python
+    escapes it.
+    """
+    blanked = "".join(" " if sign in ";{}=" or ord(sign) < 32 else sign for sign in text)
+    return blanked.strip().encode("ascii", "backslashreplace").decode()
 
 
 def _padded(

@@ -19,7 +19,7 @@ import trio
 
 from esrffs import model
 from esrffs.damage import Block, DamagedBlock
-from esrffs.encoders import npy
+from esrffs.encoders import edf, npy
 from esrffs.encoders.xattrs import Xattrs
 from esrffs.errors import (
     EsrffsError,
@@ -135,6 +135,10 @@ class DataFile:
             Hdf5Image,
             await self._record_failures(address, partial(call, address, folder, limits)),
         )
+
+    async def frame_headers(self, address: str) -> tuple[edf.Header, ...]:
+        """The EDF headers of the frames of the array at this address (not of HDF5 files)."""
+        return cast("tuple[edf.Header, ...]", await self._ask("frame_headers", address))
 
     async def chunk_index(self, address: str) -> ChunkIndex:
         return cast(ChunkIndex, await self._ask("chunk_index", address))

@@ -12,6 +12,7 @@ from datetime import datetime
 import numpy as np
 
 from esrffs.damage import DamagedArray
+from esrffs.encoders import edf
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import DamagedError, EsrffsError, NotFoundError
 from esrffs.formats.images.edf import EdfFrames
@@ -97,6 +98,14 @@ class ImageStackReader:
         if not attributes:
             raise NotFoundError(f"{address} has no attributes")
         return to_json(attributes)
+
+    def frame_headers(self, address: str) -> tuple[edf.Header, ...]:  # noqa: ARG002  # one stack
+        """Keys and values of the header of each frame, as text; () where they take too much."""
+        headers = tuple(
+            tuple((str(key), str(value)) for key, value in header.items())
+            for header in self._frames.headers
+        )
+        return headers if edf.within_limits(headers) else ()
 
     def text(self, address: str) -> bytes:
         raise NotFoundError(f"{address}: images hold nothing but arrays")

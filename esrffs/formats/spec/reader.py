@@ -14,8 +14,10 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 
+from esrffs.encoders import edf
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import AccessDeniedError, DamagedError, NotFoundError
+from esrffs.formats.spec.edf_header import edf_header
 from esrffs.formats.spec.scan_index import SpecFile
 from esrffs.formats.spec.tree import (
     BrokenNode,
@@ -155,6 +157,14 @@ class SpecReader:
             return to_json(self._root_attributes())
         node = self._node(address)
         return to_json(node.attributes if isinstance(node, GroupNode | DatasetNode) else {})
+
+    def frame_headers(self, address: str) -> tuple[edf.Header, ...]:
+        """One EDF header, of the scan of the object at this address; () where it is too large."""
+        if not _ADDRESS.fullmatch(address):
+            raise NotFoundError(f"there is no object {address!r}")
+        scan = self._node("/" + address.split("/")[1])
+        headers = (edf_header(scan),) if isinstance(scan, GroupNode) else ()
+        return headers if edf.within_limits(headers) else ()
 
     def text(self, address: str) -> bytes:
         raise NotFoundError(f"a Spec file has no text datasets: {address}")
