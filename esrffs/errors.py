@@ -1,8 +1,8 @@
 """Every failure that esrffs knows, each class with the errno that a program sees.
 
 Decided here: which failure becomes which errno.  A failure is raised where it is noticed, with a
-text that says what failed and on which object; one place (`fuse/pyfuse3_adapter`) turns it into an
-errno and a log line.
+text that says what failed and on which object; one place (`fuse/filesystem`) writes it to the log,
+and its `code` is the errno of the answer.
 """
 
 import errno

@@ -9,13 +9,12 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import metadata
 from typing import cast
 from urllib.parse import quote
 
-import pyfuse3
 import trio
 
 from esrffs.arrays import chunked
@@ -27,11 +26,11 @@ from esrffs.cli.options import MountOptions
 from esrffs.cli.unmounting import clean_up_aborted_mount
 from esrffs.errors import EsrffsError, MountError
 from esrffs.flatfield.formula import Method
-from esrffs.flatfield.plan import CorrectionOptions as CorrectionOptions
+from esrffs.flatfield.plan import CorrectionOptions
 from esrffs.flatfield.service import CorrectionService
-from esrffs.fuse import pyfuse3_polling
 from esrffs.fuse.attributes import AttributeOptions
-from esrffs.fuse.pyfuse3_adapter import Operations
+from esrffs.fuse.filesystem import Filesystem
+from esrffs.fuse.pyfuse3_session import Session
 from esrffs.limits import Limits, configure
 from esrffs.linux.buffers import trim
 from esrffs.linux.systemd import notify, watchdog_period
@@ -42,7 +41,7 @@ from esrffs.source.presence import Presence
 from esrffs.source.root import SourceRoot
 from esrffs.tree import folder
 from esrffs.tree.context import MountContext, ViewOptions
-from esrffs.workers.pool import PoolConfig, WorkerPool, open_pool
+from esrffs.workers.pool import PoolConfig, open_pool
 
 log = logging.getLogger(__name__)
 
@@ -81,20 +80,25 @@ async def serve(
                 "workers": {"count": limits.count, "lost": workers.lost},
             }
 
-        operations = Operations(
+        filesystem = Filesystem(
             await folder.make_root(context),
             _attribute_options(options),
             lambda: folders.executor.run(lambda: os.statvfs(folders.root)),
             told,
         )
-        _mount(operations, source, mountpoint, options)
+        session = Session(
+            filesystem,
+            mountpoint,
+            _fuse_options(source, options),
+            lambda: chunked.threads().borrowed_tokens > 0 or workers.busy,
+        )
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-                nursery.start_soon(_main, nursery.cancel_scope, workers)
+                nursery.start_soon(_main, nursery.cancel_scope, session)
                 nursery.start_soon(_feed_watchdog)
                 nursery.start_soon(_trim_memory)
-                await operations.started.wait()
+                await session.wait_until_mounted()
                 mark(mountpoint)
                 set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
                 log.info("mounted %s on %s", source, mountpoint)
@@ -103,7 +107,7 @@ async def serve(
         finally:
             notify("STOPPING=1")
             background.cancel_scope.cancel()
-            pyfuse3.close(unmount=True)
+            session.close()
             clean_up_aborted_mount(mountpoint)
             log.info("unmounted %s", mountpoint)
 
@@ -132,11 +136,8 @@ def _attribute_options(options: MountOptions) -> AttributeOptions:
     )
 
 
-async def _main(scope: trio.CancelScope, workers: WorkerPool) -> None:
-    pyfuse3_polling.install_in_pyfuse3(
-        lambda: chunked.threads().borrowed_tokens > 0 or workers.busy
-    )
-    await pyfuse3.main(min_tasks=4)
+async def _main(scope: trio.CancelScope, session: Session) -> None:
+    await session.main()
     scope.cancel()  # unmounted from outside
 
 
@@ -161,14 +162,6 @@ async def _end_on_signal(scope: trio.CancelScope) -> None:
             scope.cancel()
 
 
-def _mount(operations: Operations, source: str, mountpoint: str, options: MountOptions) -> None:
-    with _stderr_text() as text:
-        try:
-            pyfuse3.init(operations, mountpoint, _fuse_options(source, options))
-        except RuntimeError as error:
-            raise MountError(f"{mountpoint}: {text().strip() or error}") from None
-
-
 def _fuse_options(source: str, options: MountOptions) -> set[str]:
     # libfuse splits at commas and pyfuse3 takes nothing but ASCII
     name = quote(os.fsencode(source), safe="/ :;+=@~!()[]{}#&'*<>?|^$`\"")
@@ -184,24 +177,6 @@ def _fuse_options(source: str, options: MountOptions) -> set[str]:
     if options.max_read:
         chosen.add(f"max_read={options.max_read}")
     return chosen
-
-
-@contextlib.contextmanager
-def _stderr_text() -> Iterator[Callable[[], str]]:
-    """What libfuse and fusermount3 print, to be told with our own words."""
-    kept = os.dup(2)
-    with open(os.memfd_create("stderr"), "r+b") as file:
-        os.dup2(file.fileno(), 2)
-
-        def text() -> str:
-            file.seek(0)
-            return file.read().decode(errors="replace")
-
-        try:
-            yield text
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _limit_open_files(count: int) -> None:

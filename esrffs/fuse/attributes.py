@@ -1,14 +1,36 @@
-"""What the mount's options change in the status of every node, and how long it may be believed.
+"""Status of a node as the kernel is told it: owner, mode and timeouts follow the mount's options.
 
-Decided here: `uid gid umask fmask dmask entry_timeout attr_timeout negative_timeout`.  Rights are
-changed only as they are shown: what the daemon itself may read is what its user may.
+Options: `uid gid umask fmask dmask entry_timeout attr_timeout negative_timeout`.  They change what
+is shown.  What the daemon itself may read depends on the user who started it, not on them.
 """
 
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from esrffs.tree.nodes import Stat
+
+BLOCK_SIZE = 128 << 10  # bytes, st_blksize: how much cp and Python read at a time
+_STAT_BLOCK = 512  # bytes, the unit of st_blocks
+NO_INODE = 0  # in an answer to a lookup: there is no such name
+
+
+class Attributes(NamedTuple):
+    """An inode number, its status as shown, and for how many seconds the kernel may keep them."""
+
+    inode: int
+    status: Stat
+    entry_timeout: float
+    attr_timeout: float
+
+    @property
+    def blocks(self) -> int:
+        """Size in units of 512 bytes, rounded up (st_blocks)."""
+        return -(-self.status.size // _STAT_BLOCK)
+
+
+_NOTHING = Stat(0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +45,17 @@ class AttributeOptions:
     fmask: int | None = None
     dmask: int | None = None
 
+    def attributes(self, inode: int, status: Stat) -> Attributes:
+        """What the kernel is told of this node; `status` is that of the source."""
+        return Attributes(inode, self.apply(status), self.entry_timeout, self.attr_timeout)
+
+    def no_entry(self) -> Attributes:
+        """An answer that the kernel may keep: there is no such name."""
+        return Attributes(NO_INODE, _NOTHING, self.negative_timeout, self.attr_timeout)
+
     def apply(self, status: Stat) -> Stat:
-        """As the user will see it."""
-        if self._as_it_is:
+        """The status as it is shown."""
+        if self._unchanged:
             return status
         return status._replace(
             mode=self._mode(status.mode),
@@ -34,7 +64,7 @@ class AttributeOptions:
         )
 
     def may_read(self, status: Stat, uid: int, groups: Collection[int]) -> bool:
-        """May this user of these groups read it, as the kernel would decide by what is shown?"""
+        """Whether a user with these groups may read, by the status that is shown."""
         shown = self.apply(status)
         if uid == shown.uid:
             needed = stat.S_IRUSR
@@ -43,7 +73,7 @@ class AttributeOptions:
         return uid == 0 or bool(shown.mode & needed)
 
     @property
-    def _as_it_is(self) -> bool:
+    def _unchanged(self) -> bool:
         return self.uid is self.gid is self.fmask is self.dmask is None
 
     def _mode(self, mode: int) -> int:

@@ -1,296 +1,148 @@
-"""FUSE requests in, answers and errnos out.
+"""pyfuse3's requests, converted for `fuse/filesystem`, and its answers, converted for pyfuse3.
 
-Decided here: what each request does, how long the kernel may believe an answer, and which errno
-an error becomes.
+Does not: decide anything but what the protocol of FUSE itself needs.
 """
 
-import contextlib
 import errno
 import functools
-import itertools
-import logging
-import os
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
 import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
-from esrffs.encoders import xattrs
-from esrffs.encoders.file_names import NAME_MAX
-from esrffs.errors import EsrffsError, NotFoundError, unforeseen
-from esrffs.fuse.attributes import AttributeOptions
-from esrffs.fuse.error_log import ErrorLog
-from esrffs.fuse.inodes import InodeTable
-from esrffs.fuse.open_directories import OpenDirectories, OpenDirectory
-from esrffs.tree.nodes import Directory, File, FileHandle, Node, Path, Stat, Symlink, all_xattrs
+from esrffs.errors import EsrffsError
+from esrffs.fuse.attributes import BLOCK_SIZE, Attributes
+from esrffs.fuse.filesystem import Caller, Filesystem
 
-log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
+Handler = Callable[Concatenate["Pyfuse3Operations", P], Coroutine[Any, Any, T]]
 
-_BLOCK_SIZE = 128 << 10  # st_blksize: what cp and Python read at a time
-
-
-class _Place(NamedTuple):
-    """All that a number depends on."""
-
-    path: Path
-    key: bytes
+_STATVFS = "bsize frsize blocks bfree bavail files ffree favail namemax".split()
 
 
-def _answering(
-    handler: Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]]:
-    """Turn what goes wrong into an errno: an exception that left a handler would end the mount."""
+def _errors_to_errnos(handler: Handler[P, T]) -> Handler[P, T]:
+    """An EsrffsError becomes the exception that pyfuse3 answers with an errno."""
 
     @functools.wraps(handler)
-    async def answer(self: "Operations", *args: P.args, **kwargs: P.kwargs) -> T:
+    async def answer(self: "Pyfuse3Operations", *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await handler(self, *args, **kwargs)
-        except FUSEError:
-            raise
         except EsrffsError as error:
-            self._error_log.record(error.code, str(error))
             raise FUSEError(error.code) from error
-        except OSError as error:
-            self._error_log.record(error.errno or errno.EIO, str(error))
-            raise FUSEError(error.errno or errno.EIO) from error
-        except Exception as error:
-            log.debug("%s", handler.__name__, exc_info=True)
-            number = args[0] if args and isinstance(args[0], int) else pyfuse3.ROOT_INODE
-            self._unforeseen(handler.__name__, number, error)
-            raise FUSEError(errno.EIO) from error
 
-    return cast(Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]], answer)
+    return cast(Handler[P, T], answer)
 
 
-class Operations(pyfuse3.Operations):
-    """The mounted filesystem."""
+def entry_attributes(found: Attributes) -> EntryAttributes:
+    """pyfuse3's record of the attributes."""
+    entry, status = EntryAttributes(), found.status
+    entry.st_ino = found.inode
+    entry.entry_timeout = found.entry_timeout
+    entry.attr_timeout = found.attr_timeout
+    entry.st_mode = status.mode
+    entry.st_size = status.size
+    entry.st_uid = status.uid
+    entry.st_gid = status.gid
+    entry.st_atime_ns = status.atime_ns
+    entry.st_mtime_ns = status.mtime_ns
+    entry.st_ctime_ns = status.ctime_ns
+    entry.st_blksize = BLOCK_SIZE
+    entry.st_blocks = found.blocks
+    return entry
 
-    def __init__(
-        self,
-        root: Node,
-        shown: AttributeOptions,
-        statvfs: Callable[[], Awaitable[os.statvfs_result]],
-        status: Callable[[], Awaitable[dict[str, object]]],
-    ) -> None:
+
+def _caller(ctx: RequestContext) -> Caller:
+    return Caller(ctx.uid, ctx.gid, lambda: pyfuse3.get_sup_groups(ctx.pid))
+
+
+class Pyfuse3Operations(pyfuse3.Operations):
+    """What pyfuse3 calls; `started` is set once the kernel has introduced itself."""
+
+    def __init__(self, filesystem: Filesystem) -> None:
         super().__init__()
-        self.inodes: InodeTable[Node] = InodeTable(root)
-        self._shown = shown
-        self._statvfs = statvfs
-        self._status = status
-        self._error_log = ErrorLog()
-        self._handles: dict[int, tuple[FileHandle, Node]] = {}
-        self._root: Stat | None = None
-        self._listings = OpenDirectories()
-        self._numbers = itertools.count(1)
+        self._filesystem = filesystem
         self.started = trio.Event()
 
     def __repr__(self) -> str:
-        return f"<Operations: {self.inodes!r}, {len(self._handles)} files open>"
+        return f"<Pyfuse3Operations of {self._filesystem!r}>"
 
     def init(self) -> None:
-        """The kernel has introduced itself; once this has returned, the mount answers."""
+        """Called by pyfuse3 with the kernel's first request; then the mount answers."""
         self.started.set()
 
-    def _node(self, inode: int) -> Node:
-        try:
-            return self.inodes[inode]
-        except KeyError:
-            raise FUSEError(errno.ESTALE) from None
-
-    def _unforeseen(self, request: str, number: int, error: Exception) -> None:
-        """Tell it once, at the object and at its file, as any other error."""
-        node: Node | None = None
-        with contextlib.suppress(KeyError):
-            match request:
-                case "read":
-                    node = self._handles[number][1]
-                case "readdir":
-                    node = self._listings.node(number)
-                case _:
-                    node = self.inodes[number]
-        self._error_log.note(node, request, unforeseen(error))
-
-    def _directory(self, inode: int) -> Directory:
-        node = self._node(inode)
-        if not hasattr(node, "children"):
-            raise FUSEError(errno.ENOTDIR)
-        return cast(Directory, node)
-
-    # Names and status
-
-    @_answering
+    @_errors_to_errnos
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
-        if len(name) > NAME_MAX:  # the kernel lets 1024 bytes pass
-            raise FUSEError(errno.ENAMETOOLONG)
-        parent = self._directory(parent_inode)
-        try:
-            node = await parent.child(name)
-        except EsrffsError as error:
-            if error.code != errno.ENOENT or not self._shown.negative_timeout:
-                raise
-            nothing = EntryAttributes()  # of inode 0
-            nothing.entry_timeout = self._shown.negative_timeout
-            return nothing
-        status = await node.stat()
-        number = self.inodes.number(node)
-        self.inodes.add_lookup(number, node)
-        return self._attributes(number, status)
-
-    def _attributes(self, number: int, real: Stat) -> EntryAttributes:
-        status = self._shown.apply(real)
-        entry = EntryAttributes()
-        entry.st_ino = number
-        for name in "mode size uid gid atime_ns mtime_ns ctime_ns".split():
-            setattr(entry, f"st_{name}", getattr(status, name))
-        entry.st_blksize = _BLOCK_SIZE
-        entry.st_blocks = -(-status.size // 512)
-        entry.entry_timeout = self._shown.entry_timeout
-        entry.attr_timeout = self._shown.attr_timeout
-        return entry
+        return entry_attributes(await self._filesystem.lookup(parent_inode, name))
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        for inode, references in inode_list:
-            self.inodes.forget(inode, references)
+        self._filesystem.forget(inode_list)
 
-    @_answering
+    @_errors_to_errnos
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
-        try:
-            status = await self._node(inode).stat()
-        except NotFoundError:  # of the root: the source is gone, as its extended attribute tells
-            if inode != pyfuse3.ROOT_INODE or self._root is None:
-                raise
-            status = self._root
-        self._root = status if inode == pyfuse3.ROOT_INODE else self._root
-        return self._attributes(inode, status)
+        return entry_attributes(await self._filesystem.getattr(inode))
 
-    @_answering
+    @_errors_to_errnos
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
-        node = self._node(inode)
-        if not isinstance(node, Symlink):
-            raise FUSEError(errno.EINVAL)
-        return node.target
+        return await self._filesystem.readlink(inode)
 
-    @_answering
+    @_errors_to_errnos
     async def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
-        if mode & os.W_OK:
-            raise FUSEError(errno.EROFS)
+        await self._filesystem.access(mode)
         return True
 
-    @_answering
+    @_errors_to_errnos
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
-        source, data = await self._statvfs(), pyfuse3.StatvfsData()
-        for name in "bsize frsize blocks bfree bavail files ffree favail namemax".split():
+        source, data = await self._filesystem.statfs(), pyfuse3.StatvfsData()
+        for name in _STATVFS:
             setattr(data, f"f_{name}", getattr(source, f"f_{name}"))
         return data
 
-    # Extended attributes
-
-    @_answering
+    @_errors_to_errnos
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
-        if not name.startswith(b"user."):
-            raise FUSEError(errno.EOPNOTSUPP)  # ENODATA, and `ls -l` asks twice for every file
-        if name == xattrs.STATUS and inode == pyfuse3.ROOT_INODE:
-            ours = ctx.uid in (0, os.getuid())  # errors name files that others may not see
-            counts = {"inodes": len(self.inodes), "open_files": len(self._handles)}
-            return self._error_log.status({**await self._status(), **counts}, errors=ours)
-        node = self._node(inode)
-        told = self._error_log.error_text(node) if name == xattrs.ERROR else await all_xattrs(node)
-        if name not in told:
-            raise FUSEError(pyfuse3.ENOATTR)
-        return told[name]
+        return await self._filesystem.getxattr(inode, name, _caller(ctx))
 
-    @_answering
+    @_errors_to_errnos
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
-        """Names of attributes are content, and the kernel leaves it to us who may see names."""
-        node = self._node(inode)
-        told = {**self._error_log.error_text(node), **await all_xattrs(node, listed=True)}
-        if ctx.uid != os.getuid() and not self._may_read(await node.stat(), ctx):
-            told = {name: b"" for name in told if name.startswith(xattrs.NAMESPACE)}
-        return xattrs.truncate_names(told)
+        return await self._filesystem.listxattr(inode, _caller(ctx))
 
-    def _may_read(self, status: Stat, ctx: RequestContext) -> bool:
-        groups = {ctx.gid}
-        with contextlib.suppress(OSError):  # of a process that is gone, or in another container
-            groups |= pyfuse3.get_sup_groups(ctx.pid)
-        return self._shown.may_read(status, ctx.uid, groups)
-
-    # Directories
-
-    @_answering
+    @_errors_to_errnos
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        node = self._directory(inode)
-        await node.stat()  # ENOENT later, while it is read, would look like its end
-        return self._listings.open(node)
+        return await self._filesystem.opendir(inode)
 
-    @_answering
+    @_errors_to_errnos
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        # From the beginning: as it is now, as POSIX wants of rewinddir.
-        listing, entries = await self._listings.read(fh, anew=start_id == 0)
-        if start_id < 2 and not self._dots(listing, start_id, token):
-            return
-        for position in range(max(start_id - 2, 0), len(entries)):
-            name, node = entries[position]
-            try:
-                status = await node.stat()
-            except EsrffsError:
-                continue  # gone since
-            number = self.inodes.number(node)
-            entry = self._attributes(number, status)
-            if not pyfuse3.readdir_reply(token, name, entry, position + 3):
-                break
-            self.inodes.add_lookup(number, node)
+        reply = pyfuse3.readdir_reply
 
-    def _dots(self, listing: OpenDirectory, start_id: int, token: pyfuse3.ReaddirToken) -> bool:
-        """The entries "." and "..", for which the kernel takes no reference."""
-        if listing.status is None:
-            return True
-        node = listing.node
-        for position, name in enumerate((b".", b"..")):
-            place = _Place(node.path[: len(node.path) - position], node.key)
-            entry = self._attributes(self.inodes.number(place), listing.status)
-            if position >= start_id and not pyfuse3.readdir_reply(token, name, entry, position + 1):
-                return False
-        return True
+        def add(name: bytes, found: Attributes, next_position: int) -> bool:
+            return reply(token, name, entry_attributes(found), next_position)
+
+        await self._filesystem.readdir(fh, start_id, add)
 
     async def releasedir(self, fh: int) -> None:
-        self._listings.close(fh)
+        self._filesystem.releasedir(fh)
 
-    # Files
-
-    @_answering
+    @_errors_to_errnos
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT):
-            raise FUSEError(errno.EROFS)
-        node = self._node(inode)
-        if not hasattr(node, "open"):
-            raise FUSEError(errno.EISDIR)
-        handle = await cast(File, node).open()
-        number = next(self._numbers)
-        self._handles[number] = handle, node
-        uncached = getattr(handle, "uncached", False)
-        # What an inode holds never changes: the kernel may keep it.
-        return FileInfo(fh=number, keep_cache=not uncached, direct_io=uncached)
+        opened = await self._filesystem.open(inode, flags)
+        # What an inode holds never changes, so the kernel may keep what it read before.
+        return FileInfo(fh=opened.handle, keep_cache=not opened.uncached, direct_io=opened.uncached)
 
-    @_answering
+    @_errors_to_errnos
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        data = await self._handles[fh][0].read(off, size)
-        return cast(bytes, data)  # any buffer will do, though pyfuse3's stub does not say so
+        data = await self._filesystem.read(fh, off, size)
+        return cast(bytes, data)  # pyfuse3 takes any buffer, although its stub says bytes
 
     async def flush(self, fh: int) -> None:
         raise FUSEError(errno.ENOSYS)  # nothing to do: the kernel stops asking
 
     async def release(self, fh: int) -> None:
-        opened = self._handles.pop(fh, None)
-        if opened is not None:
-            with contextlib.suppress(OSError):
-                opened[0].close()
+        self._filesystem.release(fh)
 
 
-async def _refused(self: Operations, *args: object) -> NoReturn:
+async def _read_only(self: Pyfuse3Operations, *args: object) -> NoReturn:
     """Nothing can be changed, made or removed."""
     raise FUSEError(errno.EROFS)
 
@@ -298,4 +150,4 @@ async def _refused(self: Operations, *args: object) -> NoReturn:
 for _request in (
     "setattr mknod mkdir unlink rmdir symlink rename link create write setxattr removexattr"
 ).split():
-    setattr(Operations, _request, _refused)
+    setattr(Pyfuse3Operations, _request, _read_only)

@@ -1,8 +1,8 @@
 """What a path of the mount can be: directories, files, symlinks, and what each tells of itself.
 
-Decided here: the words that `fuse/pyfuse3_adapter` uses of a node, and the status of what is made
-of a source.  Which nodes there are, and under which names, is decided in `tree/folder` and
-`tree/group`; how the bytes of files are put together, in `tree/files`.
+Defines the protocols through which `fuse/filesystem` uses a node, and the status that a node gets
+from its source file.  Does not: decide which nodes there are (`tree/folder`, `tree/group`) or what
+bytes they have (`tree/files`).
 """
 
 import stat

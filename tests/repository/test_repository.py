@@ -21,7 +21,7 @@ MOST_LINES = 400
 PACKAGES = "linux encoders formats workers source arrays flatfield tree fuse cli".split()
 
 HOMES = {  # the only modules and packages that import a library
-    "pyfuse3": {"fuse/pyfuse3_adapter", "fuse/pyfuse3_polling", "cli/daemon"},
+    "pyfuse3": {"fuse/pyfuse3_adapter", "fuse/pyfuse3_polling", "fuse/pyfuse3_session"},
     "h5py": {"formats/hdf5", "formats/warm_up", "cli/main"},  # cli: HDF5's version for --version
     "hdf5plugin": {"formats/hdf5", "formats/filters", "formats/preload"},
     "silx": {"formats"},

@@ -6,14 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import pyfuse3
 import pytest
 import trio
 
 from esrffs import errors
 from esrffs.fuse.attributes import AttributeOptions
 from esrffs.fuse.error_log import ErrorLog
-from esrffs.fuse.pyfuse3_adapter import Operations
+from esrffs.fuse.filesystem import Caller, Filesystem
 from esrffs.tree.nodes import Path
 
 
@@ -46,37 +45,35 @@ async def nothing() -> Any:
 
 
 @pytest.fixture
-def operations() -> Operations:
-    made = Operations(Faulty((), (b"elsewhere",)), AttributeOptions(), nothing, nothing)
+def operations() -> Filesystem:
+    made = Filesystem(Faulty((), (b"elsewhere",)), AttributeOptions(), nothing, nothing)
     for number, path in ((2, (b"a.h5",)), (3, (b"a.h5", b"x"))):
         made.inodes.add_lookup(number, Faulty(path, (b"a.h5",)))
     return made
 
 
-class Context:
-    uid = gid = pid = 0
+ROOT_USER = Caller(0, 0, set)
 
 
 async def code(work: Any) -> int:
-    with pytest.raises(pyfuse3.FUSEError) as caught:
+    with pytest.raises(errors.EsrffsError) as caught:
         await work
-    return int(caught.value.errno)
+    return caught.value.code
 
 
 def test_told_once_at_the_object_and_at_its_file(
-    operations: Operations, caplog: pytest.LogCaptureFixture
+    operations: Filesystem, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "esrffs")
 
     async def ask() -> tuple[bytes, bytes, list[str]]:
-        context: Any = Context()
         for _ in range(45):
-            assert await code(operations.getattr(3, context)) == errno.EIO
-            assert await code(operations.lookup(3, b"y", context)) == errno.EIO
-            assert await code(operations.open(3, 0, context)) == errno.EIO
-        own = await operations.getxattr(3, b"user.esrffs.error", context)
-        file = await operations.getxattr(2, b"user.esrffs.error", context)
-        status = json.loads(await operations.getxattr(1, b"user.esrffs.status", context))
+            assert await code(operations.getattr(3)) == errno.EIO
+            assert await code(operations.lookup(3, b"y")) == errno.EIO
+            assert await code(operations.open(3, 0)) == errno.EIO
+        own = await operations.getxattr(3, b"user.esrffs.error", ROOT_USER)
+        file = await operations.getxattr(2, b"user.esrffs.error", ROOT_USER)
+        status = json.loads(await operations.getxattr(1, b"user.esrffs.status", ROOT_USER))
         return own, file, status["errors"]
 
     own, file, last = trio.run(ask)
@@ -105,13 +102,12 @@ def test_the_status_tells_how_many_errors_there_were(text: str) -> None:
     assert json.loads(log.status({"pid": 7}, errors=False)) == {"pid": 7}
 
 
-def test_while_a_directory_is_read(operations: Operations) -> None:
+def test_while_a_directory_is_read(operations: Filesystem) -> None:
     async def ask() -> bytes:
-        context: Any = Context()
-        number = operations._listings.open(Faulty((b"folder",)))  # type: ignore[arg-type]
+        number = operations._directories.open(Faulty((b"folder",)))  # type: ignore[arg-type]
         assert await code(operations.readdir(number, 0, None)) == errno.EIO  # type: ignore[arg-type]
         operations.inodes.add_lookup(4, Faulty((b"folder",)))  # type: ignore[arg-type]
-        return await operations.getxattr(4, b"user.esrffs.error", context)
+        return await operations.getxattr(4, b"user.esrffs.error", ROOT_USER)
 
     assert b"RuntimeError (dictionary changed size" in trio.run(ask)
 
