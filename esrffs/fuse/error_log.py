@@ -61,7 +61,7 @@ class ErrorLog:
         if not self._noted:
             return []
         depth = len(node.path)
-        if getattr(node, "top", None) != node.path:
+        if getattr(node, "root", None) != node.path:
             return [self._noted[node.path]] if node.path in self._noted else []
         return [text for path, text in self._noted.items() if path[:depth] == node.path]
 

@@ -21,7 +21,7 @@ class Faulty:
     """A directory of which nothing can be told, as our program is wrong."""
 
     path: Path
-    top: Path = ()
+    root: Path = ()
     key: bytes = b"directory"
 
     async def stat(self) -> object:
