@@ -35,7 +35,7 @@ class ByteCache:
         self._making: dict[Hashable, trio.Event] = {}
 
     def __repr__(self) -> str:
-        return f"<Cache {self.size} of {self.limit} bytes in {len(self._entries)} entries>"
+        return f"<ByteCache {self.size} of {self.limit} bytes in {len(self._entries)} entries>"
 
     def lookup(self, key: Hashable) -> Any:
         """The value, or None; counts as use."""

@@ -98,7 +98,7 @@ class ChunkedBlocks:
         self._reading: set[int] = set()  # threads that wait for the disk
 
     def __repr__(self) -> str:
-        return f"<Chunks of {self._info.address} in {self._opened!r}>"
+        return f"<ChunkedBlocks of {self._info.address} in {self._opened!r}>"
 
     @property
     def _name(self) -> str:

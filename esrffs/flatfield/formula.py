@@ -215,7 +215,7 @@ class RunningMean:
         self._count = 0
 
     def __repr__(self) -> str:
-        return f"Mean({len(self._sum)} pixels, {self._count} frames)"
+        return f"RunningMean({len(self._sum)} pixels, {self._count} frames)"
 
     def add(self, frames: Raw) -> None:
         """Add frames (frames, pixels)."""

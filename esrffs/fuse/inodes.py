@@ -48,7 +48,7 @@ class InodeTable(Generic[N]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"<Inodes: {len(self)} known to the kernel>"
+        return f"<InodeTable: {len(self)} known to the kernel>"
 
     def number(self, node: HasInodeKey) -> int:
         """The number of this node, whether the kernel knows it or not."""

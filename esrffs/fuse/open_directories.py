@@ -37,7 +37,7 @@ class OpenDirectories:
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
-        return f"<Listings: {len(self._open)} directories open>"
+        return f"<OpenDirectories: {len(self._open)} open>"
 
     def open(self, node: Directory) -> int:
         number = next(self._numbers)

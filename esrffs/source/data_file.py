@@ -76,7 +76,7 @@ class DataFile:
         self._end_is_told = False
 
     def __repr__(self) -> str:
-        return f"<Source {self.path} ({self.subject.format})>"
+        return f"<DataFile {self.path} ({self.subject.format})>"
 
     async def listing(self, address: str) -> GroupListing:
         return self._noted(cast(GroupListing, await self._ask("listing", address)))
@@ -205,7 +205,7 @@ class DataFiles:
         self._current: OrderedDict[str, DataFile] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Sources in {self.folders.root}: {len(self._current)} known>"
+        return f"<DataFiles in {self.folders.root}: {len(self._current)} known>"
 
     async def image_of_description(self, root: DescribedGroup, limits: ImageLimits) -> Hdf5Image:
         """An HDF5 file of what no data file holds as it is: of `corrected/`."""

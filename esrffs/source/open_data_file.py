@@ -34,7 +34,7 @@ class OpenDataFile:
         self._holders = 1
 
     def __repr__(self) -> str:
-        return f"<Opened {self.source.path}>"
+        return f"<OpenDataFile {self.source.path}>"
 
     def acquire(self) -> None:
         """One more `close` is needed: a descriptor must not be closed under who reads from it."""

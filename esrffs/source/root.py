@@ -79,7 +79,7 @@ class SourceRoot:
         self._formats: OrderedDict[str, _Known] = OrderedDict()  # by path
 
     def __repr__(self) -> str:
-        return f"<Folders of {self.root}{', confined' if self.confined else ''}>"
+        return f"<SourceRoot of {self.root}{', confined' if self.confined else ''}>"
 
     @property
     def boundary(self) -> str | None:

@@ -41,7 +41,7 @@ class VerifiedFile:
             raise StaleError(f"{name}: changed since it was listed")
 
     def __repr__(self) -> str:
-        return f"<FileView of {self._name}>"
+        return f"<VerifiedFile of {self._name}>"
 
     def close(self) -> None:
         """Close the descriptor, but not under a reader: its number might become another file."""

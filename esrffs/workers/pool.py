@@ -72,9 +72,7 @@ class WorkerPool:
         self.lost = 0
 
     def __repr__(self) -> str:
-        return (
-            f"<Workers: {self._all.borrowed_tokens} of {self._limits.count} busy, {self.lost} lost>"
-        )
+        return f"<WorkerPool: {self._all.borrowed_tokens} of {self._limits.count} busy, {self.lost} lost>"
 
     @property
     def busy(self) -> bool:

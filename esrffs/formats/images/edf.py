@@ -72,7 +72,7 @@ class EdfFrames:
         self._kept: tuple[int, Array | EsrffsError] | None = None  # the last one unpacked
 
     def __repr__(self) -> str:
-        return f"<{len(self._places)} EDF frames of {self._path}>"
+        return f"<EdfFrames: {len(self._places)} of {self._path}>"
 
     def _find(self) -> tuple[Found, str | None]:
         """The frames; of a packed file those that can be believed, and why there are no more."""

@@ -66,7 +66,7 @@ class FabioFrames:
         self.headers: list[Header] = [header] * count
 
     def __repr__(self) -> str:
-        return f"<{len(self.headers)} {self._codec} frames of {self._path}>"
+        return f"<FabioFrames: {len(self.headers)} {self._codec} frames of {self._path}>"
 
     def rows(self, index: int, start: int, stop: int) -> Array:
         if self._kept[0] != index:  # of one that is damaged, that is known from then on

@@ -105,7 +105,7 @@ class PackedFile(io.RawIOBase):
         self._pieces = self._unpacked()
 
     def __repr__(self) -> str:
-        return f"<{self._kind} of {self.name!r}>"
+        return f"<PackedFile: {self._kind} of {self.name!r}>"
 
     def readable(self) -> bool:
         return True

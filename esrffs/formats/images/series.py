@@ -88,7 +88,7 @@ class SeriesFrames:
         self._open: tuple[int, FrameSource | EsrffsError] | None = None
 
     def __repr__(self) -> str:
-        return f"<{len(self.paths)} files, the first {self.paths[0]}>"
+        return f"<SeriesFrames: {len(self.paths)} files, the first {self.paths[0]}>"
 
     def rows(self, index: int, start: int, stop: int) -> Array:
         with self._of_member(index):

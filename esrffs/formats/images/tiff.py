@@ -59,7 +59,7 @@ class TiffFrames:
         self.headers: Sequence[Header] = _Headers(headers, self._stack.pages, len(self._stack.runs))
 
     def __repr__(self) -> str:
-        return f"<{len(self.headers)} TIFF frames of {self._path}>"
+        return f"<TiffFrames: {len(self.headers)} of {self._path}>"
 
     def rows(self, index: int, start: int, stop: int) -> Array:
         with translate_errors(f"frame {index}", strict=False):

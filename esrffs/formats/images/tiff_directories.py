@@ -184,7 +184,7 @@ class Directories:
             raise DamagedError(self.end or "the file has no directory of an image")
 
     def __repr__(self) -> str:
-        return f"<{len(self.chain)} TIFF directories>"
+        return f"<Directories: {len(self.chain)} of a TIFF>"
 
     def tags(self, directory: Directory) -> dict[int, tuple[int, int, bytes]]:
         """Type, count and field of each tag; of a tag that stands there twice, the first."""

@@ -74,7 +74,7 @@ class PageStack:
         self.runs = self._find_runs()
 
     def __repr__(self) -> str:
-        return f"<{len(self.pages)} of {self.directories!r}>"
+        return f"<PageStack: {len(self.pages)} of {self.directories!r}>"
 
     def _open(self) -> Any:
         """tifffile's view of the file: it sees the first page, and what is asked of it later."""

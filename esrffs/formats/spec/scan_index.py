@@ -69,7 +69,7 @@ class SpecFile:
             raise
 
     def __repr__(self) -> str:
-        return f"<SpecText of {len(self.scans)} scans>"
+        return f"<SpecFile of {len(self.scans)} scans>"
 
     def close(self) -> None:
         if self._fd >= 0:
