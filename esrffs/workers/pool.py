@@ -72,7 +72,8 @@ class WorkerPool:
         self.lost = 0
 
     def __repr__(self) -> str:
-        return f"<WorkerPool: {self._all.borrowed_tokens} of {self._limits.count} busy, {self.lost} lost>"
+        busy = self._all.borrowed_tokens
+        return f"<WorkerPool: {busy} of {self._limits.count} busy, {self.lost} lost>"
 
     @property
     def busy(self) -> bool:
