@@ -103,6 +103,15 @@ class DataFile:
         if len(self.errors) < MAX_ERRORS_PER_FILE:
             self.errors.setdefault(address, text)
 
+    def error_text(self, group: str) -> str | None:
+        """What went wrong with this group and with the objects in it; "": with any of the file."""
+        inside = [
+            text
+            for address, text in self.errors.items()
+            if address == group or address.startswith(f"{group}/") or not group
+        ]
+        return "\n".join(inside) or None
+
     async def listings(self, address: str, following: Sequence[str]) -> dict[str, GroupListing]:
         """The listing of a group, and of some of the `following` and what is beneath them.
 

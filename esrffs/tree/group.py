@@ -67,7 +67,7 @@ class GroupDirectory:
             return None
         if self.path != self.root:
             return source.errors.get(self.address)
-        return "\n".join(source.errors.values()) or None
+        return source.error_text("")
 
     async def stat(self) -> Stat:
         return Stat.directory((await self.file.source()).status)

@@ -61,6 +61,9 @@ class GroupContents(Protocol):
 
     async def open(self, image: Hdf5Image) -> "OpenContents": ...
 
+    def error_text(self) -> str | None:
+        """What went wrong with the group and with the objects in it."""
+
 
 class OpenContents(Protocol):
     """The arrays of one open view; in the state in which it was opened."""
@@ -140,7 +143,7 @@ class Hdf5View:
         return made
 
     def error_text(self) -> str | None:
-        return None
+        return self.contents.error_text()
 
 
 async def hdf5_view(path: Path, contents: GroupContents, cache: ByteCache, limit: int) -> Hdf5View:
@@ -221,6 +224,9 @@ class FileContents:
     @property
     def status(self) -> FileStatus:
         return self.source.status
+
+    def error_text(self) -> str | None:
+        return self.source.error_text(self.address)
 
     async def image(self, limits: ImageLimits) -> Hdf5Image:
         folders = self.context.files.folders
@@ -336,6 +342,10 @@ class ArrayContents:
     def status(self) -> FileStatus:
         """Who may not read one of them may not read the file that has all of them."""
         return intersect([array.status for array in self.arrays.values()] or [self.folder])
+
+    def error_text(self) -> str | None:
+        texts = [text for array in self.arrays.values() if (text := array.error_text())]
+        return "\n".join(dict.fromkeys(texts)) or None
 
     async def image(self, limits: ImageLimits) -> Hdf5Image:
         members = []

@@ -72,8 +72,8 @@ class WorkerPool:
         self.lost = 0
 
     def __repr__(self) -> str:
-        busy = self._all.borrowed_tokens
-        return f"<WorkerPool: {busy} of {self._limits.count} busy, {self.lost} lost>"
+        busy, count = self._all.borrowed_tokens, self._limits.count
+        return f"<WorkerPool: {busy} of {count} busy, {self.lost} lost>"
 
     @property
     def busy(self) -> bool:
