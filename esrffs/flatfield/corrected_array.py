@@ -6,7 +6,7 @@ numbers are made in `flatfield/formula`; which frames are raw, flat and dark was
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from math import prod
@@ -34,7 +34,7 @@ from esrffs.flatfield.formula import (
 )
 from esrffs.flatfield.plan import CorrectedDataset, FrameRange, ReducedFrame
 from esrffs.linux.buffers import allocate
-from esrffs.source.array_location import ArrayLocation, Locate
+from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
 from esrffs.source.open_data_file import OpenDataFile
 
@@ -62,10 +62,12 @@ class FrameReader:
 class InputArrays:
     """The arrays that one handle of a corrected file reads from, each opened once."""
 
-    def __init__(self, context: DataContext, locate: Locate, pixels: int) -> None:
+    def __init__(
+        self, context: DataContext, locations: Mapping[str, ArrayLocation], pixels: int
+    ) -> None:
         self.context = context
         self.pixels = pixels  # of one frame
-        self._locate = locate
+        self._locations = locations  # by path
         self._opened: dict[tuple[bytes, bytes], OpenDataFile] = {}
         self._frames: dict[str, FrameReader] = {}
         self._arrays: dict[tuple[bytes, bytes, str], ArrayBytes] = {}
@@ -89,8 +91,7 @@ class InputArrays:
         """
         folders = self.context.files.folders
         for part in output.correction.parts:
-            located = await self._locate(part.path)
-            path, seen = located.file
+            path, seen = self._locations[part.path].file
             if await folders.executor.run(partial(folders.generation, path)) != seen:
                 raise StaleError(f"{path}: changed since it was listed")
         for stretch in output.raw:
@@ -99,7 +100,7 @@ class InputArrays:
     async def frames(self, path: str) -> FrameReader:
         frames = self._frames.get(path)
         if frames is None:
-            located = await self._locate(path)
+            located = self._locations[path]
             frames = self._frames[path] = FrameReader(
                 await self._array(located), located, self.pixels
             )
@@ -122,7 +123,7 @@ class InputArrays:
 
     async def reduced(self, frames: ReducedFrame) -> Pixels:
         """Mean or median of frames, remembered; float32 of one axis."""
-        states = tuple([(await self._locate(part.path)).key for part in frames.parts])
+        states = tuple(self._locations[part.path].key for part in frames.parts)
         key = states, frames, self.pixels
         return await self.context.cache.get_or_compute(key, partial(self._reduce, frames), _nbytes)
 
@@ -257,12 +258,6 @@ def open_corrected_array(output: CorrectedDataset, inputs: InputArrays, key: byt
 
 def pixels_per_frame(output: CorrectedDataset) -> int:
     return prod(output.shape[-2:])
-
-
-def input_paths(output: CorrectedDataset) -> list[str]:
-    """Everything that this output is made from, each path once."""
-    parts = (*(stretch.part for stretch in output.raw), *output.correction.parts)
-    return list(dict.fromkeys(part.path for part in parts))
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

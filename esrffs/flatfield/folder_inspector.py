@@ -6,9 +6,8 @@ may list this one may list them.  Does not: decide which questions are asked.
 
 import os
 import stat
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from esrffs.errors import AccessDeniedError, NotFoundError, at_path
@@ -21,6 +20,7 @@ from esrffs.flatfield.conventions.queries import (
     ReadTextFile,
     ReadValues,
 )
+from esrffs.flatfield.dependencies import Dependencies
 from esrffs.flatfield.inspectors import describe_array, entry_of, or_none, values_of
 from esrffs.formats.file_series import parse_numbered_name
 from esrffs.linux.permissions import may_list, may_reference
@@ -31,7 +31,6 @@ from esrffs.source.listings import DataFileRef
 from esrffs.source.path_resolver import HOPS, PathResolver
 
 _IMAGE = "scan_0/instrument/detector_0/data"  # where silx, and so the raster reader, puts it
-CLOCK_TICK_NS = 100_000_000  # ns: longer than that of the clock that stamps files
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,27 @@ class Contents:
 Look = Callable[[str], Awaitable[Contents]]
 
 
+@dataclass(frozen=True, slots=True)
+class FolderListing:
+    """A folder of the source as it was listed.
+
+    `path` is relative to the source.  `look` lists another folder of the source.  `version` tells
+    these files, in these generations, from others.
+    """
+
+    path: str
+    contents: Contents
+    look: Look
+    version: bytes
+
+
 class FolderInspector:
     """Answers from the files of a folder, and of others of the source, which are watched."""
 
-    def __init__(self, context: DataContext, folder: str, contents: Contents, look: Look) -> None:
+    def __init__(self, context: DataContext, listing: FolderListing) -> None:
         self._folders = context.files.folders
-        self._folder = folder
-        self._look = look
+        self._folder = listing.path
+        self._look = listing.look
         self._resolver = PathResolver(context)
         self._located: dict[str, ArrayLocation] = {}
         self._texts: dict[str, Generation | None] = {}
@@ -66,7 +79,7 @@ class FolderInspector:
         ] = {}  # by path of a folder from this one
         self._others: dict[str, Generation | None] = {}  # folders
         self._files_of_others: dict[str, Generation] = {}
-        self._add("", contents)
+        self._add("", listing.contents)
 
     def _add(self, place: str, contents: Contents) -> None:
         folders = {name: MemberSummary("folder") for name in contents.folders}
@@ -78,36 +91,14 @@ class FolderInspector:
                 path = os.path.join(place, os.path.basename(member))
                 self._members[path] = os.path.join(place, name), index
 
-    def is_current(self) -> bool:
-        generation = self._folders.generation
-        known = {**self._others, **self._files_of_others}
-        return self._resolver.is_current() and all(
-            generation(path) == seen for path, seen in known.items()
+    def dependencies(self) -> Dependencies:
+        return Dependencies(
+            self._folders.generation,
+            links=self._resolver.watched,
+            folders=dict(self._others),
+            files=dict(self._files_of_others),
+            texts=dict(self._texts),
         )
-
-    def mark(self) -> Generation | None:
-        mark = self._folders.generation(self._folder)
-        now = time.time_ns()
-        for one in (mark, *self._others.values()):
-            if one is None or now - one.mtime_ns < CLOCK_TICK_NS:
-                return None  # what comes next may come within the same tick of the clock
-        return mark
-
-    def same(self, paths: Iterable[str]) -> bool:
-        generation = self._folders.generation
-        known = {**self._texts, **self._others}
-        others = all(generation(name) == seen for name, seen in known.items())
-        return others and self._resolver.is_current() and all(map(self._same, paths))
-
-    def _same(self, path: str) -> bool:
-        name, index = self._members.get(path, (path, 0))
-        located = self._located.get(path)
-        if located is None and name in self._located:
-            located = replace(self._located[name], index=index)
-        if located is None:
-            return False
-        file, seen = located.file
-        return self._folders.generation(file) == seen
 
     async def answer(self, question: Query) -> object:
         return await or_none(self._answer(question))

@@ -1,11 +1,11 @@
 """Data files answer the queries of conventions; folders do in `folder_inspector`.
 
-Decided here: where the array is that a question is about, and what an answer depends on.
+Finds the array that a query is about, and keeps what the answers depend on.
 """
 
 import json
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from dataclasses import replace
 from math import prod
 from typing import Any, Protocol
@@ -26,7 +26,8 @@ from esrffs.flatfield.conventions.queries import (
     Query,
     ReadValues,
 )
-from esrffs.model import Box, DatasetInfo, Generation, GroupInfo, LinkInfo, Member
+from esrffs.flatfield.dependencies import Dependencies
+from esrffs.model import Box, DatasetInfo, GroupInfo, LinkInfo, Member
 from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
@@ -38,20 +39,15 @@ TRANSIENT_ERRORS = (StaleError, UnavailableError)  # no answers: to be asked aga
 
 
 class Inspector(Protocol):
-    """Answers the queries of conventions, and remembers where the arrays it told of lie."""
+    """Answers the queries of conventions, and knows where the arrays lie that it told of."""
 
     async def answer(self, question: Query) -> object: ...
 
-    async def locate(self, path: str) -> ArrayLocation: ...
+    async def locate(self, path: str) -> ArrayLocation:
+        """Where the array at this path lies; NotFoundError, AccessDeniedError, LinkLoopError."""
 
-    def is_current(self) -> bool:
-        """Are the other files, which were followed to, what they were?"""
-
-    def mark(self) -> Generation | None:
-        """Of the folder, if it is worth remembering: new files change it.  None for a data file."""
-
-    def same(self, paths: Iterable[str], /) -> bool:
-        """Are the files under these paths, and the texts that were read, what they were?"""
+    def dependencies(self) -> Dependencies:
+        """What all answers so far depend on, besides the file or folder itself."""
 
 
 async def or_none(answer: Awaitable[object]) -> object:
@@ -70,17 +66,12 @@ class FileInspector:
 
     def __init__(self, context: DataContext, source: DataFile) -> None:
         self._source = source
+        self._generation = context.files.folders.generation
         self._resolver = PathResolver(context)
         self._located: dict[str, ArrayLocation] = {}
 
-    def is_current(self) -> bool:
-        return self._resolver.is_current()
-
-    def mark(self) -> Generation | None:
-        return None  # to look at the file itself costs no more
-
-    def same(self, _paths: Iterable[str], /) -> bool:
-        return False
+    def dependencies(self) -> Dependencies:
+        return Dependencies(self._generation, links=self._resolver.watched)
 
     async def answer(self, question: Query) -> object:
         return await or_none(self._answer(question))

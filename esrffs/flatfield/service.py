@@ -1,25 +1,28 @@
-"""Recipes: what `corrected/` holds in this group or folder, found once and kept.
+"""The service of `corrected/`: finds what each group and folder holds, and keeps it while it holds.
 
-Decided here: when a recipe is looked for anew, what the bytes of a corrected array depend on, and
-that a refusal is told to the log and to the user.
+A plan is kept in the cache under the version of its file or folder, and is made again when another
+file that it was made from has changed.  A rejection goes to the log once, and to the registry of
+errors.  Does not: decide which image has which role (`conventions`), or compute pixels
+(`corrected_array`).
 """
 
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
-from typing import NamedTuple
 
 from esrffs.flatfield.conventions.config_file import FILE
 from esrffs.flatfield.conventions.detect import detect_in_folder, detect_in_group, group_may_match
 from esrffs.flatfield.conventions.name_words import is_dark, is_flat
 from esrffs.flatfield.conventions.queries import Queries
-from esrffs.flatfield.folder_inspector import Contents, FolderInspector, Look
+from esrffs.flatfield.dependencies import Dependencies
+from esrffs.flatfield.folder_inspector import FolderInspector, FolderListing
 from esrffs.flatfield.inspectors import FileInspector, Inspector
-from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Detection, FrameRange, Rejected
-from esrffs.linux.permissions import intersect
-from esrffs.model import FileStatus
+from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Detection, Rejected
+from esrffs.flatfield.resolved_plan import CorrectedEntry, ResolvedPlan, resolve
+from esrffs.model import FileStatus, Generation
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
 from esrffs.source.listings import plan
@@ -27,7 +30,11 @@ from esrffs.source.retry import ATTEMPTS, retry_while_changing
 
 log = logging.getLogger(__name__)
 
-_OUTPUT_SIZE = 2000  # bytes that an output takes in memory, about
+CLOCK_TICK_NS = 100_000_000  # longer than a tick of the clock that stamps files
+MAX_FOLDERS = 64  # whose last plan is at hand without listing the folder
+_OUTCOME_NBYTES_ESTIMATE = 1000  # of memory, where there is no plan
+
+Outcome = ResolvedPlan | Rejected | None
 
 
 def folder_may_match(file_names: Iterable[str]) -> bool:
@@ -35,169 +42,174 @@ def folder_may_match(file_names: Iterable[str]) -> bool:
     return any(name == FILE or is_dark(name) or is_flat(name) for name in file_names)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ResolvedPlan:
-    """A recipe with what it needs to be carried out; or why there is none.
-
-    `keys`: what the bytes of each output depend on, in their order; `statuses`: readable by whom
-    all that it is made of is.
-    """
-
-    detection: Detection
-    inspector: Inspector
-    status: FileStatus
-    keys: tuple[bytes, ...] = ()
-    statuses: tuple[FileStatus, ...] = ()
-    errors: dict[str, str] = field(default_factory=dict)  # of reading, by the name of the output
-
-    @property
-    def plan(self) -> CorrectionPlan | None:
-        return self.detection if isinstance(self.detection, CorrectionPlan) else None
-
-    @property
-    def rejection(self) -> str | None:
-        return self.detection.reason if isinstance(self.detection, Rejected) else None
-
-    def size(self) -> int:
-        return _OUTPUT_SIZE * (1 + len(self.keys))
-
-
-@dataclass(slots=True)
-class _Revision:
-    """How often a recipe was made anew because another file changed."""
-
-    number: int = 0
-
-
 class CorrectionService:
-    """What `corrected/` holds in each group and folder of one mount.
-
-    `rejections`: why a folder has none, by folder; told once to the log.
-    """
+    """What `corrected/` holds in each group and folder of one mount."""
 
     def __init__(self, context: DataContext, options: CorrectionOptions) -> None:
         self.context = context
         self.options = options
-        self.rejections: dict[str, str | None] = {}
+        self._folders: OrderedDict[str, _UnchangedFolder] = OrderedDict()
 
-    async def for_group(self, source: DataFile, address: str) -> ResolvedPlan | None:
-        """What `corrected/` holds in this group, as its file is now; None where there is none."""
+    async def for_group(self, source: DataFile, address: str) -> Outcome:
+        """What `corrected/` holds in this group, as its file is now; None where nothing fits."""
         if source.subject.format != "hdf5":
             return None
         listed: DataFile | None = source
 
-        async def found() -> ResolvedPlan | None:
+        async def found() -> Outcome:
             nonlocal listed
             file = listed or await self.context.files.current(source.path, "hdf5")
             listed = None  # if it changed, the next attempt is for the file as it is then
             if not group_may_match((await plan(self.context, file, address)).file_names):
                 return None
-            resolved = await self._for_group(file, address)
-            return resolved if resolved.plan is not None else None
+            return await self._for_group(file, address)
 
         return await retry_while_changing(found)
 
-    async def _for_group(self, source: DataFile, address: str) -> ResolvedPlan:
-        async def make() -> ResolvedPlan:
-            answers = FileInspector(self.context, source)
-            found = await _answer_queries(
-                detect_in_group(address.strip("/"), self.options), answers
-            )
-            if isinstance(found, Rejected):
-                text = f"{source.path}: {found.reason}"
-                if source.errors.get(address) != text:
-                    _log(found, source.path, address)
-                source.errors[address] = text
-            else:
+    async def _for_group(self, source: DataFile, address: str) -> Outcome:
+        async def detect() -> _Resolution:
+            inspector = FileInspector(self.context, source)
+            steps = detect_in_group(address.strip("/"), self.options)
+            found = await _answer_queries(steps, inspector)
+            text = f"{source.path}: {found.reason}" if isinstance(found, Rejected) else None
+            if text is None or source.errors.get(address) != text:
                 _log(found, source.path, address)
-            return await _resolve(found, answers, source.status)
+            if text is not None:
+                source.errors[address] = text
+            return await _resolve(found, inspector, source.status)
 
-        return await self._kept((source.version, address, "correction"), make)
+        return await self._current((source.version, address, "correction"), detect)
 
-    async def for_folder(
-        self, folder: str, contents: Contents, look: Look, state: bytes
-    ) -> ResolvedPlan:
-        """What `corrected/` holds in this folder of files; `state` tells these files from others.
+    async def for_folder(self, listing: FolderListing) -> Outcome:
+        """What `corrected/` holds in this folder of files; None where nothing fits."""
+        folder = listing.path
 
-        `look` tells the contents of another folder of the source.
-        """
-
-        async def make() -> ResolvedPlan:
-            inspector = FolderInspector(self.context, folder, contents, look)
+        async def detect() -> _Resolution:
+            inspector = FolderInspector(self.context, listing)
             found = await _answer_queries(detect_in_folder(self.options), inspector)
             status = await self.context.files.folders.status(folder)
-            resolved = await _resolve(found, inspector, status)
-            if resolved.rejection is None or resolved.rejection != self.rejections.get(folder):
+            resolution = await _resolve(found, inspector, status)
+            if not isinstance(found, Rejected) or self.rejection(folder) != found.reason:
                 _log(found, folder or ".", "")
-            return resolved
+            return resolution
 
-        return await self._kept((folder, state, "correction"), partial(retry_while_changing, make))
+        key = folder, listing.version, "correction"
+        outcome = await self._current(key, partial(retry_while_changing, detect))
+        if isinstance(outcome, Rejected):
+            self.context.errors.record(_folder_key(folder), outcome.reason)
+        else:
+            self.forget_rejection(folder)
+        return outcome
 
-    async def _kept(
-        self, key: tuple[object, ...], make: Callable[[], Awaitable[ResolvedPlan]]
-    ) -> ResolvedPlan:
-        """The plan for this key, made anew where another file that it looked at has changed."""
-        revision = await self.context.cache.get_or_compute(
-            (*key, "revision"), _first_revision, lambda _: _OUTPUT_SIZE
-        )
+    def rejection(self, folder: str) -> str | None:
+        """Why this folder has no `corrected/`, if it was to have one."""
+        return self.context.errors.text(_folder_key(folder))
+
+    def forget_rejection(self, folder: str) -> None:
+        """Nothing in this folder speaks of darks or flats any more."""
+        self.context.errors.forget(_folder_key(folder))
+
+    async def for_file_in_folder(
+        self, folder: str, file_name: bytes, find: Callable[[], Awaitable[Outcome]]
+    ) -> Outcome:
+        """The plan of which one file is looked up; `find` lists the folder to find it.
+
+        The folder, which may hold thousands of images, is not listed again for each file: the plan
+        that was found last serves where neither the folder nor what this file is made of changed.
+        """
+        run, generation = self.context.files.folders.executor.run, self._generation
+        last = self._folders.get(folder)
+        if last is not None and await run(partial(last.serves, file_name)):
+            return last.plan
+        now, before = time.time_ns(), await run(partial(generation, folder))
+        found = await find()
+        if before is not None and isinstance(found, ResolvedPlan):
+            others = found.dependencies.folders.values()
+            if all(one and now - one.mtime_ns >= CLOCK_TICK_NS for one in (before, *others)):
+                self._folders[folder] = _UnchangedFolder(found, folder, before)
+                self._folders.move_to_end(folder)
+                while len(self._folders) > MAX_FOLDERS:
+                    self._folders.popitem(last=False)
+                return found
+        self._folders.pop(folder, None)
+        return found
+
+    def _generation(self, path: str) -> Generation | None:
+        return self.context.files.folders.generation(path)
+
+    async def _current(
+        self, key: tuple[object, ...], detect: Callable[[], Awaitable["_Resolution"]]
+    ) -> Outcome:
+        """The outcome for this key; detected again where another file that it needs has changed."""
+        cache = self.context.cache
         for _ in range(ATTEMPTS):
-            number = revision.number
-            resolved = await self.context.cache.get_or_compute(
-                (*key, number), make, ResolvedPlan.size
-            )
-            if await self.context.files.folders.executor.run(resolved.inspector.is_current):
+            resolution = await cache.get_or_compute(key, detect, _Resolution.nbytes)
+            is_current = resolution.dependencies.is_current
+            if await self.context.files.folders.executor.run(is_current):
                 break
-            revision.number = max(revision.number, number + 1)
-        return resolved
+            if cache.lookup(key) is resolution:
+                cache.discard(key)
+        return resolution.outcome
 
 
-async def _first_revision() -> _Revision:
-    return _Revision()
+@dataclass(frozen=True, slots=True)
+class _UnchangedFolder:
+    """The plan that was found last in a folder, and the folder's generation just before.
+
+    Kept only where nothing was modified within the last tick of the clock: a change that comes next
+    has another time then.
+    """
+
+    plan: ResolvedPlan
+    folder: str
+    generation: Generation
+
+    def serves(self, file_name: bytes) -> bool:
+        """Is this file certainly what it was?  Calls stat(2)."""
+        entry, dependencies = self.plan.files.get(file_name), self.plan.dependencies
+        return (
+            isinstance(entry, CorrectedEntry)
+            and dependencies.generation(self.folder) == self.generation
+            and dependencies.serves_unlisted()
+            and all(
+                dependencies.generation(path) == seen for path, seen in entry.input_files().items()
+            )
+        )
 
 
-async def _resolve(found: Detection, answers: Inspector, status: FileStatus) -> ResolvedPlan:
-    if not isinstance(found, CorrectionPlan):
-        return ResolvedPlan(found, answers, status)
-    known: dict[int, _Dependency] = {}  # many outputs share one correction
-    bases = []
-    for output in found.outputs:
-        correction = output.correction
-        if id(correction) not in known:
-            known[id(correction)] = await _base(answers, repr(correction), correction.parts)
-        made = repr((output.name, output.shape, output.raw, output.currents))
-        raw = await _base(answers, made, [stretch.part for stretch in output.raw])
-        bases.append((known[id(correction)], raw))
-    keys = tuple(one.key + two.key for one, two in bases)
-    statuses = tuple(intersect((one.status, two.status)) for one, two in bases)
-    return ResolvedPlan(found, answers, status, keys, statuses)
+@dataclass(frozen=True, slots=True)
+class _Resolution:
+    """What was found, and what that depends on: an entry of the cache."""
+
+    outcome: Outcome
+    dependencies: Dependencies
+
+    def nbytes(self) -> int:
+        if isinstance(self.outcome, ResolvedPlan):
+            return self.outcome.nbytes()
+        return _OUTCOME_NBYTES_ESTIMATE
 
 
-class _Dependency(NamedTuple):
-    """What bytes depend on: how they are made, and of what."""
-
-    key: bytes
-    status: FileStatus
-
-
-async def _base(answers: Inspector, made: str, parts: Iterable[FrameRange]) -> _Dependency:
-    key = blake2b(made.encode("utf-8", "surrogateescape"), digest_size=16)
-    statuses: dict[bytes, FileStatus] = {}
-    for path in dict.fromkeys(part.path for part in parts):
-        located = await answers.locate(path)
-        key.update(located.key)
-        statuses[located.source.version] = located.source.status
-    return _Dependency(key.digest(), intersect(statuses.values()))
+async def _resolve(found: Detection, inspector: Inspector, status: FileStatus) -> _Resolution:
+    outcome = (
+        await resolve(found, inspector, status) if isinstance(found, CorrectionPlan) else found
+    )
+    return _Resolution(outcome, inspector.dependencies())
 
 
-async def _answer_queries(steps: Queries[Detection], answers: Inspector) -> Detection:
-    """The end of a convention, its questions answered on the way."""
+async def _answer_queries(steps: Queries[Detection], inspector: Inspector) -> Detection:
+    """The outcome of a convention, whose queries are answered on the way."""
     try:
         question = next(steps)
         while True:
-            question = steps.send(await answers.answer(question))
+            question = steps.send(await inspector.answer(question))
     except StopIteration as stop:
         found: Detection = stop.value
         return found
+
+
+def _folder_key(folder: str) -> tuple[str, str]:
+    return "folder", folder
 
 
 def _log(found: Detection, path: str, address: str) -> None:

@@ -1,6 +1,5 @@
 """Where the values of a dataset are found."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from esrffs.model import DatasetInfo, Generation
@@ -34,6 +33,3 @@ class ArrayLocation:
         return (
             self.source.version + self.state + self.info.address.encode("utf-8", "surrogateescape")
         )
-
-
-Locate = Callable[[str], Awaitable[ArrayLocation]]

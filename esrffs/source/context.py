@@ -1,10 +1,11 @@
 """What everything that reads the data files of one mount shares."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from esrffs.background import StartTask
 from esrffs.cache import ByteCache
 from esrffs.source.data_file import DataFiles
+from esrffs.source.error_registry import ErrorRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +15,4 @@ class DataContext:
     files: DataFiles
     cache: ByteCache
     start_task: StartTask
+    errors: ErrorRegistry = field(default_factory=ErrorRegistry)

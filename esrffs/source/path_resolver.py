@@ -24,9 +24,10 @@ class PathResolver:
         self._context = context
         self._watched: dict[str, Generation | None] = {}
 
-    def is_current(self) -> bool:
-        generation = self._context.files.folders.generation
-        return all(generation(path) == seen for path, seen in self._watched.items())
+    @property
+    def watched(self) -> Mapping[str, Generation | None]:
+        """A copy: every other file that was come to, and its generation; None: it is not there."""
+        return dict(self._watched)
 
     async def track(self, *paths: str) -> None:
         folders = self._context.files.folders

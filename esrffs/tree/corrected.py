@@ -1,35 +1,27 @@
-"""The directory `corrected/` and its files.
+"""The directory `corrected/` and its files, as nodes of the tree.
 
-Decided here: what it shows.  Where it appears is decided in `flatfield/service` and
-`flatfield/conventions/detect`, what is computed, and when, in `flatfield/corrected_array`.
+Does not: decide where it appears (`flatfield/service`), or compute pixels
+(`flatfield/corrected_array`).
 """
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import blake2b
-from importlib import metadata
 from io import BytesIO
 from math import prod
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
 from esrffs.encoders import file_names, npy, view_names, views, xattrs
 from esrffs.encoders.file_image import ArrayDescription
-from esrffs.encoders.json_text import to_json
-from esrffs.errors import EsrffsError, NotFoundError
-from esrffs.flatfield.corrected_array import (
-    InputArrays,
-    input_paths,
-    open_corrected_array,
-    pixels_per_frame,
-)
-from esrffs.flatfield.plan import CorrectedDataset, CorrectionPlan
-from esrffs.flatfield.provenance import provenance
-from esrffs.flatfield.service import ResolvedPlan
-from esrffs.model import Buffer, FileStatus, Generation
+from esrffs.errors import NotFoundError
+from esrffs.flatfield.corrected_array import InputArrays, open_corrected_array, pixels_per_frame
+from esrffs.flatfield.plan import CorrectedDataset
+from esrffs.flatfield.resolved_plan import ATTRIBUTES, CorrectedEntry, ResolvedPlan
+from esrffs.flatfield.service import Outcome
+from esrffs.model import Buffer, FileStatus
 from esrffs.source.context import DataContext
 from esrffs.tree.context import ViewOptions
 from esrffs.tree.handles import ArrayHandle, BytesHandle, OpenArray
@@ -39,24 +31,14 @@ from esrffs.tree.view_files import ArrayFile
 from esrffs.tree.views import ViewFinder, is_array
 
 NAME = b"corrected"
-_ATTRIBUTES = b"attrs.json"
-_ENTRY_SIZE = 500  # bytes that an entry takes in memory, about
 
-
-class CorrectedEntry(NamedTuple):
-    """An output; what its bytes depend on; the status that its file has."""
-
-    output: CorrectedDataset
-    key: bytes
-    status: FileStatus
-
-
-Shown = Mapping[bytes, CorrectedEntry | bytes]  # or the content of a file that esrffs made
+# Finds what the directory holds now; with the name of a file, what holds for that file.
+Find = Callable[[bytes | None], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
 class InMemoryFile:
-    """A small file that esrffs made: its bytes are at hand."""
+    """A small file that esrffs makes: `content` is all of it."""
 
     path: Path
     resolved: ResolvedPlan
@@ -80,7 +62,7 @@ class InMemoryFile:
             return {}
         values = self._values()
         return {
-            **await _origin(self.resolved),
+            **_origin(self.resolved.entries[0]),
             **xattrs.array_description(values.shape, values.dtype),
             **xattrs.view_formats(
                 views.formats(ArrayDescription("", values.shape, values.dtype), colour=False)
@@ -92,7 +74,7 @@ class InMemoryFile:
 
 
 class InMemoryArray(InMemoryFile):
-    """A small array that esrffs made."""
+    """A small array that esrffs makes."""
 
     __slots__ = ()
 
@@ -117,7 +99,7 @@ class InMemoryArray(InMemoryFile):
         return OpenArray(_Nothing(), _BytesArray(values.tobytes()), values.dtype, self.record_error)
 
     def record_error(self, text: str) -> None:
-        """Its bytes are at hand: only a view of it can be refused, which the caller hears."""
+        """Nothing is recorded: only a view of it can fail, and the caller is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +111,7 @@ class _BytesArray:
 
 
 class _Nothing:
-    """What holds no file open."""
+    """Stands for an open file where none is open."""
 
     def acquire(self) -> None: ...
 
@@ -142,7 +124,6 @@ class CorrectedFile:
 
     path: Path
     context: DataContext
-    resolved: ResolvedPlan
     entry: CorrectedEntry
 
     @property
@@ -151,7 +132,7 @@ class CorrectedFile:
 
     @property
     def output(self) -> CorrectedDataset:
-        return self.entry.output
+        return self.entry.dataset
 
     def _header(self) -> bytes:
         return npy.header(self.output.shape, np.dtype(np.float32))
@@ -185,9 +166,8 @@ class CorrectedFile:
         return handle
 
     async def open_array(self) -> OpenArray:
-        inputs = InputArrays(
-            self.context, self.resolved.inspector.locate, pixels_per_frame(self.output)
-        )
+        pixels = pixels_per_frame(self.output)
+        inputs = InputArrays(self.context, self.entry.inputs, pixels)
         try:
             await inputs.check(self.output)
             array = open_corrected_array(self.output, inputs, self.key) if self._nbytes else None
@@ -197,34 +177,30 @@ class CorrectedFile:
         return OpenArray(inputs, array, np.dtype(np.float32), self.record_error)
 
     def record_error(self, text: str) -> None:
-        self.resolved.errors.setdefault(self.output.name, text)
+        self.context.errors.record(self.key, text)
 
     def error_text(self) -> str | None:
-        return self.resolved.errors.get(self.output.name)
+        return self.context.errors.text(self.key)
 
     async def xattrs(self) -> xattrs.Xattrs:
-        told = xattrs.array_description(self.output.shape, np.dtype(np.float32))
+        described = xattrs.array_description(self.output.shape, np.dtype(np.float32))
         formats = xattrs.view_formats(views.formats(self.description(), colour=False))
-        return {**await _origin(self.resolved, self.output), **told, **formats}
+        return {**_origin(self.entry), **described, **formats}
 
 
-async def _origin(resolved: ResolvedPlan, output: CorrectedDataset | None = None) -> xattrs.Xattrs:
-    """Path and source are those of the first raw image (of this output)."""
-    output = output or cast(CorrectionPlan, resolved.plan).outputs[0]
-    try:
-        raw = await resolved.inspector.locate(output.raw[0].part.path)
-    except EsrffsError:
-        return {}
+def _origin(entry: CorrectedEntry) -> xattrs.Xattrs:
+    """Path and source of the first raw image of a result."""
+    raw = entry.inputs[entry.dataset.raw[0].part.path]
     return xattrs.origin(raw.info.address, raw.source.path)
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectedDirectory:
-    """The directory `corrected/`; `resolved` finds what it holds now, None if it is gone."""
+    """The directory `corrected/` of a group or folder."""
 
     path: Path
     context: DataContext
-    resolved: Callable[[], Awaitable[ResolvedPlan | None]]
+    find: Find
     views: ViewOptions = field(default_factory=ViewOptions)
 
     @property
@@ -233,133 +209,64 @@ class CorrectedDirectory:
 
     def _views(self) -> ViewFinder:
         async def names() -> Iterable[bytes]:
-            return (await self._shown())[1]
+            return (await self._resolved()).files
 
         cache = self.context.cache
         return ViewFinder(self.path, self._entry, self._entry, names, cache, self.views)
 
     async def contents(self) -> ArrayContents:
-        resolved, shown = await self._shown()
-        nodes = {name: self._node(resolved, name, item) for name, item in shown.items()}
-        arrays = {name: node for name, node in nodes.items() if is_array(node)}
-        told = cast(bytes, shown[_ATTRIBUTES])
-        version = blake2b(b"".join(resolved.keys) + told, digest_size=16).digest()
-        return ArrayContents(self.context.files, version, resolved.status, arrays, told)
+        resolved = await self._resolved()
+        arrays = {name: node for name, node in self._nodes(resolved).items() if is_array(node)}
+        attributes = cast(bytes, resolved.files[ATTRIBUTES])
+        return ArrayContents(
+            self.context.files, resolved.version, resolved.status, arrays, attributes
+        )
 
     def record_error(self, text: str) -> None:
-        """None of its arrays has one axis and is large: no view of the directory is refused."""
+        """Nothing is recorded: no array of one axis is large, so no view of it is refused."""
 
     async def arrays(self) -> list[ArrayFile]:
-        resolved, shown = await self._shown()
-        nodes = [self._node(resolved, name, item) for name, item in shown.items()]
+        nodes = self._nodes(await self._resolved()).values()
         return [node for node in nodes if is_array(node) and len(node.description().shape) == 1]
 
     def error_text(self) -> str | None:
         return None
 
+    async def exists(self) -> bool:
+        return isinstance(await self.find(None), ResolvedPlan)
+
     async def stat(self) -> Stat:
-        return Stat.directory((await self._resolved())[0].status)
+        return Stat.directory((await self._resolved()).status)
 
-    async def _resolved(self) -> tuple[ResolvedPlan, CorrectionPlan]:
-        resolved = await self.resolved()
-        if resolved is None or resolved.plan is None:
+    async def _resolved(self, name: bytes | None = None) -> ResolvedPlan:
+        resolved = await self.find(name)
+        if not isinstance(resolved, ResolvedPlan):
             raise NotFoundError(f"{os.fsdecode(b'/'.join(self.path))}: nothing to correct any more")
-        return resolved, resolved.plan
-
-    async def _shown(self) -> tuple[ResolvedPlan, Shown]:
-        resolved, plan = await self._resolved()
-
-        async def make() -> Shown:
-            return _shown(plan, resolved)
-
-        return resolved, await self.context.cache.get_or_compute((resolved, "shown"), make, _size)
+        return resolved
 
     async def children(self) -> Mapping[bytes, Node]:
-        resolved, shown = await self._shown()
-        nodes = {name: self._node(resolved, name, item) for name, item in shown.items()}
+        nodes = self._nodes(await self._resolved())
         return nodes | await self._views().listed(nodes)
 
     async def child(self, name: bytes) -> Node:
         return await self._views().lookup(name)
 
     async def _entry(self, name: bytes) -> Node:
-        """A real one.  A folder of thousands of images is not looked through for each of them."""
-        executor = self.context.files.folders.executor
-        key = self.path, "last"
-        memory = await self.context.cache.get_or_compute(key, _nothing, lambda _: _ENTRY_SIZE)
-        last = memory.last
-        if last is not None and await executor.run(partial(last.serves, name)):
-            return self._node(last.resolved, name, last.shown[name])
-        mark = None  # of the folder before it is looked at
-        if last is not None:
-            mark = await executor.run(last.resolved.inspector.mark)
-        resolved, shown = await self._shown()
-        memory.last = _Last(resolved, shown, mark)
-        if name not in shown:
+        """A file of the directory, no view."""
+        resolved = await self._resolved(name)
+        if name not in resolved.files:
             raise NotFoundError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
-        return self._node(resolved, name, shown[name])
+        return self._node(resolved, name)
 
-    def _node(self, resolved: ResolvedPlan, name: bytes, item: CorrectedEntry | bytes) -> Node:
-        path = (*self.path, name)
+    def _nodes(self, resolved: ResolvedPlan) -> dict[bytes, Node]:
+        return {name: self._node(resolved, name) for name in resolved.files}
+
+    def _node(self, resolved: ResolvedPlan, name: bytes) -> Node:
+        path, item = (*self.path, name), resolved.files[name]
         if isinstance(item, bytes):
             made = InMemoryArray if name.endswith(view_names.ARRAY_SUFFIX) else InMemoryFile
             return made(path, resolved, item)
-        return CorrectedFile(path, self.context, resolved, item)
-
-
-@dataclass(frozen=True, slots=True)
-class _Last:
-    """What was found last in a folder, and the state of the folder just before."""
-
-    resolved: ResolvedPlan
-    shown: Shown
-    mark: Generation | None
-
-    def serves(self, name: bytes) -> bool:
-        """Is this file what it was then?"""
-        entry = self.shown.get(name)
-        answers = self.resolved.inspector
-        return (
-            self.mark is not None
-            and isinstance(entry, CorrectedEntry)
-            and answers.mark() == self.mark
-            and answers.same(input_paths(entry.output))
-        )
-
-
-@dataclass(slots=True)
-class _Memory:
-    last: _Last | None = None
-
-
-async def _nothing() -> _Memory:
-    return _Memory()
-
-
-def _shown(plan: CorrectionPlan, resolved: ResolvedPlan) -> Shown:
-    """Everything in the directory, by file name."""
-    wanted = [
-        *(one.name for one in plan.outputs),
-        *(one.name for one in plan.extras),
-    ]
-    chosen = file_names.unique_names((file_names.escape(name), b".npy") for name in wanted)
-    outputs, extras = chosen[: len(plan.outputs)], chosen[len(plan.outputs) :]
-    entries = map(CorrectedEntry, plan.outputs, resolved.keys, resolved.statuses)
-    shown: dict[bytes, CorrectedEntry | bytes] = dict(zip(outputs, entries, strict=True))
-    for name, extra in zip(extras, plan.extras, strict=True):
-        shown[name] = _saved(extra.values)
-    stems = [os.fsdecode(name.removesuffix(b".npy")) for name in outputs]
-    shown[_ATTRIBUTES] = to_json(provenance(plan, stems, metadata.version("esrffs")))
-    return shown
-
-
-def _size(shown: Shown) -> int:
-    contents = sum(len(item) for item in shown.values() if isinstance(item, bytes))
-    return contents + _ENTRY_SIZE * len(shown)
-
-
-def _saved(values: np.ndarray[Any, Any]) -> bytes:
-    return npy.header(values.shape, values.dtype) + values.tobytes()
+        return CorrectedFile(path, self.context, item)
 
 
 def directory_name(taken: Iterable[bytes]) -> bytes:

@@ -12,8 +12,9 @@ from hashlib import blake2b
 
 from esrffs.encoders import file_names
 from esrffs.errors import LinkLoopError, NotFoundError, UsageError
-from esrffs.flatfield import service
-from esrffs.flatfield.folder_inspector import Contents
+from esrffs.flatfield.folder_inspector import Contents, FolderListing
+from esrffs.flatfield.resolved_plan import ResolvedPlan
+from esrffs.flatfield.service import Outcome, folder_may_match
 from esrffs.formats.file_series import group_series
 from esrffs.model import Generation
 from esrffs.source.listings import DataFileRef
@@ -61,7 +62,7 @@ class FolderDirectory:
         return self.mount.data.files.folders
 
     def error_text(self) -> str | None:
-        return self.mount.corrections.rejections.get(self.folder)
+        return self.mount.corrections.rejection(self.folder)
 
     async def stat(self) -> Stat:
         return Stat.read_only(await self._folders.status(self.folder))
@@ -74,7 +75,7 @@ class FolderDirectory:
         for name, file in runs.items():
             path = (*self.path, os.fsencode(name))
             nodes.setdefault(path[-1], GroupDirectory(self.mount, file, path, path))
-        if await self._resolved(found, runs):
+        if isinstance(await self._correction(found, runs), ResolvedPlan):
             node = self._corrected(nodes)
             nodes[node.path[-1]] = node
         return nodes
@@ -129,17 +130,18 @@ class FolderDirectory:
                 runs[name] = DataFileRef(self.mount.data, path, "raster", files)
         return runs
 
-    async def _resolved(
+    async def _correction(
         self, found: Sequence[FolderEntry], runs: Mapping[str, DataFileRef]
-    ) -> service.ResolvedPlan | None:
-        if not service.folder_may_match(entry.name for entry in found):
+    ) -> Outcome:
+        """What `corrected/` holds, of a folder with these files and series."""
+        if not folder_may_match(entry.name for entry in found):
+            self.mount.corrections.forget_rejection(self.folder)
             return None
         state = repr([(entry.name, Generation.of(entry.status)) for entry in found]).encode()
-        digest = blake2b(state, digest_size=16).digest()
+        version = blake2b(state, digest_size=16).digest()
         contents = self._contents(found, runs)
-        made = await self.mount.corrections.for_folder(self.folder, contents, self._look, digest)
-        self.mount.corrections.rejections[self.folder] = made.rejection
-        return made if made.plan is not None else None
+        listing = FolderListing(self.folder, contents, self._look, version)
+        return await self.mount.corrections.for_folder(listing)
 
     def _contents(self, found: Sequence[FolderEntry], runs: Mapping[str, DataFileRef]) -> Contents:
         """What `corrected/` may be made of."""
@@ -160,12 +162,17 @@ class FolderDirectory:
         return DataFileRef(self.mount.data, entry.path, entry.format)
 
     def _corrected(self, taken: Iterable[bytes]) -> corrected.CorrectedDirectory:
-        async def now() -> service.ResolvedPlan | None:
+        async def listed() -> Outcome:
             found = await self._folders.scan(self.folder)
-            return await self._resolved(found, await self._series(found))
+            return await self._correction(found, await self._series(found))
+
+        async def find(name: bytes | None) -> Outcome:
+            if name is None:
+                return await listed()
+            return await self.mount.corrections.for_file_in_folder(self.folder, name, listed)
 
         path = (*self.path, corrected.directory_name(taken))
-        return corrected.CorrectedDirectory(path, self.mount.data, now, self.mount.views)
+        return corrected.CorrectedDirectory(path, self.mount.data, find, self.mount.views)
 
     async def _below(self) -> tuple[tuple[int, int], ...]:
         status = await self._folders.status(self.folder)

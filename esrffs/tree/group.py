@@ -15,7 +15,8 @@ from esrffs.encoders import file_names, view_names, xattrs
 from esrffs.encoders.view_names import GROUP_FORMATS
 from esrffs.encoders.xattrs import Xattrs
 from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError
-from esrffs.flatfield import service
+from esrffs.flatfield.resolved_plan import ResolvedPlan
+from esrffs.flatfield.service import Outcome
 from esrffs.model import (
     BrokenInfo,
     DatasetInfo,
@@ -112,18 +113,18 @@ class GroupDirectory:
             nodes[name] = await self._node(source, above, name, entry)
             if len(nodes) % NODES_PER_CHECKPOINT == 0:
                 await trio.lowlevel.checkpoint()  # others are served meanwhile
-        if await self.mount.corrections.for_group(source, self.address):
+        found = await self.mount.corrections.for_group(source, self.address)
+        if isinstance(found, ResolvedPlan):
             node = self._corrected(plan_)
             nodes[node.path[-1]] = node
         return nodes | await self._views().listed(nodes)
 
     def _corrected(self, plan_: Plan) -> corrected.CorrectedDirectory:
-        async def now() -> service.ResolvedPlan | None:
-            find = self.mount.corrections.for_group
-            return await find(await self.file.source(), self.address)
+        async def find(_name: bytes | None) -> Outcome:
+            return await self.mount.corrections.for_group(await self.file.source(), self.address)
 
         path = (*self.path, corrected.directory_name(plan_.entries))
-        return corrected.CorrectedDirectory(path, self.file.context, now, self.mount.views)
+        return corrected.CorrectedDirectory(path, self.file.context, find, self.mount.views)
 
     def _views(self) -> ViewFinder:
         async def names() -> Iterable[bytes]:
@@ -205,7 +206,7 @@ class GroupDirectory:
         entry = plan_.entries.get(name)
         if entry is None:
             node = self._corrected(plan_)
-            if name == node.path[-1] and await node.resolved():
+            if name == node.path[-1] and await node.exists():
                 return node
             raise NotFoundError(f"{self.file.path}: no {name!r} in {self.address or '/'}")
         return await self._node(source, self._ancestors_of_children(source, plan_), name, entry)

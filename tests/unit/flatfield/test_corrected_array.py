@@ -45,11 +45,9 @@ class FakeSupplies(InputArrays):
     """Arrays in memory by path."""
 
     def __init__(self, arrays: dict[str, np.ndarray], pixels: int, cache: int = 1 << 20) -> None:
-        async def locate(path: str) -> object:
-            return SimpleNamespace(key=path.encode())
-
+        locations = {path: SimpleNamespace(key=path.encode()) for path in arrays}
         context = SimpleNamespace(cache=ByteCache(cache), start_task=lambda *_: None)
-        super().__init__(context, locate, pixels)  # type: ignore[arg-type]  # all that it uses
+        super().__init__(context, locations, pixels)  # type: ignore[arg-type]  # all that it uses
         self.reads: list[int] = []
         self._fake = {path: ArrayFrames(array, self.reads) for path, array in arrays.items()}
 
