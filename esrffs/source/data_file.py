@@ -205,6 +205,13 @@ class DataFile:
         return named
 
 
+def version_of(states: Sequence[Generation | None]) -> bytes:
+    """A digest of the states of some files, in this order; b"" of no file."""
+    if not states:
+        return b""
+    return blake2b(repr(list(states)).encode(), digest_size=16).digest()
+
+
 class DataFiles:
     """The data files of one mount, each in the generation that was seen last."""
 
@@ -226,10 +233,7 @@ class DataFiles:
 
     def dependency_version_sync(self, paths: Sequence[str]) -> bytes:
         """The state of these files, which a dataset depends on; another one once any changes."""
-        if not paths:
-            return b""
-        states = [self.folders.generation(path) for path in paths]
-        return blake2b(repr(states).encode(), digest_size=16).digest()
+        return version_of([self.folders.generation(path) for path in paths])
 
     async def dependency_version(self, paths: Sequence[str]) -> bytes:
         """`state`, without stopping the mount."""

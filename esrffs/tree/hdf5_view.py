@@ -32,7 +32,7 @@ from esrffs.linux.permissions import intersect
 from esrffs.model import Buffer, DatasetInfo, FileStatus
 from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
-from esrffs.source.data_file import DataFile, DataFiles
+from esrffs.source.data_file import DataFile, DataFiles, version_of
 from esrffs.source.listings import plan
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.source.path_resolver import PathResolver
@@ -59,6 +59,9 @@ class GroupContents(Protocol):
 
     async def image(self, limits: ImageLimits) -> Hdf5Image: ...
 
+    async def state(self, image: Hdf5Image) -> bytes:
+        """The state of the other files of this image as they are now (`version_of`)."""
+
     async def open(self, image: Hdf5Image) -> "OpenContents": ...
 
     def error_text(self) -> str | None:
@@ -78,6 +81,7 @@ class Structure:
     """An image by offset: what is between its parts is zero bytes."""
 
     image: Hdf5Image
+    state: bytes  # of the other files on which it depends, when it was made
     starts: Sequence[int]
     parts: Sequence[bytes | ArrayRunPlace]
 
@@ -86,13 +90,14 @@ class Structure:
         found: list[tuple[int, bytes | ArrayRunPlace]] = [*image.literals]
         found += [(run.offset, run) for run in image.runs]
         found.sort(key=lambda item: item[0])
-        return cls(image, [start for start, _ in found], [part for _, part in found])
+        state = version_of([generation for _, generation in image.files])
+        return cls(image, state, [start for start, _ in found], [part for _, part in found])
 
     @property
     def size(self) -> int:
         """Bytes in memory, about."""
         literals = sum(len(content) for _, content in self.image.literals)
-        return literals + _ENTRY_SIZE * len(self.starts)
+        return literals + _ENTRY_SIZE * (len(self.starts) + len(self.image.files))
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[bytes | ArrayRunPlace, int, int]]:
         """What lies between these offsets: bytes, or a run, and from where to where of it."""
@@ -115,50 +120,75 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Hdf5View:
-    """A group as an HDF5 file; its size is that of the image that was made to look it up."""
+    """A group as an HDF5 file; its size is that of the image that was made to look it up.
+
+    `made_of` and `state` are of the other files on which structure and values depend
+    (`version_of`): as they were when the structure was made, and when the view was looked up.
+    """
 
     path: Path
     contents: GroupContents
     nbytes: int
+    made_of: bytes
+    state: bytes
     cache: ByteCache
     limits: ImageLimits
 
     @property
     def key(self) -> bytes:
-        return self.contents.key
+        return self.contents.key + self.made_of + self.state
 
     async def stat(self) -> Stat:
         return Stat.file(self.contents.status, self.nbytes)
 
     async def open(self) -> FileHandle:
         structure = await self._structure()
+        if await self.contents.state(structure.image) != self.state:
+            raise self._stale()
         contents = await self.contents.open(structure.image)
         return Hdf5Handle(structure, self._structure, contents)
 
     async def _structure(self) -> Structure:
-        made = await structure_of(self.contents, self.cache, self.limits)
-        if made.image.nbytes != self.nbytes:
-            where = os.fsdecode(b"/".join(self.path))
-            raise StaleError(f"{where}: changed since it was looked up")
+        made = await _cached_structure(self.contents, self.cache, self.limits)
+        if (made.image.nbytes, made.state) != (self.nbytes, self.made_of):
+            raise self._stale()
         return made
+
+    def _stale(self) -> StaleError:
+        where = os.fsdecode(b"/".join(self.path))
+        return StaleError(f"{where}: changed since it was looked up")
 
     def error_text(self) -> str | None:
         return self.contents.error_text()
 
 
 async def hdf5_view(path: Path, contents: GroupContents, cache: ByteCache, limit: int) -> Hdf5View:
-    """`G.h5`; TooLargeError, and what makes the group itself unreadable."""
+    """`G.h5`; TooLargeError, and what makes the group itself unreadable.
+
+    A structure in the cache is made anew where another file on which it depends has changed.
+    """
     limits = ImageLimits(nbytes=limit)
-    made = await structure_of(contents, cache, limits)
-    return Hdf5View(path, contents, made.image.nbytes, cache, limits)
+    key = _key(contents, limits)
+    known = cache.lookup(key)
+    changed = known is not None and await contents.state(known.image) != known.state
+    if changed and cache.lookup(key) is known:  # nobody has made another meanwhile
+        cache.discard(key)
+    made = await _cached_structure(contents, cache, limits)
+    state = await contents.state(made.image)
+    return Hdf5View(path, contents, made.image.nbytes, made.state, state, cache, limits)
 
 
-async def structure_of(contents: GroupContents, cache: ByteCache, limits: ImageLimits) -> Structure:
+async def _cached_structure(
+    contents: GroupContents, cache: ByteCache, limits: ImageLimits
+) -> Structure:
     async def make() -> Structure:
         return Structure.of(await contents.image(limits))
 
-    key = "hdf5", contents.key, limits
-    return await cache.get_or_compute(key, make, lambda made: made.size)
+    return await cache.get_or_compute(_key(contents, limits), make, lambda made: made.size)
+
+
+def _key(contents: GroupContents, limits: ImageLimits) -> tuple[str, bytes, ImageLimits]:
+    return "hdf5", contents.key, limits
 
 
 class Hdf5Handle:
@@ -245,6 +275,9 @@ class FileContents:
                 image.broken[0].reason,
             )
         return image
+
+    async def state(self, image: Hdf5Image) -> bytes:
+        return await self.context.files.dependency_version([path for path, _ in image.files])
 
     async def open(self, image: Hdf5Image) -> OpenContents:
         """Something of the largest array is read, so that growth can be told from a rewrite."""
@@ -357,6 +390,9 @@ class ArrayContents:
             )
         root = DescribedGroup("", tuple(members), json.loads(self.attributes))
         return await self.files.image_of_description(root, limits)
+
+    async def state(self, image: Hdf5Image) -> bytes:  # noqa: ARG002  # the version tells all
+        return b""
 
     async def open(self, image: Hdf5Image) -> OpenContents:  # noqa: ARG002  # each has its own file
         return _OpenArrays(self.arrays)

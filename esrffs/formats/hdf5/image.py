@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.errors import TooLargeError
+from esrffs.model import Generation
 
 ALIGNMENT: Final = 4096  # bytes: the data of every array start at a multiple of it
 SUFFIX: Final = ".h5"  # which the name of a view has more than that of its group
@@ -45,12 +46,18 @@ class BrokenPart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hdf5Image:
-    """An HDF5 file of `nbytes`.  Literals and runs are sorted, and do not overlap."""
+    """An HDF5 file of `nbytes`.  Literals and runs are sorted, and do not overlap.
+
+    `files` are the files besides the reader's own on which the image or the values of its arrays
+    depend (sources of virtual datasets, raw storage, what links include): absolute paths, and the
+    state in which each was when it was looked at; None where there was no such file.
+    """
 
     nbytes: int
     literals: tuple[tuple[int, bytes], ...]
     runs: tuple[ArrayRunPlace, ...]
     broken: tuple[BrokenPart, ...] = ()
+    files: tuple[tuple[str, Generation | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

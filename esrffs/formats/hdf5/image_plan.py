@@ -73,6 +73,7 @@ class Plan:
         self.paths: dict[Key, bytes] = {}
         self.groups: dict[Key, PlannedGroup] = {}
         self.broken: list[BrokenPart] = []
+        self.absent: set[str] = set()  # files that would be included if they were there
         self._count = 0
         self.root = PlannedGroup(key_of(root), root.address, b"/")
         self._todo: deque[PlannedGroup] = deque()
@@ -161,7 +162,10 @@ class Plan:
             place = find_file(file, found.file.path, self._files.confine)
         except NotFoundError:
             place = expected_path(file, found.file.path)
-            return PlannedLink(name, path, self._view_of(place) or file)
+            view = self._view_of(place)
+            if view is None:
+                self.absent.add(place)
+            return PlannedLink(name, path, view or file)
         if os.path.samefile(place, self._root.file.path):
             return PlannedLink(name, b"/" + path.lstrip(b"/"))
         view = self._view_of(place)

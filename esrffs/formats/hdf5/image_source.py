@@ -6,8 +6,9 @@ cannot be described is left out and told, and never spoils its neighbours.
 """
 
 import math
+import os
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +25,9 @@ from esrffs.formats.hdf5.image_writer import StructureWriter, written
 from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5g, h5o, h5t, translate_errors
 from esrffs.formats.hdf5.links import FileSet, ResolvedObject
 from esrffs.formats.hdf5.references import decoded
+from esrffs.formats.hdf5.virtual_layout import dependencies
 from esrffs.formats.hdf5.virtual_sources import check_shape_allowed
+from esrffs.model import Generation
 
 _REMEMBERED = 1024
 _SMALL = 1 << 20  # bytes of an array that is copied where its own datatype could not be kept
@@ -38,11 +41,15 @@ def image_of_group(
         raise NotFoundError(f"{root.address or '/'} is not a group")
     plan = Plan(files, root, folder, limits)
 
+    others: dict[str, Generation | None] = dict.fromkeys(plan.absent)
+
     def write(writer: StructureWriter) -> None:
         writer.broken.extend(plan.broken)
-        _Source(files, plan, writer).write(root)
+        _Source(files, plan, writer, others).write(root)
 
-    return written(limits, root.address, write)
+    image = written(limits, root.address, write)
+    others.update(files.generations)
+    return replace(image, files=tuple(sorted(others.items())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,16 @@ class _Kind:
 
 
 class _Source:
-    def __init__(self, files: FileSet, plan: Plan, writer: StructureWriter) -> None:
-        self._files, self._plan, self._writer = files, plan, writer
+    """Writes the objects of a plan.  `others` gets the files that hold values of its datasets."""
+
+    def __init__(
+        self,
+        files: FileSet,
+        plan: Plan,
+        writer: StructureWriter,
+        others: dict[str, Generation | None],
+    ) -> None:
+        self._files, self._plan, self._writer, self._others = files, plan, writer, others
         self._hdf5 = libhdf5()
         self._copier = Copier(writer)
         self._kinds: dict[bytes, _Kind] = {}
@@ -145,6 +160,7 @@ class _Source:
 
     def _dataset(self, found: ResolvedObject, made: Hid, name: bytes, order: int) -> Hid:
         dataset: h5d.DatasetID = found.object
+        self._note_files(found)
         check_shape_allowed(self._files, found.file, dataset)
         shape = dataset.shape
         dims = None if shape is None else tuple(shape)
@@ -162,6 +178,15 @@ class _Source:
                     raise  # of others it is told when the array is read
         place = found.address, whole, kind.dtype
         return self._writer.run(made, name, kind.datatype, place, dims, order)
+
+    def _note_files(self, found: ResolvedObject) -> None:
+        """The other files that hold values of this dataset, as they are now."""
+        plist = found.object.get_create_plist()
+        if plist.get_layout() != h5d.VIRTUAL and not plist.get_external_count():
+            return
+        for path in dependencies(self._files, found):
+            if path not in self._others:
+                self._others[path] = _generation(path)
 
     def _copied(
         self,
@@ -191,6 +216,13 @@ class _Source:
                 self._kinds.clear()
             known = self._kinds[encoded] = _kind(stored)
         return known
+
+
+def _generation(path: str) -> Generation | None:
+    try:
+        return Generation.of(os.stat(path))
+    except OSError:
+        return None
 
 
 def _kind(stored: h5t.TypeID) -> _Kind:

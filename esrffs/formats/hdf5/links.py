@@ -43,6 +43,7 @@ from esrffs.formats.hdf5.references import References, decoded
 from esrffs.formats.hdf5.weighted_dict import WeightedDict
 from esrffs.linux import path_walk
 from esrffs.linux.permissions import may_reference
+from esrffs.model import Generation
 
 _HOPS = 16  # links that lead to links: libhdf5's own limit
 _MAPPINGS = 20_000  # of virtual datasets, and datasets without any, that are remembered of a file
@@ -168,6 +169,7 @@ class FileSet:
         self.confine = confine
         self.main = _open(path)
         self._others: dict[tuple[int, int], OpenFile] = {_key(path): self.main}
+        self.generations: dict[str, Generation] = {}  # of the other files, before they were opened
         self._groups: dict[tuple[bytes, ...], ResolvedObject] = {}  # by their names from the root
 
     def __repr__(self) -> str:
@@ -251,7 +253,10 @@ class FileSet:
 
     def other(self, path: str) -> OpenFile:
         """Another file, open until `release`."""
-        device, inode = key = _key(path)
+        status = os.stat(path)
+        device, inode = key = status.st_dev, status.st_ino
+        if key != _key(self.main.path):
+            self.generations.setdefault(path, Generation.of(status))
         if key not in self._others:
             self._others[key] = _open(path, (device << 64 | inode) << 64)
         return self._others[key]
@@ -265,6 +270,7 @@ class FileSet:
         """Close the other files: a later call must see them as they are then."""
         while len(self._others) > 1:
             close_file(self._others.popitem()[1].id)
+        self.generations.clear()
 
     def close(self) -> None:
         self.release()
