@@ -1,4 +1,4 @@
-"""How large a thing may be that is made on request: more is EFBIG, in words that name the option.
+"""How much may be made on request: what is larger is EFBIG, in words that name the option.
 
 Decided here: those words.  The numbers are options of a mount; each process has one set of them, as
 it has resource limits, which it is given when it begins: the daemon (`cli/daemon`) and every
@@ -20,6 +20,7 @@ class Limits:
     chunk: int = 256 * _MIB  # bytes, stored or decoded, of a chunk, or of one element
     json: int = 64 * _MIB  # bytes of a JSON file
     children: int = 1_000_000  # entries of a directory
+    parallel: int = 32  # calls on a file server at the same time, for one request
 
 
 _sizes = Limits()
@@ -29,6 +30,11 @@ def configure(sizes: Limits) -> None:
     """From now on, in this process."""
     global _sizes  # what a process may is one thing for all of it
     _sizes = sizes
+
+
+def parallel() -> int:
+    """How many calls on a file server may wait at the same time for one request."""
+    return _sizes.parallel
 
 
 def check_chunk(what: str, nbytes: int) -> None:

@@ -55,11 +55,23 @@ async def serve(
 ) -> None:
     """Mount, call `ready` when the mount answers, serve until it is unmounted or a signal comes."""
     started = time.monotonic()
-    sizes = Limits(options.chunk_limit * _MIB, options.json_limit * _MIB, options.children_limit)
+    sizes = Limits(
+        options.chunk_limit * _MIB,
+        options.json_limit * _MIB,
+        options.children_limit,
+        options.parallel,
+    )
     configure(sizes)
     _limit_open_files(options.open_files)
     executor = SourceExecutor(options.time_limit, remote=is_remote(source))
-    folders = SourceRoot(source, confined=options.shared, hidden=mountpoint, executor=executor)
+    folders = SourceRoot(
+        source,
+        confined=options.shared,
+        hidden=mountpoint,
+        executor=executor,
+        parallel=options.parallel,
+        believed=options.attr_timeout,
+    )
     limits = PoolConfig(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
     async with open_pool(limits, folders.boundary) as workers, trio.open_nursery() as background:
         cache = ByteCache(options.cache_size * _MIB)

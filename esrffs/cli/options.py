@@ -162,6 +162,12 @@ class MountOptions:
     view_limit: int = _option(
         64, "largest text of a view, or image of a .png, that is made", "MIB", _count(1)
     )
+    parallel: int = _option(
+        32,
+        "most calls that wait for a file server at the same time, for one request",
+        "N",
+        _count(1),
+    )
     open_files: int = _option(
         0,
         "most files that the daemon, or a reader, has open; 0: what the system allows",

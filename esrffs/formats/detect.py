@@ -3,7 +3,14 @@
 Runs in the daemon, so it loads no format library.
 """
 
-from esrffs.formats.images.signatures import HEADER_NBYTES, Pread, codec_of_file
+from typing import NamedTuple
+
+from esrffs.formats.images.signatures import (
+    HEADER_NBYTES,
+    Pread,
+    codec_of_file,
+    is_single_frame,
+)
 from esrffs.model import Format
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -17,6 +24,30 @@ _NEVER = (  # what other formats could be found inside of, or what is already as
 )
 _TAR = slice(257, 262)
 _LONG_HEADER = 1 << 16  # bytes
+
+
+class Recognised(NamedTuple):
+    """What a file is taken for.
+
+    `single_frame`: False where it is certain that an image file holds more frames than one, so that
+    it is no member of a series.  `head`: the first bytes of an image file, at most 4096.
+    """
+
+    format: Format | None
+    single_frame: bool = True
+    head: bytes = b""
+
+
+def recognise(pread: Pread, size: int, name: str) -> Recognised:
+    """What a file of `size` bytes called `name` is; its first bytes are read once.
+
+    Raises what `pread` raises.
+    """
+    head = pread(0, min(HEADER_NBYTES, size))
+    found = detect_format(_remembering(head, pread), size, name)
+    if found != "raster":
+        return Recognised(found)
+    return Recognised(found, is_single_frame(head, size), head)
 
 
 def detect_format(pread: Pread, size: int, name: str) -> Format | None:

@@ -60,7 +60,12 @@ class DataFile:
     """One data file, or one series of them, in one generation."""
 
     def __init__(
-        self, subject: ReaderSpec, path: str, status: FileStatus, workers: WorkerPool
+        self,
+        subject: ReaderSpec,
+        path: str,
+        status: FileStatus,
+        workers: WorkerPool,
+        forget: Callable[[str], object] = id,
     ) -> None:
         self.subject = subject
         self.path = path  # for people: relative to the source folder
@@ -71,12 +76,19 @@ class DataFile:
         self._dtypes: dict[str, np.dtype[np.generic]] = {}  # of texts, by address
         self.version = blake2b(repr(subject).encode(), digest_size=16).digest()
         self._workers = workers
+        self._forget = forget
         self._limiter = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
         self._end_is_told = False
 
     def __repr__(self) -> str:
         return f"<DataFile {self.path} ({self.subject.format})>"
+
+    def forget_status(self) -> None:
+        """What is known of the status of the file is out of date: the next question looks anew."""
+        self.checked_at = 0.0
+        for path in self.members or (self.path,):
+            self._forget(path)
 
     async def listing(self, address: str) -> GroupListing:
         return self._noted(cast(GroupListing, await self._ask("listing", address)))
@@ -191,6 +203,8 @@ class DataFile:
         raise AssertionError("unreachable")
 
     def _failed(self, address: str, error: EsrffsError) -> EsrffsError:
+        if isinstance(error, StaleError):
+            self.forget_status()
         named = type(error)(f"{self.path}: {error}")
         named.code = error.code
         if isinstance(error, ReaderTimeoutError) or (
@@ -236,10 +250,11 @@ class DataFiles:
         return version_of([self.folders.generation(path) for path in paths])
 
     async def dependency_version(self, paths: Sequence[str]) -> bytes:
-        """`state`, without stopping the mount."""
-        executor = self.folders.executor
-        await executor.check_paths(paths)
-        return await executor.run(partial(self.dependency_version_sync, paths)) if paths else b""
+        """`dependency_version_sync`, without stopping the mount."""
+        if not paths:
+            return b""
+        await self.folders.executor.check_paths(paths)
+        return version_of(await self.folders.generations(paths))
 
     async def current(self, path: str, format_: model.Format) -> DataFile:
         """The data file at this path as it is now; NotFoundError, AccessDeniedError."""
@@ -270,7 +285,7 @@ class DataFiles:
             and now - known.checked_at < SERIES_RECHECK_SECONDS
         ):
             return known
-        stats = [await self.folders.status(member) for member in members]
+        stats = await self.folders.statuses(members)
         subject = ReaderSpec(
             tuple(self.folders.absolute(member) for member in members),
             tuple(Generation.of(status) for status in stats),
@@ -285,7 +300,9 @@ class DataFiles:
     def _remember(self, path: str, subject: ReaderSpec, status: FileStatus) -> DataFile:
         known = self._current.get(path)
         if known is None or known.subject != subject:
-            known = self._current[path] = DataFile(subject, path, status, self._workers)
+            known = self._current[path] = DataFile(
+                subject, path, status, self._workers, self.folders.forget
+            )
         self._current.move_to_end(path)
         while len(self._current) > MAX_DATA_FILES:
             self._current.popitem(last=False)

@@ -65,6 +65,14 @@ class SourceExecutor:
     def __repr__(self) -> str:
         return f"<SourceExecutor of {self.seconds:g} s{', remote' if self.remote else ''}>"
 
+    def threads_to_spare(self) -> int:
+        """How many threads one piece of work may use at a time, at least one.
+
+        A quarter of those that are free: a server that stops answering holds those that it has,
+        and must leave some to what lies elsewhere.
+        """
+        return max(1, int(self._threads.available_tokens) // 4)
+
     async def run(self, work: Callable[[], T], unused: Callable[[T], object] = id) -> T:
         """What this gives, without stopping the mount; UnavailableError after the time limit.
 

@@ -73,9 +73,13 @@ class OpenDataFile:
 
     def _viewed(self, number: int) -> VerifiedFile:
         folders, subject = self.sources.folders, self.source.subject
-        descriptor = folders.open(subject.paths[number])
-        name = self._name(number)
-        return VerifiedFile(descriptor, subject.generations[number], name, folders.executor)
+        try:
+            descriptor = folders.open(subject.paths[number])
+            name = self._name(number)
+            return VerifiedFile(descriptor, subject.generations[number], name, folders.executor)
+        except (StaleError, NotFoundError):
+            self.source.forget_status()  # the next open looks at the file as it is now
+            raise
 
     def _kept(self, number: int, view: VerifiedFile) -> VerifiedFile:
         if len(self._views) >= MAX_OPEN_FILES:
@@ -89,7 +93,11 @@ class OpenDataFile:
 
     async def _current_version(self, seen: Generation) -> DataFile:
         """The file in the state that its descriptor shows: a reader opens what is called so now."""
-        source = await self.sources.current(self.source.path, self.source.subject.format)
+        current = partial(self.sources.current, self.source.path, self.source.subject.format)
+        source = await current()
+        if source.subject.generations != (seen,):
+            self.source.forget_status()  # perhaps it grew since its folder was listed
+            source = await current()
         if source.subject.generations != (seen,):
             raise StaleError(f"{source.path}: was rewritten since it was opened")
         return source

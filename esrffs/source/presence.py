@@ -29,7 +29,7 @@ class Presence:
         root, single = self._folders.root, self._folders.single_file
         with trio.move_on_after(_ANSWER_SECONDS):
             try:
-                status = await self._folders.status(single or "")
+                status = await self._folders.status(single or "", now=True)
             except EsrffsError as error:
                 return f"{root}: the source is gone ({error})"
             if single is None and (status.st_dev, status.st_ino) != self._identity:

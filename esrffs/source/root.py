@@ -1,40 +1,36 @@
-"""The folders of the source: what is in them, which entries are data files, how one is opened.
+"""The folders of the source: what is in them, and which of their entries are data files.
 
-Decided here: what of the source a mount may reach, what becomes of symbolic links in it, and what
-a file is taken for.  Only file names, status and the first bytes of files are looked at.  Nothing
-that lies in a mount of esrffs is: our own would have to answer (see `linux/path_walk`).
+Decided here: what becomes of symbolic links in a folder, and what a file is taken for.  Only file
+names, status and the first bytes of files are looked at.  On a file server the entries of a folder
+are looked at side by side, and for a moment the listing answers what is asked of its entries.
 """
 
 import os
 import stat
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+import trio
+
 from esrffs import limits, model
-from esrffs.errors import (
-    OWN_MOUNT,
-    AccessDeniedError,
-    EsrffsError,
-    NotFoundError,
-    OwnMountError,
-    at_path,
-)
+from esrffs.errors import EsrffsError, NotFoundError, OwnMountError, at_path
 from esrffs.formats import detect
-from esrffs.formats.images.signatures import HEADER_NBYTES, is_single_frame
+from esrffs.formats.detect import Recognised
 from esrffs.linux import path_walk
-from esrffs.linux.mountinfo import OWN
 from esrffs.linux.openat2 import open_beneath
 from esrffs.linux.permissions import restrict_to_acl
 from esrffs.model import FileStatus, Generation
 from esrffs.source.executor import SourceExecutor
+from esrffs.source.paths import OPEN_FLAGS, PLACE, Place, SourcePaths, mounted_in, regular
+from esrffs.source.recent import RecentListings
+from esrffs.source.side_by_side import side_by_side
 
-_Known = tuple[Generation, model.Format | None]
 _REMEMBERED = 100_000  # files whose format need not be looked up again
-_PLACE = os.O_PATH | os.O_CLOEXEC  # for fstat, and for what is below
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+_NO_DATA_FILE = Recognised(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +39,7 @@ class FolderEntry:
 
     `status` is that of the file itself or, where a link was followed, of its target.  `link` is
     the text of a symlink that stays one; its `format` is that of the file to which it leads.
+    `single_frame` is False where an image file certainly holds more than one frame.
     """
 
     name: str
@@ -50,13 +47,16 @@ class FolderEntry:
     status: FileStatus
     format: model.Format | None = None
     link: str | None = None
+    single_frame: bool = True
 
 
-class SourceRoot:
-    """The source folder of a mount, or the folder of the one file that is the source.
+class SourceRoot(SourcePaths):
+    """The folders below the source of a mount.
 
-    With `confined` nothing outside `root` is opened, whatever links say.  `hidden` is the mount
-    point itself, which is not shown; nor is any other place in the source where esrffs is mounted.
+    `hidden` is the mount point itself, which is not shown; nor is any other place in the source
+    where esrffs is mounted.  On a file server `parallel` entries are looked at side by side, and
+    what was listed is believed for `believed` seconds, longer where listing takes longer
+    (`recent`).
     """
 
     def __init__(
@@ -66,121 +66,63 @@ class SourceRoot:
         confined: bool = False,
         hidden: str | None = None,
         executor: SourceExecutor | None = None,
+        parallel: int = 32,
+        believed: float = 1.0,
     ) -> None:
-        try:
-            source = path_walk.resolve(os.path.abspath(source))
-        except OSError as error:
-            raise at_path(source, error) from error
-        self.single_file = None if os.path.isdir(source) else os.path.basename(source)
-        self.root = os.path.dirname(source) if self.single_file else source
-        self.confined = confined
+        super().__init__(source, confined=confined)
         self.executor = executor or SourceExecutor()
+        self.parallel = parallel
         self._hidden = hidden
-        self._formats: OrderedDict[str, _Known] = OrderedDict()  # by path
+        self._known: OrderedDict[str, tuple[Generation, Recognised]] = OrderedDict()  # by path
+        self._recent: RecentListings[FolderEntry] = RecentListings(believed)
+        self._listing: dict[str, trio.Event] = {}  # folders that are being listed
 
     def __repr__(self) -> str:
         return f"<SourceRoot of {self.root}{', confined' if self.confined else ''}>"
 
-    @property
-    def boundary(self) -> str | None:
-        """The folder that readers must not leave, if any."""
-        return self.root if self.confined else None
+    def forget(self, path: str) -> None:
+        """This file or folder changed since it was listed: the next question is asked of it."""
+        self._recent.forget(path)
 
-    def refusal(self, link: model.LinkInfo) -> str:
-        """Why a reader follows this link of a data file not, where it may not."""
-        if link.refusal is not None:
-            return f"{link.refusal}, to which it leads; look there, or give both the same rights"
-        return f"leads out of the source, or {OWN_MOUNT}" if self.confined else OWN_MOUNT
+    async def status(self, path: str, *, now: bool = False) -> FileStatus:
+        """Status of this file or folder, links followed; NotFoundError, AccessDeniedError.
 
-    def path_as_named(self, absolute: str) -> str | None:
-        """The path within the source as it is spelled: no link in it is looked at."""
-        inside = None if self.single_file else os.path.relpath(absolute, self.root)
-        return None if inside is None or inside.split("/")[0] == ".." else inside
-
-    def absolute(self, path: str) -> str:
-        return os.path.join(self.root, path) if path else self.root
-
-    def path_inside(self, absolute: str) -> str | None:
-        """The path of this file or folder within the source, links resolved; None if outside.
-
-        None as well where that cannot be known.
+        `now`: as it is at this moment, not as it was listed a moment ago.
         """
-        try:
-            real = path_walk.resolve(absolute)
-        except (OSError, OwnMountError):
-            return None
-        return self._inside(real)
+        if not self.executor.remote:
+            return self.look_up(path)
+        known = None if now else self._recent.status(path, time.monotonic())
+        if known is None:
+            known = await self.executor.run_in_thread(partial(self.look_up, path))
+            self._recent.put_status(path, known, time.monotonic())
+        return known
 
-    def _inside(self, real: str) -> str | None:
-        if self.single_file:
-            return self.single_file if real == self.absolute(self.single_file) else None
-        if real == self.root:
-            return ""
-        prefix = self.root.rstrip("/") + "/"
-        return real.removeprefix(prefix) if real.startswith(prefix) else None
+    async def statuses(self, paths: Sequence[str]) -> list[FileStatus]:
+        """`status` of each of these, side by side."""
+        if not self.executor.remote:
+            return [self.look_up(path) for path in paths]
+        now = time.monotonic()
+        known = {path: self._recent.status(path, now) for path in paths}
+        missing = [path for path, status in known.items() if status is None]
+        found = await side_by_side(self.executor, self.look_up, missing, self.parallel)
+        looked_up = dict(zip(missing, found, strict=True))
+        for path, status in looked_up.items():
+            self._recent.put_status(path, status, now)
+        return [known[path] or looked_up[path] for path in paths]
 
-    def open(self, path: str) -> int:
-        """A descriptor for reading this file; NotFoundError, AccessDeniedError."""
-        try:
-            descriptor = self._descriptor(path, _OPEN_FLAGS)
-        except OSError as error:
-            raise at_path(path, error) from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise AccessDeniedError(f"{path}: is not a regular file")
-        return descriptor
-
-    async def status(self, path: str) -> FileStatus:
-        """Status of this file or folder, links followed; NotFoundError, AccessDeniedError."""
-        return await self.executor.run(partial(self._status, path))
-
-    def _status(self, path: str) -> FileStatus:
-        try:
-            descriptor = self._descriptor(path, _PLACE)
-            try:
-                status = os.fstat(descriptor)
-                if not self.confined:
-                    return FileStatus.of(status)
-                return restrict_to_acl(status, f"/proc/self/fd/{descriptor}")
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise at_path(path, error) from error
-
-    def _descriptor(self, path: str, flags: int) -> int:
-        path = path.removeprefix(self.root.rstrip("/") + "/")
-        if not self.confined:
-            return path_walk.open_from(self.root, path, flags)
-        if OWN.cover(self.root):
-            raise OwnMountError(self.root)
-        root = os.open(self.root, _PLACE | os.O_DIRECTORY)
-        try:
-            return open_beneath(root, path or ".", flags)
-        finally:
-            os.close(root)
-
-    @contextmanager
-    def _folder(self, folder: str, flags: int = _PLACE) -> Iterator[int]:
-        """A descriptor of this folder: what is found by it was not swapped for a link meanwhile."""
-        descriptor = self._descriptor(folder, flags | os.O_DIRECTORY)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def generation(self, path: str) -> Generation | None:
-        """The state of this file; None where it cannot be had."""
-        try:
-            place = path_walk.open_from(self.root, path, _PLACE)
-        except (OSError, OwnMountError):
-            return None
-        try:
-            return Generation.of(os.fstat(place))
-        finally:
-            os.close(place)
+    async def generations(self, paths: Iterable[str]) -> list[Generation | None]:
+        """The state of each of these files at this moment; None where it cannot be had."""
+        wanted = list(paths)
+        if not self.executor.remote:
+            return [self.generation(path) for path in wanted]
+        return await side_by_side(self.executor, self.generation, wanted, self.parallel)
 
     async def entry(self, folder: str, name: str) -> FolderEntry:
         """One entry of a folder; NotFoundError, AccessDeniedError."""
+        if self.executor.remote:
+            known = self._recent.entry(folder, name, time.monotonic())
+            if known is not None:
+                return known
         entry = await self.executor.run(partial(self._one, folder, name))
         if entry.link is None:
             return entry
@@ -189,72 +131,117 @@ class SourceRoot:
     def _one(self, folder: str, name: str) -> FolderEntry:
         path = os.path.join(folder, name)
         try:
-            with self._folder(folder) as place:
-                if name in _mounted_in(place):
-                    raise NotFoundError(f"{path}: a mount of esrffs, which is not shown")
-                status = os.stat(name, dir_fd=place, follow_symlinks=False)
-                entry = self._entry(path, name, status, place)
+            place = self._place(folder, PLACE)
+            if name in mounted_in(place.number):
+                raise NotFoundError(f"{path}: a mount of esrffs, which is not shown")
+            status = self._status_in(place, name)
         except OSError as error:
             raise at_path(path, error) from error
+        entry = self._entry(place, folder, name, status)
         if entry is None:
             raise NotFoundError(f"{path}: is no file, folder or link")
         return entry
 
     async def scan(self, folder: str) -> list[FolderEntry]:
         """All entries of a folder, sorted by name."""
-        return await self.executor.run_in_thread(partial(self._scan, folder))
-
-    async def may_be_single_frame(self, path: str) -> bool:
-        """Does this raster file hold one frame, as far as its first bytes tell?"""
-
-        def look() -> bool:
-            descriptor = self.open(path)
+        if not self.executor.remote:
+            return await self.executor.run_in_thread(partial(self._scan, folder))
+        while (known := self._recent.entries(folder, time.monotonic())) is None:
+            if (event := self._listing.get(folder)) is not None:
+                await event.wait()
+                continue
+            self._listing[folder] = event = trio.Event()
             try:
-                head = os.pread(descriptor, HEADER_NBYTES, 0)
-                return is_single_frame(head, os.fstat(descriptor).st_size)
+                return await self._scan_side_by_side(folder)
             finally:
-                os.close(descriptor)
-
-        try:
-            return await self.executor.run_in_thread(look)
-        except (EsrffsError, OSError):
-            return True  # the series will tell what is wrong
+                del self._listing[folder]
+                event.set()
+        return known
 
     def _scan(self, folder: str) -> list[FolderEntry]:
-        entries = []
         try:
-            with self._folder(folder, _OPEN_FLAGS) as place, os.scandir(place) as found:
-                items = sorted(found, key=lambda item: item.name)
-                limits.check_children(folder or ".", len(items))
-                mounted = _mounted_in(place)
-                for item in items:
-                    if item.name in mounted:
-                        continue
-                    path = os.path.join(folder, item.name)
-                    try:
-                        entry = self._entry(path, item.name, item, place)
-                    except FileNotFoundError:
-                        continue  # gone since
-                    if entry is not None:
-                        entries.append(self._followed(entry) if entry.link is not None else entry)
+            place, names = self._names(folder)
+            return [
+                self._followed(entry) if entry.link is not None else entry
+                for name in names
+                if (status := self._status_if_there(place, name)) is not None
+                and (entry := self._entry(place, folder, name, status)) is not None
+            ]
         except OSError as error:
             raise at_path(folder, error) from error
+
+    async def _scan_side_by_side(self, folder: str) -> list[FolderEntry]:
+        """`_scan` of a folder on a file server."""
+        started = time.monotonic()
+        run = partial(side_by_side, self.executor, parallel=self.parallel)
+
+        def look_up(name: str) -> FileStatus | None:
+            return self._status_if_there(place, name)
+
+        def describe(found: tuple[str, FileStatus]) -> FolderEntry | None:
+            entry = self._entry(place, folder, *found)
+            return entry if entry is None or entry.link is None else self._followed(entry)
+
+        try:
+            listed = await self.executor.run_in_thread(partial(self._names, folder))
+            place, names = listed
+            statuses = zip(names, await run(look_up, names), strict=True)
+            found = [(name, status) for name, status in statuses if status is not None]
+            entries = [entry for entry in await run(describe, found) if entry is not None]
+            own = await self.executor.run_in_thread(partial(self._own_status, place))
+        except OSError as error:
+            raise at_path(folder, error) from error
+        self._recent.put(folder, own, entries, started, time.monotonic())
         return entries
 
+    def _place(self, folder: str, flags: int) -> Place:
+        return Place(self.descriptor(folder, flags | os.O_DIRECTORY))
+
+    def _names(self, folder: str) -> tuple[Place, list[str]]:
+        """The folder, held open, and the names in it that are shown, sorted."""
+        try:
+            place = self._place(folder, OPEN_FLAGS)
+            names = os.listdir(place.number)
+        except OSError as error:
+            raise at_path(folder, error) from error
+        limits.check_children(folder or ".", len(names))
+        mounted = mounted_in(place.number)
+        return place, sorted(name for name in names if name not in mounted)
+
+    def _status_in(self, place: Place, name: str) -> FileStatus:
+        """The status of an entry, a link not followed; OSError."""
+        found = os.stat(name, dir_fd=place.number, follow_symlinks=False)
+        if stat.S_ISLNK(found.st_mode):
+            return FileStatus.of(found)
+        # A file that is renamed meanwhile changes its ctime, and with it its generation.
+        return self._restricted(found, f"/proc/self/fd/{place.number}/{name}")
+
+    def _status_if_there(self, place: Place, name: str) -> FileStatus | None:
+        try:
+            return self._status_in(place, name)
+        except FileNotFoundError:
+            return None  # gone since it was listed
+
+    def _own_status(self, place: Place) -> FileStatus:
+        return self._restricted(os.fstat(place.number), f"/proc/self/fd/{place.number}")
+
+    def _restricted(self, status: os.stat_result, path: str) -> FileStatus:
+        return restrict_to_acl(status, path) if self.confined else FileStatus.of(status)
+
     def _entry(
-        self, path: str, name: str, found: os.DirEntry[str] | os.stat_result, place: int
+        self, place: Place, folder: str, name: str, status: FileStatus
     ) -> FolderEntry | None:
+        path = os.path.join(folder, name)
         if self._hidden is not None and self.absolute(path) == self._hidden:
             return None
-        if isinstance(found, os.DirEntry):
-            found = found.stat(follow_symlinks=False)
-        status = FileStatus.of(found)
         if stat.S_ISLNK(status.st_mode):
-            return FolderEntry(name, path, status, link=os.readlink(name, dir_fd=place))
-        if self.confined:  # who renames a file meanwhile changes its ctime, and so its generation
-            status = restrict_to_acl(found, f"/proc/self/fd/{place}/{name}")
+            try:
+                return FolderEntry(name, path, status, link=os.readlink(name, dir_fd=place.number))
+            except OSError:
+                return None  # gone since, or replaced
         if stat.S_ISREG(status.st_mode):
-            return FolderEntry(name, path, status, self._format(path, name, status))
+            found = self._recognised(path, name, status, place)
+            return FolderEntry(name, path, status, found.format, None, found.single_frame)
         return FolderEntry(name, path, status) if stat.S_ISDIR(status.st_mode) else None
 
     def _followed(self, link: FolderEntry) -> FolderEntry:
@@ -268,26 +255,31 @@ class SourceRoot:
             folder = path_walk.resolve(os.path.dirname(absolute))
         except (OSError, OwnMountError):
             return link
-        inside = self._inside(real)
+        inside = self.inside(real)
         if inside is not None and text.startswith("/"):
             text = os.path.relpath(self.absolute(inside), folder)
         target = self._outside(real) if inside is None and not self.confined else None
         if target is not None and stat.S_ISREG(target.st_mode):
-            format_ = self._format(link.path, link.name, target)
-            return replace(link, status=target, format=format_, link=None)
+            found = self._recognised(link.path, link.name, target)
+            return replace(
+                link,
+                status=target,
+                format=found.format,
+                link=None,
+                single_frame=found.single_frame,
+            )
         if target is not None and stat.S_ISDIR(target.st_mode):
             return replace(link, status=target, link=None)
-        format_ = None if inside is None else self._format_of_target(link)
-        return replace(link, link=text, format=format_)
+        found = _NO_DATA_FILE if inside is None else self._recognised_target(link)
+        return replace(link, link=text, format=found.format, single_frame=found.single_frame)
 
-    def _format_of_target(self, link: FolderEntry) -> model.Format | None:
+    def _recognised_target(self, link: FolderEntry) -> Recognised:
         """What a link within the source is taken for in a series."""
         with suppress(EsrffsError):  # it dangles
-            status = self._status(link.path)
-            return (
-                self._format(link.path, link.name, status) if stat.S_ISREG(status.st_mode) else None
-            )
-        return None
+            status = self.look_up(link.path)
+            if stat.S_ISREG(status.st_mode):
+                return self._recognised(link.path, link.name, status)
+        return _NO_DATA_FILE
 
     def _outside(self, real: str) -> FileStatus | None:
         self.executor.check_paths_in_thread([real])
@@ -296,30 +288,32 @@ class SourceRoot:
         except (OSError, OwnMountError):
             return None
 
-    def _format(self, path: str, name: str, status: FileStatus) -> model.Format | None:
+    def _recognised(
+        self, path: str, name: str, status: FileStatus, place: Place | None = None
+    ) -> Recognised:
+        """What this regular file is taken for.  `place`: the folder in which it was found."""
         generation = Generation.of(status)
-        known = self._formats.get(path)  # whatever comes there, it takes one place
+        known = self._known.get(path)  # whatever comes there, it takes one place
         if known is not None and known[0] == generation:
             return known[1]
         try:
-            descriptor = self.open(path)
-        except EsrffsError:
-            return None  # whoever may not read it sees a file that he may not read
+            descriptor = self.open(path) if place is None else _open_in(place, path, name)
+        except (EsrffsError, OSError):
+            return _NO_DATA_FILE  # a user who may not read it sees a file that he may not read
         try:
-            found = detect.detect_format(
+            found = detect.recognise(
                 lambda offset, count: os.pread(descriptor, count, offset), status.st_size, name
             )
         except OSError:
-            return None
+            return _NO_DATA_FILE
         finally:
             os.close(descriptor)
-        self._formats[path] = generation, found
-        self._formats.move_to_end(path)
-        while len(self._formats) > _REMEMBERED:
-            self._formats.popitem(last=False)
+        self._known[path] = generation, found._replace(head=b"")
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
         return found
 
 
-def _mounted_in(folder: int) -> frozenset[str]:
-    """The names in it that are mount points of ours: even their status would be asked of us."""
-    return OWN.within(os.readlink(f"/proc/self/fd/{folder}"))
+def _open_in(place: Place, path: str, name: str) -> int:
+    """A descriptor for reading this regular file of an open folder; OSError, AccessDeniedError."""
+    return regular(open_beneath(place.number, name, OPEN_FLAGS), path)

@@ -270,9 +270,13 @@ class PassthroughFile:
         return await self.folders.executor.run(self._opened, PassthroughHandle.close)
 
     def _opened(self) -> "PassthroughHandle":
-        descriptor = self.folders.open(self.source_path)
         generation = Generation.of(self.status)
-        view = VerifiedFile(descriptor, generation, self.source_path, self.folders.executor)
+        try:
+            descriptor = self.folders.open(self.source_path)
+            view = VerifiedFile(descriptor, generation, self.source_path, self.folders.executor)
+        except (StaleError, NotFoundError):
+            self.folders.forget(self.source_path)  # the next open looks at the file as it is now
+            raise
         return PassthroughHandle(view, generation.size)
 
     def error_text(self) -> str | None:

@@ -70,7 +70,7 @@ class FolderDirectory:
     async def children(self) -> Mapping[bytes, Node]:
         above = await self._below()
         found = await self._folders.scan(self.folder)
-        runs = await self._series(found)
+        runs = self._series(found)
         nodes = {os.fsencode(entry.name): self._node(entry, above) for entry in found}
         for name, file in runs.items():
             path = (*self.path, os.fsencode(name))
@@ -120,12 +120,13 @@ class FolderDirectory:
         except KeyError:
             raise NotFoundError(f"{self.folder or '.'}: no {name!r} in it") from None
 
-    async def _series(self, found: Sequence[FolderEntry]) -> Mapping[str, DataFileRef]:
+    def _series(self, found: Sequence[FolderEntry]) -> Mapping[str, DataFileRef]:
         """The series among these files."""
         runs = {}
-        for name, members in group_series(e.name for e in found if e.format == "raster").items():
+        images = {entry.name: entry for entry in found if entry.format == "raster"}
+        for name, members in group_series(images).items():
             files = tuple(os.path.join(self.folder, member) for member in members)
-            if await self._folders.may_be_single_frame(files[0]):
+            if images[members[0]].single_frame:
                 path = os.path.join(self.folder, name)
                 runs[name] = DataFileRef(self.mount.data, path, "raster", files)
         return runs
@@ -154,7 +155,7 @@ class FolderDirectory:
         """Into another folder of the source."""
         other = FolderDirectory(self.mount, (), folder)
         found = await self._folders.scan(folder)
-        return other._contents(found, await other._series(found))
+        return other._contents(found, other._series(found))
 
     def _file(self, entry: FolderEntry) -> DataFileRef | None:
         if entry.format is None:
@@ -164,7 +165,7 @@ class FolderDirectory:
     def _corrected(self, taken: Iterable[bytes]) -> corrected.CorrectedDirectory:
         async def listed() -> Outcome:
             found = await self._folders.scan(self.folder)
-            return await self._correction(found, await self._series(found))
+            return await self._correction(found, self._series(found))
 
         async def find(name: bytes | None) -> Outcome:
             if name is None:
