@@ -25,6 +25,7 @@ from esrffs.flatfield.formula import (
     FlatWeights,
     Pixels,
     RunningMean,
+    absorb,
     as_float32,
     correct_run,
     current_ratio,
@@ -195,6 +196,8 @@ class CorrectedBlocks:
             stop = min(last, self._starts[number + 1] * pixels)
             await self._stretch(number, position, stop, darks, out[position - first : stop - first])
             position = stop
+        if self._output.absorption:
+            await _in_thread(absorb, out, correction.nan)
         return data
 
     async def _stretch(

@@ -132,6 +132,20 @@ def correct(
                 result[~np.isfinite(result)] = nan
 
 
+def absorb(pixels: Pixels, nan: float | None = None) -> None:
+    """Write -ln of corrected pixels in their place: one axis, float32, natural logarithm.
+
+    -ln of 0 is inf, of a negative number NaN, of inf -inf; `nan` stands in for all of them.
+    """
+    with np.errstate(all="ignore"):
+        for start in range(0, len(pixels), PIXELS_PER_SLICE):
+            part = pixels[start : start + PIXELS_PER_SLICE]
+            np.log(part, out=part)
+            np.negative(part, out=part)
+            if nan is not None:
+                part[~np.isfinite(part)] = nan
+
+
 def _between(
     first: Pixels,
     second: Pixels,

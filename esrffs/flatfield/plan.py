@@ -91,7 +91,8 @@ class Correction:
 class CorrectedDataset:
     """`corrected/<name>.npy`, float32 of this shape, C order; frames in the order of `raw`.
 
-    With norm=current `currents` has the machine current of each frame, else nothing.
+    With norm=current `currents` has the machine current of each frame, else nothing.  With
+    `absorption` each pixel is -ln of the corrected one: the file is in `absorption/`.
     """
 
     name: str
@@ -99,6 +100,7 @@ class CorrectedDataset:
     raw: tuple[RawRun, ...]
     correction: Correction
     currents: tuple[float, ...] = ()
+    absorption: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ _ABSCISSA = (
     " `abscissae` of a result are those of the first frame of each entry of `raw`, and the frames"
     " after it follow one by one"
 )
+_ABSORPTION = "-ln of these pixels: the directory absorption beside this one, which is not listed"
 _METHODS = {
     "linear": "between flats at a < b: flat_a*(1-w) + flat_b*w, w = (abscissa-a)/(b-a);"
     " outside of them the nearest flat",
@@ -39,8 +40,10 @@ def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapp
         formula += " * flat_current / raw_current"
     if any(one.scale != 1.0 for one in corrections.values()):
         formula += " * scale"
+    absorption = plan.outputs[0].absorption
     return {
-        "formula": formula,
+        "formula": f"-ln({formula})" if absorption else formula,
+        **({} if absorption else {"absorption": _ABSORPTION}),
         "dtype": "float32",
         "convention": plan.convention,
         "version": version,

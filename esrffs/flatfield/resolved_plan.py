@@ -7,7 +7,7 @@ when a plan is looked for again (`service`).
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from importlib import metadata
@@ -70,6 +70,16 @@ class ResolvedPlan:
         stems = [os.fsdecode(name.removesuffix(b".npy")) for name in results]
         files[ATTRIBUTES] = to_json(provenance(self.plan, stems, metadata.version("esrffs")))
         return files
+
+    @cached_property
+    def absorption(self) -> "ResolvedPlan":
+        """What `absorption/` shows: -ln of these results."""
+        outputs = tuple(replace(one, absorption=True) for one in self.plan.outputs)
+        entries = tuple(
+            replace(entry, dataset=output, key=entry.key + b"-ln")
+            for entry, output in zip(self.entries, outputs, strict=True)
+        )
+        return replace(self, plan=replace(self.plan, outputs=outputs), entries=entries)
 
     @cached_property
     def version(self) -> bytes:

@@ -1,4 +1,7 @@
-"""The directory `corrected/` and its files, as nodes of the tree.
+"""The directories `corrected/` and `absorption/`, and their files, as nodes of the tree.
+
+`absorption/` holds -ln of what `corrected/` holds.  Like a view (`tree/views`) it is found by its
+name and not listed, so that `find`, `du` and `cp -r` meet each number once.
 
 Does not: decide where it appears (`flatfield/service`), or compute pixels
 (`flatfield/corrected_array`).
@@ -6,7 +9,7 @@ Does not: decide where it appears (`flatfield/service`), or compute pixels
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from io import BytesIO
 from math import prod
@@ -30,7 +33,7 @@ from esrffs.tree.nodes import FileHandle, Node, Path, Stat
 from esrffs.tree.view_files import ArrayFile
 from esrffs.tree.views import ViewFinder, is_array
 
-NAME = b"corrected"
+NAMES = b"corrected", b"absorption"
 
 # Finds what the directory holds now; with the name of a file, what holds for that file.
 Find = Callable[[bytes | None], Awaitable[Outcome]]
@@ -196,12 +199,13 @@ def _origin(entry: CorrectedEntry) -> xattrs.Xattrs:
 
 @dataclass(frozen=True, slots=True)
 class CorrectedDirectory:
-    """The directory `corrected/` of a group or folder."""
+    """The directory `corrected/` of a group or folder; with `absorption` the one beside it."""
 
     path: Path
     context: DataContext
     find: Find
     views: ViewOptions = field(default_factory=ViewOptions)
+    absorption: bool = False
 
     @property
     def key(self) -> bytes:
@@ -242,7 +246,7 @@ class CorrectedDirectory:
         resolved = await self.find(name)
         if not isinstance(resolved, ResolvedPlan):
             raise NotFoundError(f"{os.fsdecode(b'/'.join(self.path))}: nothing to correct any more")
-        return resolved
+        return resolved.absorption if self.absorption else resolved
 
     async def children(self) -> Mapping[bytes, Node]:
         nodes = self._nodes(await self._resolved())
@@ -269,6 +273,12 @@ class CorrectedDirectory:
         return CorrectedFile(path, self.context, item)
 
 
-def directory_name(taken: Iterable[bytes]) -> bytes:
-    """What `corrected` is called where something else has that name."""
-    return file_names.unique_names([(NAME, b"")], taken)[0]
+def directories(
+    folder: Path, taken: Iterable[bytes], context: DataContext, find: Find, views: ViewOptions
+) -> tuple[CorrectedDirectory, CorrectedDirectory]:
+    """`corrected/` and `absorption/` of a folder or group, under names that nothing else has."""
+    names = file_names.unique_names([(name, b"") for name in NAMES], taken)
+    corrected, absorption = (
+        CorrectedDirectory((*folder, name), context, find, views) for name in names
+    )
+    return corrected, replace(absorption, absorption=True)

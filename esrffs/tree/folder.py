@@ -68,6 +68,15 @@ class FolderDirectory:
         return Stat.read_only(await self._folders.status(self.folder))
 
     async def children(self) -> Mapping[bytes, Node]:
+        nodes, found = await self._listed()
+        if found is not None:
+            nodes[found[0].path[-1]] = found[0]
+        return nodes
+
+    async def _listed(
+        self,
+    ) -> tuple[dict[bytes, Node], tuple[corrected.CorrectedDirectory, ...] | None]:
+        """What the folder holds, series included; and `corrected/` and `absorption/`, if any."""
         above = await self._below()
         found = await self._folders.scan(self.folder)
         runs = self._series(found)
@@ -76,9 +85,8 @@ class FolderDirectory:
             path = (*self.path, os.fsencode(name))
             nodes.setdefault(path[-1], GroupDirectory(self.mount, file, path, path))
         if isinstance(await self._correction(found, runs), ResolvedPlan):
-            node = self._corrected(nodes)
-            nodes[node.path[-1]] = node
-        return nodes
+            return nodes, self._corrected(nodes)
+        return nodes, None
 
     async def child(self, name: bytes) -> Node:
         return await self._views().lookup(name)
@@ -111,14 +119,15 @@ class FolderDirectory:
         try:
             entry = await self._folders.entry(self.folder, os.fsdecode(name))
         except NotFoundError:
-            if b"#" not in name and not name.startswith(corrected.NAME):
-                raise  # only a series and `corrected` have names that no file has
+            if b"#" not in name and not name.startswith(corrected.NAMES):
+                raise  # only series, `corrected` and `absorption` have names that no file has
         else:
             return self._node(entry, await self._below())
-        try:
-            return (await self.children())[name]
-        except KeyError:
-            raise NotFoundError(f"{self.folder or '.'}: no {name!r} in it") from None
+        nodes, found = await self._listed()
+        nodes |= {node.path[-1]: node for node in found or ()}
+        if name not in nodes:
+            raise NotFoundError(f"{self.folder or '.'}: no {name!r} in it")
+        return nodes[name]
 
     def _series(self, found: Sequence[FolderEntry]) -> Mapping[str, DataFileRef]:
         """The series among these files."""
@@ -162,7 +171,7 @@ class FolderDirectory:
             return None
         return DataFileRef(self.mount.data, entry.path, entry.format)
 
-    def _corrected(self, taken: Iterable[bytes]) -> corrected.CorrectedDirectory:
+    def _corrected(self, taken: Iterable[bytes]) -> tuple[corrected.CorrectedDirectory, ...]:
         async def listed() -> Outcome:
             found = await self._folders.scan(self.folder)
             return await self._correction(found, self._series(found))
@@ -172,8 +181,8 @@ class FolderDirectory:
                 return await listed()
             return await self.mount.corrections.for_file_in_folder(self.folder, name, listed)
 
-        path = (*self.path, corrected.directory_name(taken))
-        return corrected.CorrectedDirectory(path, self.mount.data, find, self.mount.views)
+        views = self.mount.views
+        return corrected.directories(self.path, taken, self.mount.data, find, views)
 
     async def _below(self) -> tuple[tuple[int, int], ...]:
         status = await self._folders.status(self.folder)

@@ -115,16 +115,18 @@ class GroupDirectory:
                 await trio.lowlevel.checkpoint()  # others are served meanwhile
         found = await self.mount.corrections.for_group(source, self.address)
         if isinstance(found, ResolvedPlan):
-            node = self._corrected(plan_)
+            node, _ = self._corrected(plan_)
             nodes[node.path[-1]] = node
         return nodes | await self._views().listed(nodes)
 
-    def _corrected(self, plan_: Plan) -> corrected.CorrectedDirectory:
+    def _corrected(
+        self, plan_: Plan
+    ) -> tuple[corrected.CorrectedDirectory, corrected.CorrectedDirectory]:
         async def find(_name: bytes | None) -> Outcome:
             return await self.mount.corrections.for_group(await self.file.source(), self.address)
 
-        path = (*self.path, corrected.directory_name(plan_.entries))
-        return corrected.CorrectedDirectory(path, self.file.context, find, self.mount.views)
+        context, views = self.file.context, self.mount.views
+        return corrected.directories(self.path, plan_.entries, context, find, views)
 
     def _views(self) -> ViewFinder:
         async def names() -> Iterable[bytes]:
@@ -205,9 +207,9 @@ class GroupDirectory:
         source, plan_ = await self._entries()
         entry = plan_.entries.get(name)
         if entry is None:
-            node = self._corrected(plan_)
-            if name == node.path[-1] and await node.exists():
-                return node
+            for node in self._corrected(plan_):
+                if name == node.path[-1] and await node.exists():
+                    return node
             raise NotFoundError(f"{self.file.path}: no {name!r} in {self.address or '/'}")
         return await self._node(source, self._ancestors_of_children(source, plan_), name, entry)
 
