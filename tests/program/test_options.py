@@ -6,11 +6,9 @@ import json
 import os
 import pty
 import pwd
-import resource
 import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -287,34 +285,6 @@ def test_status(mount: MountFactory, source: Path) -> None:
     assert len(done.stdout.splitlines()) > 10, "for people to read"
     assert "user.esrffs.status" not in os.listxattr(mounted.path)
     assert "no esrffs is mounted there" in esrffs("--status", source).stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "status"),
-    [
-        (["--help"], 0),
-        (["--version"], 0),
-        (["--workers"], 2),
-        (["/", "/nowhere/at/all"], 1),
-        (["-u", "/nowhere/at/all"], 1),
-    ],
-    ids=["help", "version", "usage", "no mount point", "unmount"],
-)
-def test_nothing_heavy_is_imported_where_nothing_is_mounted(words: list[str], status: int) -> None:
-    code = f"""if True:
-        import sys
-        from esrffs.cli.main import main
-        assert main({words!r}) == {status}
-        heavy = set("numpy h5py trio trio_parallel pyfuse3 silx fabio imagecodecs".split())
-        assert not heavy & set(sys.modules), heavy & set(sys.modules)
-    """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = run(sys.executable, "-c", code)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    assert bool(done.stderr) is bool(status)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert used < 0.3, "seconds of the processor, however busy the machine"
 
 
 @needs_fuse

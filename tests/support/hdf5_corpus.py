@@ -393,11 +393,3 @@ def empty(folder: Path) -> Path:
     path = folder / "empty.h5"
     h5py.File(path, "w").close()
     return path
-
-
-def thousands(folder: Path, count: int = 10_000) -> Path:
-    path = folder / "thousands.h5"
-    with h5py.File(path, "w") as file:
-        for index in range(count):
-            file.create_dataset(f"{index:05}", data=index).attrs["units"] = "mm"
-    return path

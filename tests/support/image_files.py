@@ -25,6 +25,10 @@ import pytest
 from fabio.edfimage import EdfImage
 from PIL import Image
 
+from esrffs.formats.images.reader import ImageFileReader
+from esrffs.model import DatasetInfo, Reader
+from tests.support.reader_contract import whole
+
 OPENED: list[Any] = []  # by the test that runs
 
 
@@ -130,3 +134,17 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "a.esper": _fabio(fabio.esperantoimage.EsperantoImage),
     "a.mrc": _mrc,
 }
+
+
+def open_raster(path: str, confine: str | None) -> ImageFileReader:
+    return opened(ImageFileReader(path, confine))
+
+
+def data(reader: Reader) -> DatasetInfo:
+    found = reader.find("scan_0/image/data")
+    assert isinstance(found, DatasetInfo)
+    return found
+
+
+def values(reader: Reader) -> np.ndarray:
+    return reader.read(data(reader).address, whole(data(reader)))

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esrffs.errors import NotFoundError
-from esrffs.model import Box, DatasetInfo, GroupInfo, JsonInfo, JsonText, Reader
+from esrffs.model import Box, DatasetInfo, GroupInfo, JsonInfo, JsonText, Member, Reader
 
 
 def walk(reader: Reader, address: str = "", seen: frozenset[int] = frozenset()) -> Iterator[object]:
@@ -89,3 +89,13 @@ class ReaderContract:
     def test_close_twice(self, reader: Reader) -> None:
         reader.close()
         reader.close()
+
+
+def members(reader: Reader, address: str = "") -> dict[str, Member]:
+    return {member.name: member for member in reader.listing(address).members}
+
+
+def get(reader: Reader, name: str) -> np.ndarray:
+    info = reader.find(name)
+    assert isinstance(info, DatasetInfo)
+    return reader.read(info.address, whole(info))

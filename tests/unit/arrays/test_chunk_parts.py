@@ -1,14 +1,9 @@
 """What is needed of a chunk, without the rest; and longer chunks than needed."""
 
-import errno
-import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +13,7 @@ from esrffs import limits
 from esrffs.arrays import chunk_parts
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
 from esrffs.formats.filters import codecs
-from tests.conftest import MountFactory
+from tests.support.chunk_streams import zeros
 from tests.unit.formats.filters.test_codecs import COMPRESSORS, one_chunk, pipeline, rewritten
 
 SHUFFLE, DEFLATE = 2, 1
@@ -99,14 +94,6 @@ def column(rows: int, width: int, raw: bytes, **options: Any) -> Any:
     return target
 
 
-def zeros(rows: int, width: int) -> bytes:
-    """A deflate stream of so many bytes, made of one row; its checksum is wrong."""
-    packer = zlib.compressobj(9)
-    first = packer.compress(bytes(width)) + packer.flush(zlib.Z_FULL_FLUSH)
-    row = packer.compress(bytes(width)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return first + (rows - 1) * row + packer.flush()
-
-
 def test_no_more_is_unpacked_than_a_few_times_the_largest_chunk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -124,38 +111,6 @@ def test_unpacking_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TooLargeError, match="time_limit"):
         column(200, 1 << 20, zeros(200, 1 << 20), until=50)
     assert next(seconds) == 52  # looked at once for each piece
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ("chunk_limit=256", "would have to be unpacked"),
-        ("chunk_limit=2048,time_limit=6", "takes more time than there is"),
-    ],
-)
-def test_a_monstrous_chunk_costs_itself(
-    mount: MountFactory, tmp_path: Path, options: str, told: str
-) -> None:
-    """30 GiB in 31 MB: an error, at once or in time, and other large chunks are read meanwhile."""
-    source = tmp_path / "source"
-    source.mkdir()
-    rows, width = 30_000, 1 << 20
-    array = np.arange(80 << 20, dtype="u1")
-    with h5py.File(source / "x.h5", "w", libver="latest") as file:
-        growing: dict[str, Any] = {"maxshape": (None, None), "compression": "gzip"}
-        monster = file.create_dataset("monster", (rows, 1), "u1", chunks=(rows, width), **growing)
-        monster.id.write_direct_chunk((0, 0), zeros(rows, width))
-        file.create_dataset("large", data=array, chunks=array.shape, compression=1)
-    mounted = mount(source, "-o", options)
-    mounted.expect(f"/monster: chunk 0: .* {told}")
-    folder = mounted / "x.h5"
-    with ThreadPoolExecutor() as pool:
-        failed = pool.submit((folder / "monster.npy").read_bytes)
-        assert np.array_equal(np.load(folder / "large.npy"), array)
-        with pytest.raises(OSError) as caught:
-            failed.result()
-    assert caught.value.errno == errno.EFBIG
-    assert told in os.getxattr(folder / "monster.npy", "user.esrffs.error").decode()
 
 
 def test_what_cannot_be_had_in_parts() -> None:

@@ -6,8 +6,6 @@ import gzip
 import io
 import json
 import pickle
-import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -283,17 +281,3 @@ def test_single_frames(tmp_path: Path) -> None:
     assert is_single_frame(padded.read_bytes(), padded.stat().st_size)
     assert is_single_frame(one[:100], len(two))  # not certain
     assert is_single_frame(b"II*\0\x08\0\0\0", 999)
-
-
-def test_no_format_library_is_loaded() -> None:
-    program = """
-import sys
-from esrffs.formats.detect import detect_format
-for head in (b"{\\nByteOrder = LowByteFirst ;\\n}\\n", b"\\x89HDF\\r\\n\\x1a\\n", b"any text"):
-    detect_format(lambda offset, count: head[offset : offset + count], len(head), "a.edf")
-print([name for name in ("h5py", "silx", "fabio") if name in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"

@@ -1,11 +1,8 @@
 """`fuse/pyfuse3_polling`: requests in a row, and who goes next."""
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +18,6 @@ from esrffs.fuse import pyfuse3_polling
 from esrffs.fuse.pyfuse3_polling import BusyPoller, UnfairLock
 from esrffs.model import Box, ChunkedLayout, ChunkIndex, DatasetInfo
 from esrffs.source.executor import SourceExecutor
-from tests.conftest import FUSE
 
 Pipe = tuple[int, int]
 
@@ -182,48 +178,3 @@ def test_who_waits_for_his_turn_can_be_cancelled() -> None:
             pass
 
     trio.run(main)
-
-
-_USED = """
-import os, pyfuse3, sys, trio
-from esrffs.fuse import pyfuse3_polling
-
-used = set()
-
-class Poller(pyfuse3_polling.BusyPoller):
-    async def wait(self, descriptor):
-        used.add("wait")
-        await super().wait(descriptor)
-
-class Lock(pyfuse3_polling.UnfairLock):
-    async def __aenter__(self):
-        used.add("turn")
-        await super().__aenter__()
-
-pyfuse3_polling.BusyPoller, pyfuse3_polling.UnfairLock = Poller, Lock
-pyfuse3_polling.install_in_pyfuse3(lambda: False)
-
-async def main():
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pyfuse3.main)
-        try:
-            await trio.to_thread.run_sync(os.stat, sys.argv[1])
-        except OSError:
-            nursery.cancel_scope.cancel()
-
-pyfuse3.init(pyfuse3.Operations(), sys.argv[1], {"fsname=test_waiting"})
-trio.run(main)
-pyfuse3.close()
-print(*sorted(used))
-"""
-
-
-@pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
-def test_pyfuse3_waits_in_this_way(tmp_path: Path) -> None:
-    """Where it takes `trio` from is its own affair: a version that does otherwise is slow."""
-    command = [sys.executable, "-c", _USED, tmp_path]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], stderr=subprocess.DEVNULL)
-    assert done.stdout == "turn wait\n", done.stderr

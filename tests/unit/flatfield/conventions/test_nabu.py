@@ -1,68 +1,20 @@
 """The same scans through tomoscan and nabu."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions
-from tests.support.corrected_scans import formula, mean, median
 from tests.support.correction_plans import all_cooked, file_recipe, folder_recipe, loading
+from tests.support.nabu_scans import KEYS, SHAPE, nabus, nxtomo_scan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-KEYS = [2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, -1, -1]
-SHAPE = (20, 30)
 
 
 @pytest.fixture(params=["<u2", "<f4"])
 def scan(request, tmp_path):
-    """An NXtomo file, its raw frames and its path."""
-    from nxtomo.application.nxtomo import NXtomo
-    from nxtomo.nxobject.nxdetector import ImageKey
-
-    rng = np.random.default_rng(5)
-    keys = np.array(KEYS)
-    data = rng.integers(20000, 60000, (len(keys), *SHAPE)).astype(request.param)
-    data[keys == 2] = rng.integers(50, 150, (3, *SHAPE))
-    nx = NXtomo()
-    detector = nx.instrument.detector
-    detector.data = data
-    detector.image_key_control = [ImageKey(int(key)) for key in keys]
-    nx.sample.rotation_angle = _degrees(np.linspace(0, 180, len(keys)))
-    nx.control.data = _ampere(np.linspace(0.2, 0.19, len(keys)))
-    (tmp_path / "source").mkdir()
-    path = str(tmp_path / "source" / "scan.nx")
-    nx.save(path, data_path="entry")
-    return path, data
-
-
-def _degrees(values):
-    import pint
-
-    return values * pint.get_application_registry().degree
-
-
-def _ampere(values):
-    import pint
-
-    return values * pint.get_application_registry().ampere
-
-
-def nabus(path, data, **options):
-    from nabu.preproc.flatfield import FlatFieldArrays
-    from tomoscan.esrf.scan.nxtomoscan import NXtomoScan
-
-    tomo = NXtomoScan(path, "entry")
-    darks = tomo.compute_reduced_darks(reduced_method="mean")
-    flats = tomo.compute_reduced_flats(reduced_method="median")
-    indices = np.flatnonzero(np.array(KEYS) == 0)
-    radios = data[indices].astype(np.float32)
-    correction = FlatFieldArrays(
-        radios.shape, flats, darks, radios_indices=indices, nan_value=None, **options
-    )
-    return correction.normalize_radios(radios)
+    """An NXtomo file: its path and its raw frames."""
+    return nxtomo_scan(tmp_path, request.param)
 
 
 @pytest.mark.parametrize("method", ["linear", "nearest"])
@@ -73,23 +25,6 @@ def test_nabu(scan, method):
             "data"
         ]
     np.testing.assert_array_max_ulp(made, nabus(path, data, interpolation=method), 2)
-
-
-def test_nabu_through_a_mount(scan, mount):
-    """nabu to 2 ulp, the contract's formula to the bit."""
-    path, data = scan
-    mounted = mount(Path(path).parent)
-    made = np.load(mounted / "scan.nx/entry/corrected/data.npy")
-    np.testing.assert_array_max_ulp(made, nabus(path, data), 2)
-    index = np.flatnonzero(np.array(KEYS) == 0)
-    flats = [median(data[a:b]) for a, b in ((3, 7), (11, 14), (17, 19))]
-    np.testing.assert_array_equal(
-        made, formula(data[index], mean(data[:3]), flats, (3, 11, 17), index)
-    )
-    angles = np.linspace(0, 180, len(KEYS))[index]
-    np.testing.assert_allclose(
-        np.load(mounted / "scan.nx/entry/corrected/rotation_angle.npy"), angles
-    )
 
 
 def test_nabu_with_machine_current(scan):

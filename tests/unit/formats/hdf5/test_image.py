@@ -2,10 +2,7 @@
 
 import math
 import pickle
-import shutil
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +17,8 @@ from hypothesis.extra import numpy as npst
 from esrffs.formats.hdf5.image import ALIGNMENT
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from tests.support import hdf5_corpus, hdf5_images
-from tests.support.hdf5_images import assemble, object_of, walk
-
-Fill = Callable[[h5py.File], object]
-
-
-class View:
-    """The view of a group of a file, as a file."""
-
-    def __init__(self, path: Path, address: str = "", **options: Any) -> None:
-        self.source = path
-        self.path = path.parent / "view of it.h5"
-        reader = Hdf5Reader(str(path), None)
-        try:
-            self.image = reader.image(address, str(path.parent), **options)
-            self.unreadable = assemble(reader, self.image, self.path)
-        finally:
-            reader.close()
-        self.broken = {part.address: part.reason for part in self.image.broken}
-
-
-def made(folder: Path, fill: Fill, **options: Any) -> Path:
-    path = folder / "source.h5"
-    with h5py.File(path, "w", **options) as file:
-        fill(file)
-    return path
+from tests.support.hdf5_images import object_of, walk
+from tests.support.hdf5_views import View, made
 
 
 @pytest.mark.parametrize("name", hdf5_corpus.WRITERS)
@@ -259,25 +233,6 @@ def test_xarray_would_find_the_dimensions(tmp_path: Path) -> None:
         assert dimensions == ["/time", "/x"]
         assert [shown[ref].name for ref, _ in shown["time"].attrs["REFERENCE_LIST"]] == ["/field"]
         assert shown["no variable"].is_scale
-
-
-def test_old_readers_read_it(tmp_path: Path) -> None:
-    """h5dump and h5diff of a system are older than h5py's HDF5, often by years."""
-    if shutil.which("h5dump") is None or shutil.which("h5diff") is None:
-        pytest.skip("hdf5-tools is not installed")
-    for name in hdf5_corpus.WRITERS:
-        folder = tmp_path / name
-        folder.mkdir()
-        view = View(hdf5_corpus.WRITERS[name](folder))
-        dumped = subprocess.run(
-            ["h5dump", "-H", view.path], capture_output=True, check=False, timeout=60
-        )
-        assert dumped.returncode == 0, (name, dumped.stderr)
-        if name in ("compounds", "references", "attributes", "netcdf", "matlab", "empty"):
-            compared = subprocess.run(
-                ["h5diff", view.source, view.path], capture_output=True, check=False, timeout=60
-            )
-            assert compared.returncode == 0, (name, compared.stdout)
 
 
 def test_null_dataspaces_and_no_elements(tmp_path: Path) -> None:

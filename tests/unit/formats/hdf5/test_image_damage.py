@@ -13,7 +13,7 @@ from esrffs.formats.hdf5.image import ImageLimits, ImageTooLargeError
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from tests.support import hdf5_corpus, hdf5_images
 from tests.support.hdf5_images import assemble
-from tests.unit.formats.hdf5.test_image import View, made
+from tests.support.hdf5_views import View, made
 
 
 def test_a_broken_object_costs_itself(tmp_path: Path) -> None:

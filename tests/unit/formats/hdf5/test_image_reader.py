@@ -1,7 +1,5 @@
 """HDF5 views of Spec files, images and series, held against silx."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,99 +10,11 @@ import pytest
 import silx.io
 
 from esrffs.formats import readers
-from esrffs.formats.hdf5.image import Hdf5Image
 from esrffs.formats.hdf5.image_reader import reader_image
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from tests.support import hdf5_corpus
-from tests.support.hdf5_images import assemble, check_places, walk
-
-SPEC = """#F test.dat
-#E 1700000000
-#D Tue Nov 14 22:13:20 2023
-#O0 Theta  Two Theta  det/x
-
-#S 1 ascan th 0 1 2
-#D Tue Nov 14 22:13:20 2023
-#P0 1.5 2.5 -3
-#N 3
-#L Theta  det/a  Epoch
-0 1 1700000000.25
-0.5 2 1700000001.25
-1 3 1700000002.25
-
-#S 2 grün
-#D Tue Nov 14 22:14:20 2023
-#N 2
-#@MCA %16C
-#@CHANN 4 0 3 1
-#@CALIB 1 2 3
-#L a  b
-1 2
-@A 1 2 3 4
-3 4
-@A 5 6 7 8
-"""
-
-
-def spec_file(folder: Path) -> Path:
-    path = folder / "test.dat"
-    path.write_text(SPEC)
-    return path
-
-
-def edf_file(folder: Path) -> Path:
-    path = folder / "test.edf"
-    header = {"title": "grün", "motor_pos": "1.5 2", "motor_mne": "a b", "count_time": "0.25"}
-    fabio.edfimage.EdfImage(np.arange(4000, dtype="u2").reshape(40, 100), header).write(path)
-    return path
-
-
-def converted(path: Path) -> Path:
-    """By `silx convert`."""
-    target = path.with_name("silx.h5")
-    program = Path(sys.executable).with_name("silx")
-    subprocess.run([program, "convert", path, "-o", target], check=True, capture_output=True)
-    return target
-
-
-def shown(reader: Any, image: Hdf5Image, folder: Path) -> Path:
-    path = folder / "view.h5"
-    assert assemble(reader, image, path) == []
-    return path
-
-
-def same(value: Any, expected: Any, name: str) -> None:
-    """silx rounds the numbers of Spec to float32."""
-    assert value.shape == expected.shape, name
-    if value.dtype != expected.dtype:
-        assert (value.dtype, expected.dtype) == (np.float64, np.float32), name
-        value = value[()].astype(np.float32)
-    np.testing.assert_array_equal(value[()], expected[()])
-
-
-def test_silx_convert_gives_the_same(tmp_path: Path) -> None:
-    path = spec_file(tmp_path)
-    reader = readers.open_reader("spec", str(path), None)
-    image = reader_image(reader)
-    assert image.broken == ()
-    view_path = shown(reader, image, tmp_path)
-    reader.close()
-    with h5py.File(view_path) as view, h5py.File(converted(path)) as other:
-        found = {path: (link, obj) for path, link, obj in walk(view)}
-        expected = {path: (link, obj) for path, link, obj in walk(other)}
-        assert found.keys() == expected.keys()
-        for name, (link, obj) in expected.items():
-            assert found[name][0] == link, name
-            if obj is None:
-                continue
-            assert found[name][1].attrs.keys() == obj.attrs.keys(), name
-            for key, value in obj.attrs.items():
-                np.testing.assert_array_equal(found[name][1].attrs[key], value)
-                of_file = found[name][1].attrs.get_id(key).get_type()
-                assert of_file == obj.attrs.get_id(key).get_type(), name
-            if isinstance(obj, h5py.Dataset):
-                same(found[name][1], obj, name)
-        assert view.attrs["NX_class"] == "NXroot"
+from tests.support.hdf5_images import check_places, walk
+from tests.support.hdf5_views import edf_file, shown, spec_file
 
 
 def check_as_silx(view: h5py.Group, group: Any) -> None:

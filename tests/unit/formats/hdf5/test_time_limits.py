@@ -10,8 +10,6 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from esrffs import limits
 from esrffs.encoders.json_text import value_to_json
@@ -21,7 +19,6 @@ from esrffs.formats.budget import NotNowError
 from esrffs.formats.hdf5 import chunk_check, json_values, text_widths, values
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from esrffs.formats.hdf5.references import References
-from esrffs.formats.hdf5.text_widths import Pace, along_chunks
 from esrffs.model import Box, BrokenInfo, DatasetInfo, JsonInfo, Member
 from tests.support.reader_contract import whole
 
@@ -390,16 +387,3 @@ def test_what_nobody_asked_for_is_put_off(tmp_path: Path, monkeypatch: pytest.Mo
         reader.listing("/g")
     budget.begin(math.inf)
     assert isinstance(reader.listing("/g").members[0], DatasetInfo)
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 12), st.integers(1, 14)), min_size=1, max_size=3),
-    st.integers(1, 40),
-)
-def test_boxes_along_chunks_make_up_the_whole(axes: list[tuple[int, int]], elements: int) -> None:
-    shape, chunk = (tuple(column) for column in zip(*axes, strict=True))
-    seen = np.zeros(shape, int)
-    for box in along_chunks(shape, chunk, Pace(elements)):
-        assert math.prod(box.shape) <= max(elements, 1)
-        seen[box.slices] += 1
-    assert (seen == 1).all()

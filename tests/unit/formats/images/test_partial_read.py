@@ -1,14 +1,9 @@
 """What is damaged in an image costs itself: a strip, a tile, a frame, a file of a series."""
 
-import bz2
-import gzip
 import os
-import shutil
-import zlib
 from pathlib import Path
 from typing import Any
 
-import fabio.cbfimage
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -23,49 +18,12 @@ from esrffs.formats.images.series import ImageSeriesReader
 from esrffs.formats.images.tiff_segments import Segments
 from esrffs.model import Box
 from esrffs.workers import server
-from tests.conftest import MountFactory
-from tests.support.image_files import edf, image, in_order, opened
-from tests.unit.formats.images.test_reader import data, open_raster
-from tests.unit.test_damage import check
+from tests.support.damaged_images import edf_blocks, numbers, series, spoil
+from tests.support.image_files import data, edf, image, in_order, open_raster, opened
 
 __all__ = ["in_order"]  # a fixture for every test here
 
-IMAGE = "scan_0/instrument/detector_0/data.npy"
 N, Y, X = 5, 60, 50
-
-
-def numbers(shape: tuple[int, ...], dtype: str = "u2") -> npt.NDArray[Any]:
-    return np.random.default_rng(3).integers(0, 200, shape).astype(dtype)
-
-
-def spoil(path: Path, page: int, segment: int, count: int = 40) -> None:
-    """Other bytes at the start of a strip or tile."""
-    with tifffile.TiffFile(path) as file:
-        offset = file.pages[page].dataoffsets[segment]
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(b"\xff" * count)
-
-
-def edf_blocks(path: Path, stack: npt.NDArray[Any], bad: int) -> None:
-    """An EDF whose frames are compressed, one of which is damaged."""
-    with path.open("wb") as file:
-        for number, frame in enumerate(stack):
-            content = bytearray(zlib.compress(frame.tobytes()))
-            if number == bad:
-                content[len(content) // 2] ^= 0x55
-            keys = {
-                "EDF_DataBlockID": f"{number + 1}.Image.Psd",
-                "EDF_BinarySize": len(content),
-                "EDF_HeaderSize": 512,
-                "ByteOrder": "LowByteFirst",
-                "DataType": "UnsignedShort",
-                "Dim_1": frame.shape[1],
-                "Dim_2": frame.shape[0],
-                "Compression": "ZCompression",
-            }
-            text = "{\n" + "".join(f"{key} = {value} ;\n" for key, value in keys.items())
-            file.write(text.ljust(510).encode() + b"}\n" + content)
 
 
 def assert_sound(
@@ -168,28 +126,6 @@ def test_compressed_blocks_of_an_edf(tmp_path: Path) -> None:
     assert_all_boxes(
         open_raster(str(path), None), stack, bad, "frame 3: its packed data are damaged"
     )
-
-
-def series(folder: Path, suffix: str, stack: npt.NDArray[Any], bad: int) -> list[str]:
-    """A file for each frame, one of which is damaged."""
-    paths = []
-    for number, frame in enumerate(stack):
-        path = folder / f"se_{number:02d}.{suffix}"
-        if suffix == "tif":
-            options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
-            tifffile.imwrite(path, frame, compression="zlib", rowsperstrip=20, **options)
-            if number == bad:
-                spoil(path, 0, 1)
-        elif suffix == "cbf":
-            fabio.cbfimage.CbfImage(data=frame.astype("i4")).write(str(path))
-            if number == bad:
-                raw = bytearray(path.read_bytes())
-                raw[raw.index(b"\x0c\x1a\x04\xd5") + 500] ^= 1
-                path.write_bytes(raw)
-        else:
-            edf_blocks(path, frame[np.newaxis], bad=0 if number == bad else -1)
-        paths.append(str(path))
-    return paths
 
 
 @pytest.mark.parametrize("suffix", ["tif", "cbf", "edf"])
@@ -312,93 +248,3 @@ def test_a_search_ends_with_the_time_of_its_call(
     finally:
         server.budget.begin(float("inf"))
     assert_sound(found, stack, np.ones(stack.shape, bool), "took too long (time_limit)")
-
-
-def test_mounted(mount: MountFactory, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    stack = numbers((12, 64, 128))
-    expected = {}
-    for name, options in (
-        ("strips.tif", {"compression": "zlib", "rowsperstrip": 32}),
-        ("tiles.tif", {"compression": "lzw", "tile": (32, 64)}),
-    ):
-        tifffile.imwrite(source / name, stack, photometric="minisblack", metadata=None, **options)
-        bad = np.zeros(stack.shape, bool)
-        spoil(source / name, 5, 1)
-        if name == "strips.tif":
-            bad[5, 32:] = True
-        else:
-            bad[5, :32, 64:] = True
-        expected[name] = stack, bad
-    edf_blocks(source / "blocks.edf", stack, bad=5)
-    bad = np.zeros(stack.shape, bool)
-    bad[5] = True
-    expected["blocks.edf"] = stack, bad
-    series(source, "tif", stack, 5)
-    bad = np.zeros(stack.shape, bool)
-    bad[5, 20:40] = True
-    expected["se_##.tif"] = stack, bad
-    series(source, "cbf", stack, 5)
-    bad = np.zeros(stack.shape, bool)
-    bad[5] = True
-    expected["se_##.cbf"] = stack.astype("i4"), bad
-    mounted = mount(source)
-    mounted.expect(r"(strips|tiles|se_##)\.tif: |blocks\.edf: frame 5: |se_##\.cbf: ")
-    for name, (array, lost) in expected.items():
-        check(mounted / name / IMAGE, array, lost)
-    error = os.getxattr(mounted / "se_##.tif", "user.esrffs.error").decode()
-    assert error == (
-        "se_##.tif: se_05.tif (frame 5): its strip 1 is damaged: it cannot be unpacked"
-    )
-    error = os.getxattr(mounted / "se_##.cbf" / IMAGE, "user.esrffs.error").decode()
-    assert error.startswith("se_##.cbf: se_05.cbf (frame 5): ")
-
-
-def test_corrected(mount: MountFactory, tmp_path: Path) -> None:
-    """One of twenty raw images costs its own corrected image, and its frame of the stack."""
-    source = tmp_path / "source"
-    source.mkdir()
-    stack = numbers((20, 64, 128)) + 400
-    for path in series(source, "tif", stack, 7):
-        shutil.move(path, source / f"s_00{path[-6:]}")
-    flat, dark = numbers((64, 128)) + 900, numbers((64, 128)) % 90
-    tifffile.imwrite(source / "flat.tif", flat)
-    tifffile.imwrite(source / "dark.tif", dark)
-    bottom = flat.astype("f4") - dark
-    expected = (stack.astype("f4") - dark) / bottom
-    bad = np.zeros(stack.shape, bool)
-    bad[7, 20:40] = True
-    mounted = mount(source)
-    mounted.expect(r"s_####\.tif: s_0007\.tif \(frame 7\): its strip 1 is damaged")
-    for number in (*range(6, 9), *range(20)):
-        path = mounted / f"corrected/s_{number:04d}.npy"
-        if number == 7:
-            check(path, expected[7], bad[7])
-        else:
-            np.testing.assert_array_equal(np.load(path), expected[number])
-    check(mounted / "corrected/s_####.npy", expected, bad)
-    for name in ("s_0007", "s_####"):
-        error = os.getxattr(mounted / f"corrected/{name}.npy", "user.esrffs.error").decode()
-        assert "s_0007.tif (frame 7): its strip 1 is damaged: it cannot be unpacked" in error
-
-
-@pytest.mark.parametrize("suffix", ["gz", "bz2"])
-def test_packed_images_of_which_nothing_can_be_had(
-    suffix: str, mount: MountFactory, tmp_path: Path
-) -> None:
-    """They say so, and are not taken for files of another kind."""
-    source = tmp_path / "source"
-    source.mkdir()
-    edf(tmp_path / "a.edf", image(0))
-    packed = bytearray({"gz": gzip, "bz2": bz2}[suffix].compress((tmp_path / "a.edf").read_bytes()))
-    packed[12:30] = b"\xff" * 18
-    for name in ("a.edf", "a.log"):
-        (source / f"{name}.{suffix}").write_bytes(packed)
-    mounted = mount(source)
-    mounted.expect(rf"a\.edf\.{suffix}: the file: its packed data are damaged: .*\(EIO\)$")
-    with pytest.raises(OSError, match="Input/output"):
-        os.listdir(mounted / f"a.edf.{suffix}")
-    error = os.getxattr(mounted / f"a.edf.{suffix}", "user.esrffs.error").decode()
-    assert "its packed data are damaged" in error
-    assert (mounted / f"a.log.{suffix}").read_bytes() == packed

@@ -19,7 +19,6 @@ from fabio.edfimage import EdfFrame, EdfImage
 from silx.io import commonh5, fabioh5
 
 from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, UnsupportedError
-from esrffs.formats.images.reader import ImageFileReader
 from esrffs.model import (
     Box,
     BrokenInfo,
@@ -30,13 +29,18 @@ from esrffs.model import (
     OpaqueLayout,
     Reader,
 )
-from tests.support.image_files import MOTORS, WRITERS, edf, edf_text, image, in_order, opened
+from tests.support.image_files import (
+    MOTORS,
+    WRITERS,
+    data,
+    edf,
+    edf_text,
+    image,
+    in_order,
+    open_raster,
+    values,
+)
 from tests.support.reader_contract import ReaderContract, datasets, walk, whole
-
-
-def open_raster(path: str, confine: str | None) -> ImageFileReader:
-    return opened(ImageFileReader(path, confine))
-
 
 __all__ = ["in_order"]  # a fixture for every test here
 
@@ -52,16 +56,6 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.fixture
 def reader(path: Path) -> Reader:
     return open_raster(str(path), None)
-
-
-def data(reader: Reader) -> DatasetInfo:
-    found = reader.find("scan_0/image/data")
-    assert isinstance(found, DatasetInfo)
-    return found
-
-
-def values(reader: Reader) -> np.ndarray:
-    return reader.read(data(reader).address, whole(data(reader)))
 
 
 def verbatim(path: Path, info: DatasetInfo) -> np.ndarray:

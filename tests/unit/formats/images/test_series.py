@@ -16,9 +16,9 @@ from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.images.series import ImageSeriesReader, missing_numbers, numbers
 from esrffs.formats.images.tiff import TiffFrames
 from esrffs.model import DatasetInfo, FramesLayout, OpaqueLayout, Reader
-from tests.support.image_files import MOTORS, edf, edf_text, image, in_order, opened
+from tests.support.image_files import MOTORS, data, edf, edf_text, image, in_order, opened, values
 from tests.support.reader_contract import ReaderContract, walk, whole
-from tests.unit.formats.images.test_reader import assert_same_tree, data, values
+from tests.unit.formats.images.test_reader import assert_same_tree
 
 COUNT = 5
 

@@ -23,15 +23,9 @@ from esrffs.formats.images.reader import ImageFileReader
 from esrffs.formats.images.series import ImageSeriesReader
 from esrffs.formats.images.tiff_directories import UnpackedFile
 from esrffs.model import FramesLayout, OpaqueLayout
-from tests.support.image_files import in_order, opened
+from tests.support.image_files import data, in_order, open_raster, opened, values
 from tests.support.reader_contract import ReaderContract, datasets
-from tests.unit.formats.images.test_reader import (
-    assert_same_tree,
-    data,
-    open_raster,
-    values,
-    verbatim,
-)
+from tests.unit.formats.images.test_reader import assert_same_tree, verbatim
 
 __all__ = ["in_order"]  # a fixture for every test here
 

@@ -10,8 +10,7 @@ import pytest
 import tifffile
 
 from esrffs.errors import UnsupportedError
-from tests.support.image_files import in_order
-from tests.unit.formats.images.test_reader import open_raster, values
+from tests.support.image_files import in_order, open_raster, values
 from tests.unit.formats.images.test_tiff import assert_served
 
 __all__ = ["in_order"]  # a fixture for every test here

@@ -16,10 +16,9 @@ from esrffs.formats.images.reader import ImageFileReader
 from esrffs.formats.images.tiff_directories import PlainFile
 from esrffs.formats.images.tiff_segments import Segments
 from esrffs.model import Box, FramesLayout, OpaqueLayout
-from tests.support.image_files import in_order
+from tests.support.image_files import data, in_order, open_raster, values
 from tests.support.reader_contract import walk
 from tests.support.stopwatch import Stopwatch
-from tests.unit.formats.images.test_reader import data, open_raster, values
 from tests.unit.formats.images.test_tiff import LAYOUTS, X, Y, by_hand, end, numbers, write
 
 __all__ = ["in_order"]  # a fixture for every test here

@@ -1,12 +1,10 @@
 """Groups of a file one after another, as `ls -R`, `find` and `cp -r` ask for them."""
 
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import trio
@@ -17,36 +15,21 @@ from esrffs.cache import ByteCache
 from esrffs.errors import ReaderDiedError
 from esrffs.flatfield.plan import CorrectionOptions
 from esrffs.flatfield.service import CorrectionService
-from esrffs.model import Generation, GroupInfo, GroupListing
+from esrffs.model import GroupInfo, GroupListing
 from esrffs.source import listings
 from esrffs.source.data_file import DataFile, DataFiles
 from esrffs.source.listings import Plan
 from esrffs.source.root import SourceRoot
-from esrffs.workers import protocol, server
+from esrffs.workers import server
 from esrffs.workers.pool import PoolConfig, WorkerPool, open_pool
+from tests.support.many_groups import many_groups
 
 Work = Callable[[WorkerPool, Any, DataFile], Awaitable[None]]
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """60 small groups, each with one below it; one leads in a circle, one is damaged."""
-    folder = tmp_path / "source"
-    folder.mkdir()
-    with h5py.File(folder / "many.h5", "w", locking=False) as file:
-        for k in range(60):
-            group = file.create_group(f"{k:02}")
-            group["a"] = k
-            group["below/b"] = k
-            group["below"].attrs["k"] = k
-        file["30/below/circle"] = file["30"]
-        file["50/last"] = 1
-    return folder
-
-
-def subject(path: Path) -> protocol.ReaderSpec:
-    generation = Generation.of(os.stat(path))
-    return protocol.ReaderSpec((str(path),), (generation,), "hdf5", series=False, boundary=None)
+    return many_groups(tmp_path)
 
 
 def in_workers(
@@ -211,25 +194,3 @@ def test_what_nobody_asked_for_is_no_reason_to_fail(
         assert not source.errors
 
     in_workers(source, work)
-
-
-def test_what_comes_next_is_read_in_order_and_without_end(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "PREFETCH_SECONDS", 10.0)
-    path = subject(source / "many.h5")
-    following = [f"/{k:02}" for k in range(30, 60)]
-    found = list(server.list_groups(path, "/29", following))
-    assert found[:3] == ["/29", "/29/below", "/30"]
-    assert found[-1] == "/59/below"
-    assert len(found) == 31 * 2 + 1  # the circle once
-    monkeypatch.setattr(server, "PREFETCH_MEMBERS", 5)
-    assert len(server.list_groups(path, "/29", following)) < 5
-
-
-def test_one_that_fails_ends_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "PREFETCH_SECONDS", 10.0)
-    path = subject(source / "many.h5")
-    assert list(server.list_groups(path, "/29", ["/30", "/none", "/31"])) == [
-        *("/29", "/29/below", "/30", "/30/below", "/30/below/circle")
-    ]
