@@ -6,15 +6,15 @@ import h5py
 import numpy as np
 import pytest
 
-import tests.conftest
-from tests.conftest import MountFactory
 from tests.faults.readers import program
+from tests.support import mounts
+from tests.support.mounts import MountFactory
 
 
 @pytest.fixture
 def faulty(mount: MountFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MountFactory:
     """`mount`, with the readers of `tests.faults.readers`."""
-    monkeypatch.setattr(tests.conftest, "ESRFFS", program(tmp_path / "esrffs"))
+    monkeypatch.setattr(mounts, "ESRFFS", program(tmp_path / "esrffs"))
     return mount
 
 

@@ -5,7 +5,6 @@ to what they must not be; *damaged* files, as disks and copies damage them; and 
 `tests.faults.fuzz`.  The same numbers make the same files.
 """
 
-import io
 import random
 import re
 from collections.abc import Iterator
@@ -16,19 +15,13 @@ import numpy as np
 
 from tests.faults import fuzz
 from tests.support.hdf5_corpus import WRITERS
+from tests.support.npy import npy_bytes
 
 _SIGNATURES = re.compile(
     rb"\x89HDF\r\n\x1a\n|TREE|SNOD|HEAP|GCOL|OHDR|OCHK|FRHP|FHDB|FHIB|FSHD|BTHD|BTLF|BTIN|SMTB"
     rb"|FADB|FAHD|EAHD|EAIB|EASB|EADB"
 )
 _EXTREMES = (b"\xff" * 8, b"\0" * 8, b"\xff\xff\xff\x7f", b"\x01\0\0\0\0\0\0\x80", b"\0\0\0\x80")
-
-
-def saved(array: np.ndarray) -> bytes:
-    """What `numpy.save` writes."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def sound(folder: Path, number: int) -> dict[str, bytes]:
@@ -43,14 +36,14 @@ def sound(folder: Path, number: int) -> dict[str, bytes]:
         head = "#F f\n#E 1\n#D Thu Feb 11 09:54:35 2016\n\n#S 1 ascan x 0 1 19 1\n#N 2\n#L x  y\n"
         lines = "".join(f"{row} {value}\n" for row, value in enumerate(values))
         (folder / name).write_text(f"{head}{lines}\n")
-        return {f"{name}/1.1/measurement/y.npy": saved(values.astype("f8"))}
+        return {f"{name}/1.1/measurement/y.npy": npy_bytes(values.astype("f8"))}
     if number % 5 == 4:
         name = f"good{number}.edf"
         image = chance.integers(0, 60_000, (30, 40), dtype="u2")
         head = "{\nHeaderID = EH:000001:000000:000000 ;\nImage = 1 ;\nByteOrder = LowByteFirst ;\n"
         head += "DataType = UnsignedShort ;\nDim_1 = 40 ;\nDim_2 = 30 ;\nSize = 2400 ;\n"
         (folder / name).write_bytes((head.ljust(1022) + "}\n").encode() + image.tobytes())
-        return {f"{name}/scan_0/instrument/detector_0/data.npy": saved(image)}
+        return {f"{name}/scan_0/instrument/detector_0/data.npy": npy_bytes(image)}
     name = f"good{number}.h5"
     plain, packed = chance.random((20, 30)), chance.integers(0, 99, (40, 500), dtype="u2")
     words = np.array([f"{number} {i}" for i in range(50)])
@@ -59,7 +52,7 @@ def sound(folder: Path, number: int) -> dict[str, bytes]:
         file.create_dataset("packed", data=packed, chunks=(8, 500), compression="gzip")
         file["words"] = words.astype(h5py.string_dtype())
     arrays = {"plain": plain, "packed": packed, "words": words}
-    return {f"{name}/{key}.npy": saved(array) for key, array in arrays.items()}
+    return {f"{name}/{key}.npy": npy_bytes(array) for key, array in arrays.items()}
 
 
 def damaged(whole: bytes, seed: int = 5) -> dict[str, bytes]:

@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import errno
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -38,6 +37,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tests.support.npy import npy_bytes
+
 SLOPE = 1.0  # MiB per hour that the daemon may grow, where it was watched for long enough, …
 PAUSE = 0.2  # seconds at the most between two files that one process reads
 LONG = 600.0  # … which is so many seconds
@@ -47,12 +48,6 @@ FILES = 12  # that change; as many beside them do not
 REFUSALS = {errno.EIO, errno.ENOENT, errno.ESTALE, errno.ENOTCONN, errno.ECONNABORTED}
 REFUSALS |= {errno.EACCES, errno.ETIMEDOUT, errno.ENOTDIR, errno.EFBIG, errno.ELOOP, errno.EBADF}
 LEAK = {"descriptors": 8, "inodes": 60, "threads": 12, "processes": 2}  # more than that is one
-
-
-def saved(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def content(number: int, state: int) -> dict[str, np.ndarray]:
@@ -83,7 +78,7 @@ class Oracle:
     def learn(self, name: str, number: int, state: int) -> None:
         """Before the state can be seen."""
         for array, values in content(number, state).items():
-            digest = hashlib.blake2b(saved(values)).digest()
+            digest = hashlib.blake2b(npy_bytes(values)).digest()
             self._known.setdefault((name, array), set()).add(digest)
 
     def knows(self, name: str, array: str, read: bytes) -> bool:
@@ -371,7 +366,7 @@ class Soak:
         for number in range(FILES):  # the sound ones are sound to the end
             for array, values in content(number, 0).items():
                 shown = self.mountpoint / f"still{number}.h5" / f"{array}.npy"
-                if shown.read_bytes() != saved(values):
+                if shown.read_bytes() != npy_bytes(values):
                     self.wrong.append(f"still{number}/{array} at the end")
         self.unmount()
         self.tell(before, leaks)
@@ -422,7 +417,7 @@ def read_still(mountpoint: Path, seed: int) -> dict[str, object]:
     """Read files that never change until something comes by stdin, or it ends."""
     chance, done = random.Random(f"still {seed}"), threading.Event()
     expected = {
-        f"still{number}.h5/{array}.npy": saved(values)
+        f"still{number}.h5/{array}.npy": npy_bytes(values)
         for number in range(FILES)
         for array, values in content(number, 0).items()
     }

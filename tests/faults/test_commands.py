@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from esrffs.model import Format
-from tests.conftest import FUSE
 from tests.faults import fuzz
+from tests.support.marks import needs_fuse
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(1, 26)
@@ -24,7 +24,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+@needs_fuse
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_little_of_it(name: str) -> None:
     done = subprocess.run(

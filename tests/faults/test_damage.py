@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import Mounted, MountFactory
 from tests.faults import fuzz
 from tests.faults.malformed import damaged
+from tests.support.mounts import Mounted, MountFactory
 from tests.support.stopwatch import Stopwatch
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, wait_for
 from tests.faults.conftest import sound
-from tests.faults.test_readers import code_of, workers
-from tests.program.test_daemon import family, gone, parents
+from tests.support.errnos import errno_of
+from tests.support.marks import as_root, needs_fuse
+from tests.support.mounts import MountFactory, is_mounted
+from tests.support.processes import family, gone, parents, workers
+from tests.support.programs import ESRFFS, esrffs, wait_for
 from tests.support.stopwatch import Stopwatch
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+pytestmark = needs_fuse
 NO_CACHE = ("-o", "attr_timeout=0,entry_timeout=0")
 
 
@@ -74,13 +75,13 @@ def test_a_disk_that_comes_back(
             assert os.listdir(shown) == []
             for name in ("good.h5", "good.h5/words.npy", "notes.txt"):
                 watch = Stopwatch()
-                assert code_of((shown / name).stat) == errno.ENOENT, name
+                assert errno_of((shown / name).stat) == errno.ENOENT, name
                 assert watch.seconds < 1
             assert os.statvfs(mounted.path).f_namemax == 255, "and the mount answers"
             disk.put_in()
             check()
             found: list[bytes] = []
-            code = code_of(
+            code = errno_of(
                 lambda to=found, file=held: to.append(os.pread(file.fileno(), 10, 90_000))
             )
             # a lazy unmount leaves an open file as it is; that it has gone is right as well
@@ -94,10 +95,10 @@ def test_a_source_that_is_renamed_away_and_back(mount: MountFactory, source: Pat
     assert len(os.listdir(mounted.path)) == 10
     away = source.with_name("away")
     source.rename(away)
-    assert code_of(lambda: os.listdir(mounted.path)) == errno.ENOENT
-    assert code_of((mounted / "good0.h5").stat) == errno.ENOENT
+    assert errno_of(lambda: os.listdir(mounted.path)) == errno.ENOENT
+    assert errno_of((mounted / "good0.h5").stat) == errno.ENOENT
     away.rename(source)
-    wait_for(lambda: code_of(lambda: os.listdir(mounted.path)) == 0, 2)
+    wait_for(lambda: errno_of(lambda: os.listdir(mounted.path)) == 0, 2)
     assert np.load(mounted / "good0.h5/words.npy").tolist() == ["a", "bc", "0"]
 
 
@@ -115,7 +116,7 @@ def test_what_a_killed_daemon_leaves_is_dead_at_once(mount: MountFactory, source
         code = 0
         while not code:
             os.utime(source / f"more{number}.h5")
-            code = code_of((mounted / f"more{number}.h5/words.npy").read_bytes)
+            code = errno_of((mounted / f"more{number}.h5/words.npy").read_bytes)
         took.append(at[0].seconds if at else -1)
         codes.append(code)
 
@@ -132,13 +133,13 @@ def test_what_a_killed_daemon_leaves_is_dead_at_once(mount: MountFactory, source
             thread.join()
         assert 0 <= min(took) <= max(took) < 1
         assert set(codes) <= {errno.ENOTCONN, errno.ECONNABORTED}
-        assert code_of(lambda: os.listdir(mounted.path)) == errno.ENOTCONN
-        assert code_of(lambda: os.pread(held.fileno(), 10, 5000)) == errno.ENOTCONN
+        assert errno_of(lambda: os.listdir(mounted.path)) == errno.ENOTCONN
+        assert errno_of(lambda: os.pread(held.fileno(), 10, 5000)) == errno.ENOTCONN
         assert esrffs("-u", mounted.path).returncode == 0, "with a file of it open"
     assert os.listdir(mounted.path) == []
     assert esrffs(source, mounted.path).returncode == 0
     os.kill(int(esrffs_pid(mounted.path)), signal.SIGKILL)
-    wait_for(lambda: code_of(lambda: os.listdir(mounted.path)) == errno.ENOTCONN, 2)
+    wait_for(lambda: errno_of(lambda: os.listdir(mounted.path)) == errno.ENOTCONN, 2)
     assert esrffs(source, mounted.path).returncode == 0, "a new mount over the dead one"
     assert np.load(mounted / "good0.h5/x.npy").shape == (1000,)
     assert esrffs("-u", mounted.path).returncode == 0

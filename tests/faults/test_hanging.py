@@ -20,10 +20,12 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import FUSE, Mounted, is_mounted, wait_for
+from tests.support.marks import needs_fuse
+from tests.support.mounts import Mounted, is_mounted
+from tests.support.programs import wait_for
 from tests.support.stopwatch import Stopwatch
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="no /dev/fuse")
+pytestmark = needs_fuse
 
 LIMIT = 4.0  # seconds
 

@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ESRFFS, MountFactory, is_mounted, wait_for
 from tests.faults.live import Acquisition, events
+from tests.support.mounts import MountFactory, is_mounted
+from tests.support.programs import ESRFFS, wait_for
 
 FAST = ("-o", "attr_timeout=0.1,entry_timeout=0.1")
 

@@ -14,28 +14,15 @@ import numpy as np
 import pytest
 
 from esrffs.source import data_file
-from tests.conftest import Mounted, wait_for
 from tests.faults.conftest import sound
-from tests.program.test_daemon import family, parents
+from tests.support.errnos import errno_of
+from tests.support.mounts import Mounted
+from tests.support.processes import family, parents, workers
+from tests.support.programs import wait_for
 from tests.support.stopwatch import Stopwatch
 
 Factory = Callable[..., Mounted]
 LIMIT = 5.0  # seconds: a busy machine must have made the mount and read a sound file in them
-
-
-def workers(mounted: Mounted) -> set[int]:
-    """The reader processes: children of the fork server, which is the daemon's."""
-    everyone = parents()
-    below = family(mounted.process.pid) - {mounted.process.pid}
-    return {pid for pid in below if everyone.get(pid) in below}
-
-
-def code_of(function: Callable[[], object]) -> int:
-    try:
-        function()
-    except OSError as error:
-        return error.errno or -1
-    return 0
 
 
 @contextmanager
@@ -94,11 +81,11 @@ def test_a_crash_costs_one_file(
     request = objects(mounted, name)[method]
     with served(mounted, source):
         watch = Stopwatch()
-        assert code_of(request) == errno.EIO
+        assert errno_of(request) == errno.EIO
         assert watch.seconds < 1
         lost = mounted.status["workers"]["lost"]
         for _ in range(5):
-            assert code_of(request) == errno.EIO
+            assert errno_of(request) == errno.EIO
         assert mounted.status["workers"]["lost"] == lost, "it was asked again"
         time.sleep(0.2)
     told = [line for line in mounted.warnings if name in line]
@@ -108,7 +95,7 @@ def test_a_crash_costs_one_file(
     wait_for(lambda: len(workers(mounted)) >= 2, 2)
     sound(source / name.replace(fault, "sound"))
     os.replace(source / name.replace(fault, "sound"), source / name)
-    assert code_of(request) == errno.EIO, "it is asked again when it has changed"
+    assert errno_of(request) == errno.EIO, "it is asked again when it has changed"
     assert mounted.status["workers"]["lost"] > lost
 
 
@@ -123,7 +110,7 @@ def test_a_hanging_reader_ends_at_the_deadline(faulty: Factory, source: Path) ->
     def ask(number: int) -> None:
         name = names[number % len(names)]
         watch = Stopwatch()
-        code = code_of(objects(mounted, name)[name.partition("-")[0]])
+        code = errno_of(objects(mounted, name)[name.partition("-")[0]])
         results[number] = code, watch.seconds
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(12)]
@@ -136,7 +123,7 @@ def test_a_hanging_reader_ends_at_the_deadline(faulty: Factory, source: Path) ->
     assert max(seconds for _, seconds in results.values()) < LIMIT + 1
     for name in names:
         watch = Stopwatch()
-        assert code_of(objects(mounted, name)[name.partition("-")[0]]) == errno.ETIMEDOUT
+        assert errno_of(objects(mounted, name)[name.partition("-")[0]]) == errno.ETIMEDOUT
         assert watch.seconds < 0.5, "remembered"
         assert sum(name in line for line in mounted.warnings) == 1
     wait_for(lambda: len(workers(mounted)) <= 3, 5)
@@ -146,7 +133,7 @@ def test_a_hanging_reader_does_not_outlive_the_daemon(faulty: Factory, source: P
     """It keeps nothing alive that would keep it alive."""
     sound(source / "read-hang-0.h5")
     mounted = faulty(source)
-    asking = threading.Thread(target=code_of, args=(objects(mounted, "read-hang-0.h5")["read"],))
+    asking = threading.Thread(target=errno_of, args=(objects(mounted, "read-hang-0.h5")["read"],))
     asking.start()
     below = family(mounted.process.pid) - {mounted.process.pid}
     assert len(below) >= 3
@@ -198,7 +185,7 @@ def test_a_swelling_reader_is_stopped_by_its_limit(faulty: Factory, source: Path
     thread.start()
     try:
         with served(mounted, source):
-            code = code_of(lambda: (mounted / "read-swell.h5/words.npy").read_bytes())
+            code = errno_of(lambda: (mounted / "read-swell.h5/words.npy").read_bytes())
     finally:
         end.set()
         thread.join()
@@ -211,7 +198,7 @@ def test_a_recursion_without_end_is_an_error(faulty: Factory, source: Path) -> N
     sound(source / "read-recursion.h5")
     mounted = faulty(source)
     mounted.expect("read-recursion")
-    assert code_of(lambda: (mounted / "read-recursion.h5/words.npy").read_bytes()) == errno.EIO
+    assert errno_of(lambda: (mounted / "read-recursion.h5/words.npy").read_bytes()) == errno.EIO
     assert mounted.status["workers"]["lost"] == 0
 
 
@@ -257,7 +244,7 @@ def test_a_reader_that_is_always_killed_is_an_error(faulty: Factory, source: Pat
     mounted = faulty(source)
     mounted.expect("listing-kill")
     watch = Stopwatch()
-    assert code_of(lambda: os.listdir(mounted / "listing-kill.h5")) == errno.EIO
+    assert errno_of(lambda: os.listdir(mounted / "listing-kill.h5")) == errno.EIO
     assert watch.seconds < 3
     assert "SIGKILL" in os.getxattr(mounted / "listing-kill.h5", "user.esrffs.error").decode()
     asked_again = re.findall(

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.conftest import Mounted, MountFactory
 from tests.mount.test_corrected import identical
-from tests.mount.test_mount import error_of
 from tests.support.corrected_scans import counts, edf, formula
+from tests.support.errnos import errno_of
+from tests.support.mounts import Mounted, MountFactory
 
 RAW, FLATS, DARK = counts("absorbing", 6), counts("beam", 2), counts("closed")
 RAW[2, 0, :3] = DARK[0, :3]  # nothing comes through: 0
@@ -80,8 +80,8 @@ def test_it_is_found_and_not_listed(mount: MountFactory, source: Path) -> None:
     for directory in (mounted / "wood.h5/run", mounted / "images"):
         assert "data.npy" in os.listdir(directory / "absorption") or directory.name == "images"
         assert set(os.listdir(directory / "absorption")) <= set(os.listdir(directory / "corrected"))
-    assert error_of(os.stat, mounted / "absorption") == errno.ENOENT
-    assert error_of(os.stat, mounted / "wood.h5/absorption") == errno.ENOENT
+    assert errno_of(os.stat, mounted / "absorption") == errno.ENOENT
+    assert errno_of(os.stat, mounted / "wood.h5/absorption") == errno.ENOENT
 
 
 def test_what_has_its_name_keeps_it(mount: MountFactory, source: Path) -> None:

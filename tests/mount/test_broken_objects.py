@@ -9,10 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import FUSE, MountFactory
-from tests.mount.test_mount import error_of
+from tests.support.errnos import errno_of
+from tests.support.marks import needs_fuse
+from tests.support.mounts import MountFactory
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+pytestmark = needs_fuse
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_objects_that_cannot_be_described(mount: MountFactory, source: Path) -> 
         path = mounted / f"a.h5/entry/{name}"
         text = f"a.h5: /entry/{name}: reading sequences of region references crashes h5py"
         mounted.expect(text)
-        assert error_of(path.read_bytes) == errno.EIO
+        assert errno_of(path.read_bytes) == errno.EIO
         assert text_at(path) == text
         assert text in text_at(mounted / "a.h5").splitlines()
         assert sum(text in line for line in mounted.warnings) == 1
@@ -48,7 +49,7 @@ def test_raw_storage_that_is_not_there(mount: MountFactory, source: Path) -> Non
         file.create_dataset("x", (8,), "<i4", external=[("not_there.raw", 0, 32)])
     mounted = mount(source)
     mounted.expect(r"a\.h5: /x: its values lie in a raw file that cannot be had: .*\(EIO\)")
-    assert error_of((mounted / "a.h5/x.npy").read_bytes) == errno.EIO
+    assert errno_of((mounted / "a.h5/x.npy").read_bytes) == errno.EIO
     assert "not_there.raw" in text_at(mounted / "a.h5/x.npy")
     assert "not_there.raw" in text_at(mounted / "a.h5")
     assert len(mounted.warnings) == 1
@@ -66,7 +67,7 @@ def test_json_that_is_too_large(mount: MountFactory, source: Path) -> None:
     mounted = mount(source, "-o", "json_limit=1")
     mounted.expect(r"a\.h5: /events: .*json_limit=1\) \(EFBIG\)")
     assert sorted(os.listdir(mounted / "a.h5")) == ["events.json", "x.npy"]
-    assert error_of((mounted / "a.h5/events.json").read_bytes) == errno.EFBIG
+    assert errno_of((mounted / "a.h5/events.json").read_bytes) == errno.EFBIG
     assert "json_limit" in text_at(mounted / "a.h5/events.json")
 
 

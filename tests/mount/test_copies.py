@@ -10,9 +10,11 @@ from pathlib import Path
 import h5py
 import pytest
 
-from tests.conftest import FUSE, Mounted, run
+from tests.support.marks import needs_fuse
+from tests.support.mounts import Mounted
+from tests.support.programs import run
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+pytestmark = needs_fuse
 
 ROOT = os.geteuid() == 0
 

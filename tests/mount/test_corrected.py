@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import Mounted, _factory, drop_caches
-from tests.support.corrected_scans import SCANS, Expected, saved
+from tests.support.corrected_scans import SCANS, Expected
+from tests.support.mounts import Mounted, drop_caches, mount_factory
+from tests.support.npy import npy_bytes
 from tests.unit.flatfield.test_formula import same
 
 
@@ -35,14 +36,14 @@ def corrected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corrected]:
     for scan in SCANS:
         (source / scan.__name__).mkdir()
         expected[scan.__name__] = scan(source / scan.__name__)
-    factory = _factory(tmp_path_factory.mktemp("mount"))
+    factory = mount_factory(tmp_path_factory.mktemp("mount"))
     yield Corrected(next(factory)(source), expected)
     next(factory, None)
 
 
 def identical(content: bytes, array: np.ndarray) -> bool:
     """The bytes that numpy would save, where a NaN may be any NaN."""
-    wanted = saved(array)
+    wanted = npy_bytes(array)
     if array.dtype != np.float32:
         return content == wanted
     start = len(wanted) - array.nbytes
@@ -61,7 +62,7 @@ def test_every_convention(corrected: Corrected, scan: str) -> None:
     for path, array in corrected.expected[scan].items():
         shown = corrected.mounted / f"{scan}/{path}"
         assert shown.name in os.listdir(shown.parent)
-        assert shown.stat().st_size == len(saved(array))
+        assert shown.stat().st_size == len(npy_bytes(array))
         assert identical(shown.read_bytes(), array), path
         told = json.loads((shown.parent / "attrs.json").read_text())
         assert told["formula"] == "(raw - dark) / (flat - dark)"
@@ -101,7 +102,7 @@ def test_random_ranges_that_were_not_read_before(corrected: Corrected, tmp_path:
         drop_caches(1)
     for path, array in paths:
         forget(path)
-        content = saved(array)
+        content = npy_bytes(array)
         for _ in range(4):
             start = int(rng.integers(0, len(content))) | 1
             count = int(rng.integers(1, 5000))

@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import Mounted, MountFactory
 from tests.mount.test_corrected import identical
-from tests.mount.test_mount import error_of
-from tests.support.corrected_scans import SHAPE, counts, edf, f32, formula, mean, median, saved
+from tests.support.corrected_scans import SHAPE, counts, edf, f32, formula, mean, median
+from tests.support.errnos import errno_of
+from tests.support.mounts import Mounted, MountFactory, mount_factory
+from tests.support.npy import npy_bytes
 from tests.support.stopwatch import Stopwatch
 
 BRISK = ("-o", "attr_timeout=0.1,entry_timeout=0.1")
@@ -111,13 +112,13 @@ def test_an_old_handle_of_what_was_rewritten(mount: MountFactory, source: Path) 
         ("corrected/raw.npy", "dark.edf", False),  # reduced before: still that of then
     ):
         with open(mounted / path, "rb", buffering=0) as handle:
-            assert identical(handle.read(1000) + saved(made[path])[1000:], made[path])
+            assert identical(handle.read(1000) + npy_bytes(made[path])[1000:], made[path])
             content = (source / name).read_bytes()
             (source / name).write_bytes(content[:5000] + content[5001:] + b"\0")
             assert old(handle.fileno(), made[path])
             if stale:
                 end = made[path].nbytes
-                assert error_of(os.pread, handle.fileno(), 100, end) == errno.ESTALE
+                assert errno_of(os.pread, handle.fileno(), 100, end) == errno.ESTALE
             settle()
             assert not identical((mounted / path).read_bytes(), made[path])
             (source / name).write_bytes(content)
@@ -267,13 +268,11 @@ REFUSALS = {
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory):
-    from tests.conftest import _factory
-
     source = tmp_path_factory.mktemp("refusals")
     for name, (write, _) in REFUSALS.items():
         (source / name).mkdir()
         write(source / name)
-    factory = _factory(tmp_path_factory.mktemp("mount"))
+    factory = mount_factory(tmp_path_factory.mktemp("mount"))
     mounted = next(factory)(source)
     mounted.expect("no corrected/")
     yield mounted
@@ -287,7 +286,7 @@ def test_a_refusal_says_why_once(refusing: Mounted, name: str) -> None:
         directory /= "scan.h5"
     for _ in range(3):
         assert "corrected" not in os.listdir(directory)
-        assert error_of(os.stat, directory / "corrected") == errno.ENOENT
+        assert errno_of(os.stat, directory / "corrected") == errno.ENOENT
         (refusing.source / name / "beside.txt").write_text(str(time.monotonic()))
     text = os.getxattr(directory, "user.esrffs.error").decode()
     assert re.search(REFUSALS[name][1], text), text
@@ -305,7 +304,7 @@ def test_a_mistake_that_was_mended(mount: MountFactory, source: Path) -> None:
     edf(source / "z.edf", FLATS[0])
     settle()
     assert "corrected" in os.listdir(mounted.path)
-    assert error_of(os.getxattr, mounted.path, "user.esrffs.error") == errno.ENODATA
+    assert errno_of(os.getxattr, mounted.path, "user.esrffs.error") == errno.ENODATA
 
 
 # --- options
@@ -471,5 +470,5 @@ def test_a_folder_that_was_quiet_for_a_while(mount: MountFactory, source: Path) 
     check(RAW[2], RAW[5], FLATS[0])
     toml.unlink()
     (source / "flat_0.edf").unlink()
-    assert error_of(os.stat, shown) == errno.ENOENT
+    assert errno_of(os.stat, shown) == errno.ENOENT
     mounted.expect("no corrected/")

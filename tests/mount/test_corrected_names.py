@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.conftest import MountFactory
 from tests.support.corrected_scans import counts, edf, f32, formula
+from tests.support.mounts import MountFactory
 
 DARK, ONE, TWO = counts("dark"), counts("one"), counts("two")
 

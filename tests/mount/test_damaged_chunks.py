@@ -9,8 +9,8 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from tests.conftest import MountFactory
 from tests.support.damaged_pages import check
+from tests.support.mounts import MountFactory
 
 FILTERS: dict[str, dict[str, Any]] = {
     "gzip": {"compression": "gzip"},

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.conftest import MountFactory
 from tests.support.damaged_images import edf_blocks, numbers, series, spoil
 from tests.support.damaged_pages import check
 from tests.support.image_files import edf, image
+from tests.support.mounts import MountFactory
 
 IMAGE = "scan_0/instrument/detector_0/data.npy"
 

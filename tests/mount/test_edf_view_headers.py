@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import silx.io
 
-from tests.conftest import MountFactory
+from tests.support.mounts import MountFactory
 
 STRUCTURE = {"HeaderID", "Image", "ByteOrder", "DataType", "Dim_1", "Dim_2", "Size"}
 SPEC = """#F some.dat

@@ -2,14 +2,14 @@
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import Mounted, MountFactory
+from tests.support.errnos import errno_of
+from tests.support.mounts import Mounted, MountFactory
 
 NO_TIMEOUT = "attr_timeout=0,entry_timeout=0"
 
@@ -19,14 +19,6 @@ def written(path: Path, value: int, shape: tuple[int, ...] = (3, 64, 64)) -> Non
         file["far"] = np.full(shape, value, "<u2")
         file["group/one"] = value
     os.replace(path.with_suffix(".new"), path)
-
-
-def error_of(function: Callable[..., object], *arguments: object) -> int | None:
-    try:
-        function(*arguments)
-    except OSError as error:
-        return error.errno
-    return None
 
 
 @pytest.fixture
@@ -67,7 +59,7 @@ def test_what_is_open_does_not_mix_two_states(
         assert os.pread(file.fileno(), 4, place) == b"\1\0\1\0"
         with h5py.File(elsewhere, "r+") as other:
             other["far"][...] = 2
-        assert error_of(os.pread, file.fileno(), 4, place) == errno.ESTALE
+        assert errno_of(os.pread, file.fileno(), 4, place) == errno.ESTALE
 
 
 def direct(path: str, flags: int) -> int:

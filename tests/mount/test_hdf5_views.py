@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import silx.io
 
-from tests.conftest import Mounted, MountFactory, _factory
-from tests.mount.test_views import error_of, growing, numbers, other_formats
+from tests.mount.test_views import growing, numbers, other_formats
+from tests.support.errnos import errno_of
+from tests.support.mounts import Mounted, MountFactory, mount_factory
 
 DTYPES = ("u1", "<u2", ">u2", "<i4", ">f4", "<f8", ">i8", "<f2", "?", "<c8", "S5")
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -70,7 +71,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mounted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
-    for mount in _factory(tmp_path_factory.mktemp("hdf5_views_mount")):
+    for mount in mount_factory(tmp_path_factory.mktemp("hdf5_views_mount")):
         yield mount(source)
 
 
@@ -156,7 +157,7 @@ def test_a_group(source: Path, mounted: Mounted) -> None:
         assert_same(file["entry/gzip"], one)
         assert_same(file["entry"], entry)
         assert entry.get("soft", getlink=True).path == "/gzip/d1"
-    assert error_of((mounted / "all.h5/title.h5").stat) == errno.ENOENT
+    assert errno_of((mounted / "all.h5/title.h5").stat) == errno.ENOENT
 
 
 @pytest.mark.parametrize("name", ["spec.dat", "img_0001.edf"])
@@ -206,7 +207,7 @@ def test_any_range_is_what_the_whole_file_has_there(mounted: Mounted) -> None:
 def test_it_is_found_by_its_name_only(mounted: Mounted) -> None:
     assert "all.h5.h5" not in os.listdir(mounted.path)
     assert "entry.h5" not in os.listdir(mounted / "all.h5")
-    assert error_of((mounted / "scan.h5").stat) == errno.ENOENT  # a folder has none
+    assert errno_of((mounted / "scan.h5").stat) == errno.ENOENT  # a folder has none
     assert os.getxattr(mounted / "all.h5/entry", "user.esrffs.views") == b"h5"
 
 
@@ -242,7 +243,7 @@ def test_too_much_structure(tmp_path: Path, mount: MountFactory) -> None:
         file["few"] = np.arange(3)
     mounted = mount(tmp_path / "source", "-o", "view_limit=1")
     mounted.expect("view_limit")
-    assert error_of((mounted / "large.h5/group.h5").stat) == errno.EFBIG
+    assert errno_of((mounted / "large.h5/group.h5").stat) == errno.EFBIG
     told = os.getxattr(mounted / "large.h5/group", "user.esrffs.error").decode()
     assert "view_limit" in told
     assert "take a smaller group" in told
@@ -264,7 +265,7 @@ def test_rewritten_is_stale_and_a_new_open_sees_it(tmp_path: Path, mount: MountF
     assert os.pread(view, 8, 0) == b"\x89HDF\r\n\x1a\n"
     with h5py.File(path, "w") as file:
         file["b"] = np.full((60, 64, 64), 7, "<u2")
-    assert error_of(lambda: os.pread(view, 4096, 2 * 48 * 64 * 64)) == errno.ESTALE
+    assert errno_of(lambda: os.pread(view, 4096, 2 * 48 * 64 * 64)) == errno.ESTALE
     os.close(view)
     with h5py.File(mounted / "a.h5.h5") as again:
         assert (again["b"][()] == 7).all()

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import MountFactory
 from tests.support.chunk_streams import zeros
+from tests.support.mounts import MountFactory
 
 
 @pytest.mark.parametrize(

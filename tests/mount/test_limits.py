@@ -15,12 +15,14 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import FUSE, Mounted, MountFactory, wait_for
-from tests.faults.test_readers import workers
-from tests.mount.test_mount import error_of
+from tests.support.errnos import errno_of
+from tests.support.marks import needs_fuse
+from tests.support.mounts import Mounted, MountFactory
+from tests.support.processes import workers
+from tests.support.programs import wait_for
 from tests.support.stopwatch import Stopwatch
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+pytestmark = needs_fuse
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_a_chunk(mount: MountFactory, source: Path, filtered: str | None) -> Non
     mounted = mount(source, "-o", "chunk_limit=1")
     assert np.load(mounted / "a.h5/small.npy")[-1, -1] == 127_999
     for name, size in (("large", "1.1"), ("words", "3.8")):
-        assert error_of((mounted / f"a.h5/{name}.npy").read_bytes) == errno.EFBIG
+        assert errno_of((mounted / f"a.h5/{name}.npy").read_bytes) == errno.EFBIG
         assert (mounted / f"a.h5/{name}.npy").stat().st_size > 1 << 20
         text = os.getxattr(mounted / f"a.h5/{name}.npy", "user.esrffs.error").decode()
         assert text == f"a.h5: /{name}: a chunk of {size} MiB is not decoded (chunk_limit=1)"
@@ -60,7 +62,7 @@ def test_a_stored_chunk_that_says_it_is_larger(mount: MountFactory, source: Path
         data.id.write_direct_chunk((0,), bytes(2 << 20))
     mounted = mount(source, "-o", "chunk_limit=1")
     mounted.expect(r"a\.h5: /x: a chunk of 2\.0 MiB .*chunk_limit=1")
-    assert error_of((mounted / "a.h5/x.npy").read_bytes) == errno.EFBIG
+    assert errno_of((mounted / "a.h5/x.npy").read_bytes) == errno.EFBIG
 
 
 def test_json(mount: MountFactory, source: Path) -> None:
@@ -73,7 +75,7 @@ def test_json(mount: MountFactory, source: Path) -> None:
     mounted = mount(source, "-o", "json_limit=1")
     assert json.loads((mounted / "a.h5/few.json").read_text()) == [list(range(1000))]
     for name, address in (("many.json", "/many"), ("attrs.json", "/")):
-        assert error_of((mounted / "a.h5" / name).read_bytes) == errno.EFBIG
+        assert errno_of((mounted / "a.h5" / name).read_bytes) == errno.EFBIG
         assert told(mounted, rf"a\.h5: {address}: [\d.]+ MiB are too much .*json_limit=1") == 1
     mounted.expect("json_limit")
 
@@ -87,7 +89,7 @@ def test_json_of_a_hundred_megabytes(mount: MountFactory, source: Path) -> None:
     mounted = mount(source)
     mounted.expect("a.h5")
     entry = next(name for name in os.listdir(mounted / "a.h5") if name.startswith("x"))
-    assert error_of((mounted / "a.h5" / entry).read_bytes) in {errno.EFBIG, errno.EIO}
+    assert errno_of((mounted / "a.h5" / entry).read_bytes) in {errno.EFBIG, errno.EIO}
     assert told(mounted, r"a\.h5: .*(json|memory)_limit") == 1
     assert np.load(mounted / "a.h5/y.npy").tolist() == [1, 2]
     assert mounted.status["workers"]["lost"] == 0
@@ -149,7 +151,7 @@ def test_children(mount: MountFactory, source: Path) -> None:
         ("many", "many: 101 entries"),
         ("many.dat", "many.dat: /: 101 entries"),
     ):
-        assert error_of(os.listdir, mounted / path) == errno.EFBIG
+        assert errno_of(os.listdir, mounted / path) == errno.EFBIG
         assert told(mounted, f" WARNING {text} are too many .*children_limit=100") == 1
     mounted.expect("children_limit")
 
@@ -259,11 +261,11 @@ def test_more_handles_than_descriptors(mount: MountFactory, source: Path) -> Non
         os.kill(pid, signal.SIGKILL)
     for number in range(4):
         os.utime(source / f"a{number}.h5")
-        code = error_of((mounted / f"a{number}.h5/words.npy").read_bytes)
+        code = errno_of((mounted / f"a{number}.h5/words.npy").read_bytes)
         assert code in {None, errno.EMFILE, errno.EIO, errno.ESTALE}
     for descriptor in held:
         os.close(descriptor)
-    wait_for(lambda: error_of((mounted / "a0.h5/words.npy").read_bytes) is None, 5)
+    wait_for(lambda: errno_of((mounted / "a0.h5/words.npy").read_bytes) is None, 5)
     for number in range(4):
         os.utime(source / f"a{number}.h5")
         assert np.load(mounted / f"a{number}.h5/words.npy").tolist() == [str(number)] * 9
@@ -285,7 +287,7 @@ def test_sigterm_with_all_descriptors_used_up(mount: MountFactory, source: Path)
         assert len(held) < 128
         for pid in workers(mounted):
             os.kill(pid, signal.SIGKILL)
-        error_of((mounted / "a.h5/words.npy").read_bytes)
+        errno_of((mounted / "a.h5/words.npy").read_bytes)
         os.kill(mounted.process.pid, signal.SIGTERM)
         wait_for(lambda: mounted.process.poll() is not None, 5)
     finally:

@@ -7,14 +7,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import Mounted, MountFactory, drop_caches, wait_for
+from tests.support.errnos import errno_of
+from tests.support.mounts import Mounted, MountFactory, drop_caches
+from tests.support.npy import npy_bytes
+from tests.support.programs import wait_for
 
 
 @pytest.fixture
@@ -45,19 +47,6 @@ def run(*command: object, **options: object) -> str:
     )
     assert done.returncode == 0, done.stderr or done.stdout
     return done.stdout
-
-
-def saved(array: object, path: Path) -> bytes:
-    np.save(path, array)
-    return path.read_bytes()
-
-
-def error_of(function: Callable[..., object], *arguments: object) -> int | None:
-    try:
-        function(*arguments)
-    except OSError as error:
-        return error.errno
-    return None
 
 
 def test_tools_that_walk_end_and_succeed(mount: MountFactory, source: Path, tmp_path: Path) -> None:
@@ -91,7 +80,7 @@ def test_arrays_read_in_every_way(mount: MountFactory, source: Path, tmp_path: P
         for name in ("image", "stack", "packed"):
             array = file["entry"][name][()]
             shown = entry / f"{name}.npy"
-            expected = saved(array, tmp_path / "saved.npy")
+            expected = npy_bytes(array, tmp_path / "saved.npy")
             assert shown.stat().st_size == len(expected)
             assert shown.read_bytes() == expected
             run("cmp", shown, tmp_path / "saved.npy")
@@ -201,7 +190,7 @@ def test_nothing_can_be_changed(mount: MountFactory, source: Path, name: str) ->
         errno.EEXIST,
         errno.ENOTEMPTY,
     }
-    errors = [error_of(*attempt) for attempt in attempts]
+    errors = [errno_of(*attempt) for attempt in attempts]
     assert set(errors) <= expected
     assert errno.EROFS in errors
     if path.is_file():
@@ -210,11 +199,11 @@ def test_nothing_can_be_changed(mount: MountFactory, source: Path, name: str) ->
 
 def test_paths_that_are_not_there(mount: MountFactory, source: Path) -> None:
     root = mount(source).path
-    assert error_of(os.stat, root / "data.h5/none") == errno.ENOENT
-    assert error_of(os.stat, root / "data.h5/entry/image.npy/x") == errno.ENOTDIR
-    assert error_of(os.stat, root / ("x" * 256)) == errno.ENAMETOOLONG
-    assert error_of(os.listdir, root / "notes.txt") == errno.ENOTDIR
-    assert error_of(os.open, root / "data.h5", os.O_WRONLY) == errno.EISDIR
+    assert errno_of(os.stat, root / "data.h5/none") == errno.ENOENT
+    assert errno_of(os.stat, root / "data.h5/entry/image.npy/x") == errno.ENOTDIR
+    assert errno_of(os.stat, root / ("x" * 256)) == errno.ENAMETOOLONG
+    assert errno_of(os.listdir, root / "notes.txt") == errno.ENOTDIR
+    assert errno_of(os.open, root / "data.h5", os.O_WRONLY) == errno.EISDIR
 
 
 def test_rubbish_costs_the_file_that_is_rubbish(mount: MountFactory, source: Path) -> None:
@@ -230,7 +219,7 @@ def test_rubbish_costs_the_file_that_is_rubbish(mount: MountFactory, source: Pat
     assert {"noise.h5", "empty.h5", "cut.h5", "noise.dat", "data.h5"} <= names
     assert (mounted / "noise.h5").read_bytes() == (source / "noise.h5").read_bytes()
     assert (mounted / "empty.h5").read_bytes() == b""
-    assert error_of(os.listdir, mounted / "cut.h5") == errno.EIO
+    assert errno_of(os.listdir, mounted / "cut.h5") == errno.EIO
     text = os.getxattr(mounted / "cut.h5", "user.esrffs.error").decode()
     assert "cut.h5" in text
     assert sum(text in line for line in mounted.warnings) == 1
@@ -251,7 +240,7 @@ def test_a_truncated_file_is_an_error_not_zeros(mount: MountFactory, source: Pat
             path = Path(directory, name)
             good = mounted / "data.h5" / path.relative_to(mounted / "damaged.h5")
             with open(path, "rb") as opened:
-                code = error_of(lambda: os.pread(opened.fileno(), 1 << 20, 0))
+                code = errno_of(lambda: os.pread(opened.fileno(), 1 << 20, 0))
             assert code == errno.EIO or path.read_bytes() == good.read_bytes()
 
 
@@ -266,7 +255,7 @@ def test_growth_replacement_truncation_and_removal(mount: MountFactory, source: 
     os.replace(source / "new.h5", source / "data.h5")
     np.testing.assert_array_equal(np.load(shown), np.full((2, 50, 60), 7, "u2"))
     found: list[bytes] = []
-    code = error_of(lambda: found.append(os.pread(handle, len(old), 0)))
+    code = errno_of(lambda: found.append(os.pread(handle, len(old), 0)))
     # the kernel may have the old bytes, or ask and hear that they are gone
     assert (code, found) in [(None, [old]), (errno.ESTALE, [])]
     os.close(handle)
@@ -276,11 +265,11 @@ def test_growth_replacement_truncation_and_removal(mount: MountFactory, source: 
     np.testing.assert_array_equal(np.load(shown), np.full((4, 50, 60), 9, "u2"))
 
     os.truncate(source / "data.h5", 100)
-    wait_for(lambda: error_of(os.listdir, mounted / "data.h5/entry") is not None)
+    wait_for(lambda: errno_of(os.listdir, mounted / "data.h5/entry"))
     mounted.expect("data.h5")
 
     (source / "data.h5").unlink()
-    wait_for(lambda: error_of(os.stat, mounted / "data.h5") == errno.ENOENT)
+    wait_for(lambda: errno_of(os.stat, mounted / "data.h5") == errno.ENOENT)
 
 
 def test_the_directory_of_a_file_that_is_gone_is_not_empty(
@@ -295,7 +284,7 @@ def test_the_directory_of_a_file_that_is_gone_is_not_empty(
     (source / "data.h5").unlink()
     (source / "brief").rmdir()
     for name in ("data.h5", "brief"):
-        assert error_of(os.listdir, mounted / name) == errno.ENOENT
+        assert errno_of(os.listdir, mounted / name) == errno.ENOENT
 
 
 def test_an_old_handle_of_a_rewritten_file_is_stale(mount: MountFactory, source: Path) -> None:
@@ -305,7 +294,7 @@ def test_an_old_handle_of_a_rewritten_file_is_stale(mount: MountFactory, source:
         first = handle.read(1000)
         assert first == path.read_bytes()[:1000]
         path.write_bytes(os.urandom(2 << 20))
-        assert error_of(os.pread, handle.fileno(), 1000, 900_000) == errno.ESTALE
+        assert errno_of(os.pread, handle.fileno(), 1000, 900_000) == errno.ESTALE
 
 
 def test_an_old_handle_of_a_grown_file_keeps_serving(mount: MountFactory, source: Path) -> None:
@@ -359,7 +348,7 @@ def test_a_shell_inside_a_file_sees_it_grow(mount: MountFactory, source: Path) -
 def test_many_readers_at_once(mount: MountFactory, source: Path, tmp_path: Path) -> None:
     mounted = mount(source)
     with h5py.File(source / "data.h5") as file:
-        expected = saved(file["entry/packed"][()], tmp_path / "saved.npy")
+        expected = npy_bytes(file["entry/packed"][()], tmp_path / "saved.npy")
     program = "import sys; sys.stdout.buffer.write(open(sys.argv[1], 'rb').read())"
     shown = mounted / "data.h5/entry/packed.npy"
     readers = [
@@ -440,7 +429,7 @@ def test_sizes_beyond_all_measure(mount: MountFactory, source: Path) -> None:
     assert (mounted / "huge.h5/bytes.npy").stat().st_size == (1 << 60) + 128
     with open(mounted / "huge.h5/bytes.npy", "rb", buffering=0) as file:
         assert os.pread(file.fileno(), 5, 1 << 59) == bytes(5)
-    assert error_of(os.open, mounted / "huge.h5/doubles.npy", os.O_RDONLY) == errno.EFBIG
+    assert errno_of(os.open, mounted / "huge.h5/doubles.npy", os.O_RDONLY) == errno.EFBIG
     assert b"2^63" in os.getxattr(mounted / "huge.h5/doubles.npy", "user.esrffs.error")
 
 
@@ -449,7 +438,7 @@ def test_the_mount_point_may_lie_in_the_source(source: Path, tmp_path: Path) -> 
     mounted = Mounted(source, inside, tmp_path / "log")
     try:
         assert "mnt" not in os.listdir(inside)
-        assert error_of(os.stat, inside / "mnt") == errno.ENOENT
+        assert errno_of(os.stat, inside / "mnt") == errno.ENOENT
         assert np.load(inside / "data.h5/entry/image.npy").shape == (3, 4)
         mounted.unmount()
     finally:

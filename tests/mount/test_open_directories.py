@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.conftest import MountFactory
+from tests.support.mounts import MountFactory
 
 
 def test_many_open_directories_of_a_mount(mount: MountFactory, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from esrffs.workers.server import raw_bytes
-from tests.conftest import MountFactory
+from tests.support.mounts import MountFactory
 
 DTYPES: dict[str, Any] = {
     "longdouble": np.longdouble,

@@ -21,10 +21,9 @@ from esrffs.linux import mountinfo, openat2, path_walk
 from esrffs.linux.mountinfo import OWN, TYPE, Mount, OwnMounts
 from esrffs.source.executor import is_remote
 from esrffs.source.root import SourceRoot
-from tests.conftest import FUSE, Mounted, MountFactory, esrffs, run, wait_for
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can bind a folder elsewhere")
-mounting = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+from tests.support.marks import as_root, needs_fuse
+from tests.support.mounts import Mounted, MountFactory
+from tests.support.programs import esrffs, run, wait_for
 
 LINKS = {
     "in": "a/b",
@@ -208,7 +207,7 @@ def in_time(*words: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@mounting
+@needs_fuse
 @pytest.mark.parametrize("options", [(), ("-o", "allow_other")], ids=["private", "shared"])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_links_into_the_own_mount_stay_links(
@@ -225,7 +224,7 @@ def test_links_into_the_own_mount_stay_links(
     assert mounted.status["errors"] == []
 
 
-@mounting
+@needs_fuse
 def test_two_mounts_whose_sources_lead_into_each_other(mount: MountFactory, source: Path) -> None:
     other = source.parent / "other"
     other.mkdir()
@@ -241,7 +240,7 @@ def test_two_mounts_whose_sources_lead_into_each_other(mount: MountFactory, sour
         assert "Too many levels" in in_time("cat", mounted / "round").stderr
 
 
-@mounting
+@needs_fuse
 @as_root
 def test_a_mount_that_is_bound_into_its_own_source(mount: MountFactory, source: Path) -> None:
     mounted = mount(source)
@@ -272,7 +271,7 @@ def in_files(mountpoint: Path, path: Path) -> None:
             file.create_dataset(f"raw{number}", (4,), "u1", external=[(name, 0, 4)])
 
 
-@mounting
+@needs_fuse
 def test_links_in_data_files_that_lead_into_the_own_mount(
     mount: MountFactory, source: Path
 ) -> None:
@@ -291,7 +290,7 @@ def test_links_in_data_files_that_lead_into_the_own_mount(
         assert "leads into a mount of esrffs" in told
 
 
-@mounting
+@needs_fuse
 def test_which_mounts_are_ours_is_known_at_once(mount: MountFactory, source: Path) -> None:
     path = str(source.parent / "mnt0")
     assert not OWN.cover(path)
@@ -314,7 +313,7 @@ def test_which_mounts_are_ours_is_known_at_once(mount: MountFactory, source: Pat
     assert not OWN.cover(path)
 
 
-@mounting
+@needs_fuse
 @pytest.mark.parametrize("where", ["itself", "by a link", "by a bind mount"])
 def test_a_folder_is_not_mounted_on_itself(tmp_path: Path, where: str) -> None:
     """An empty one: of others it would be said that they are not empty."""
@@ -334,7 +333,7 @@ def test_a_folder_is_not_mounted_on_itself(tmp_path: Path, where: str) -> None:
     assert "cannot be mounted on itself" in done.stderr
 
 
-@mounting
+@needs_fuse
 def test_neither_source_nor_mount_point_in_a_mount(mount: MountFactory, source: Path) -> None:
     mounted = mount(source)
     (source.parent / "empty").mkdir()

@@ -16,10 +16,12 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import FUSE, Mounted, MountFactory
-from tests.mount.test_mount import error_of, saved
+from tests.support.errnos import errno_of
+from tests.support.marks import needs_fuse
+from tests.support.mounts import Mounted, MountFactory
+from tests.support.npy import npy_bytes
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+pytestmark = needs_fuse
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,7 +51,7 @@ def expected(source: Path, name: str, scratch: Path) -> bytes:
     with h5py.File(source / "data.h5") as file:
         dataset = file[name.removeprefix("data.h5/").removesuffix(".npy")]
         values = dataset.asstr()[()].astype("U") if dataset.dtype.kind == "O" else dataset[()]
-    return saved(values, scratch / "saved.npy")
+    return npy_bytes(values, scratch / "saved.npy")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,8 +70,8 @@ def test_every_way_to_read(mount: MountFactory, source: Path, tmp_path: Path, na
             assert os.pread(descriptor, count, offset) == whole[offset : offset + count]
         assert os.pread(descriptor, 10, size) == b""
         assert os.pread(descriptor, 10, 1 << 62) == b""
-        assert error_of(os.pread, descriptor, 10, -1) == errno.EINVAL
-        assert error_of(os.lseek, descriptor, -size - 1, os.SEEK_END) == errno.EINVAL
+        assert errno_of(os.pread, descriptor, 10, -1) == errno.EINVAL
+        assert errno_of(os.lseek, descriptor, -size - 1, os.SEEK_END) == errno.EINVAL
         buffers = [bytearray(11), bytearray(70_000), bytearray(3)]
         assert os.preadv(descriptor, buffers, 5) == 70_014
         assert b"".join(buffers) == whole[5:70_019]
@@ -275,20 +277,20 @@ def test_every_change_is_refused(
     for name in ("data.h5/extent.npy", "data.h5/attrs.json", "passed.bin"):
         for what, change in CHANGES.items():
             allowed = OTHERWISE.get(what, {errno.EROFS})
-            assert error_of(change, mounted / name) in allowed, f"{what} of {name}"
+            assert errno_of(change, mounted / name) in allowed, f"{what} of {name}"
     for folder in (".", "data.h5"):
         for what, change in IN_FOLDERS.items():
             monkeypatch.chdir(mounted / folder)  # the names of sockets are short
             allowed = OTHERWISE.get(what, {errno.EROFS})
-            assert error_of(change, Path("new")) in allowed, f"{what} in {folder}"
+            assert errno_of(change, Path("new")) in allowed, f"{what} in {folder}"
     monkeypatch.chdir("/")
     folder = mounted / "data.h5"
-    assert error_of(os.rmdir, folder) == errno.EROFS
-    assert error_of(os.rename, folder, mounted / "new") == errno.EROFS
-    assert error_of(os.unlink, mounted / "data.h5/link.npy") == errno.EROFS
-    assert error_of(os.unlink, mounted / "none") in {errno.ENOENT, errno.EROFS}
+    assert errno_of(os.rmdir, folder) == errno.EROFS
+    assert errno_of(os.rename, folder, mounted / "new") == errno.EROFS
+    assert errno_of(os.unlink, mounted / "data.h5/link.npy") == errno.EROFS
+    assert errno_of(os.unlink, mounted / "none") in {errno.ENOENT, errno.EROFS}
     for what in ("chmod", "utime", "chown", "setxattr", "removexattr"):
-        assert error_of(CHANGES[what], folder) == errno.EROFS, f"{what} of a directory"
+        assert errno_of(CHANGES[what], folder) == errno.EROFS, f"{what} of a directory"
     refused_by_descriptor(mounted)
 
 
@@ -297,16 +299,16 @@ def refused_by_descriptor(mounted: Mounted) -> None:
     with open(mounted / "passed.bin", "rb", buffering=0) as file:
         descriptor = file.fileno()
         for what, code in {
-            "write": error_of(os.write, descriptor, b"x"),
-            "pwrite": error_of(os.pwrite, descriptor, b"x", 0),
-            "fallocate": error_of(os.posix_fallocate, descriptor, 0, 10),
-            "ftruncate": error_of(os.ftruncate, descriptor, 0),
-            "fchmod": error_of(os.fchmod, descriptor, 0o777),
-            "fchown": error_of(os.fchown, descriptor, 1, 1),
-            "futimens": error_of(os.utime, descriptor),
-            "fsetxattr": error_of(os.setxattr, descriptor, "user.x", b""),
-            "map to write": error_of(mmap.mmap, descriptor, 0),
-            "copy_file_range": error_of(os.copy_file_range, descriptor, descriptor, 10),
+            "write": errno_of(os.write, descriptor, b"x"),
+            "pwrite": errno_of(os.pwrite, descriptor, b"x", 0),
+            "fallocate": errno_of(os.posix_fallocate, descriptor, 0, 10),
+            "ftruncate": errno_of(os.ftruncate, descriptor, 0),
+            "fchmod": errno_of(os.fchmod, descriptor, 0o777),
+            "fchown": errno_of(os.fchown, descriptor, 1, 1),
+            "futimens": errno_of(os.utime, descriptor),
+            "fsetxattr": errno_of(os.setxattr, descriptor, "user.x", b""),
+            "map to write": errno_of(mmap.mmap, descriptor, 0),
+            "copy_file_range": errno_of(os.copy_file_range, descriptor, descriptor, 10),
         }.items():
             assert code in {errno.EROFS, errno.EBADF, errno.EACCES, errno.EINVAL}, what
         assert os.fsync(descriptor) is None
@@ -321,21 +323,21 @@ def test_paths_that_lead_nowhere(mount: MountFactory, source: Path) -> None:
         file["ring/b"] = h5py.SoftLink("/ring/a")
     root = mount(source).path
     for name in ("loop", "pool", "loop/x", "data.h5/ring/a", "data.h5/ring/b/x"):
-        assert error_of(os.stat, root / name) == errno.ELOOP, name
+        assert errno_of(os.stat, root / name) == errno.ELOOP, name
     for name in ("passed.bin/x", "data.h5/extent.npy/x", "data.h5/attrs.json/.", "passed.bin/"):
-        assert error_of(os.stat, f"{root}/{name}") == errno.ENOTDIR, name
+        assert errno_of(os.stat, f"{root}/{name}") == errno.ENOTDIR, name
     for folder in ("", "data.h5/"):
-        assert error_of(os.stat, root / f"{folder}{'x' * 256}") == errno.ENAMETOOLONG
-        assert error_of(os.stat, root / f"{folder}{'x' * 255}") == errno.ENOENT
-    assert error_of(os.stat, f"{root}/{'x/' * 3000}") == errno.ENAMETOOLONG
-    assert error_of(os.listdir, root / "passed.bin") == errno.ENOTDIR
-    assert error_of(os.readlink, root / "passed.bin") == errno.EINVAL
+        assert errno_of(os.stat, root / f"{folder}{'x' * 256}") == errno.ENAMETOOLONG
+        assert errno_of(os.stat, root / f"{folder}{'x' * 255}") == errno.ENOENT
+    assert errno_of(os.stat, f"{root}/{'x/' * 3000}") == errno.ENAMETOOLONG
+    assert errno_of(os.listdir, root / "passed.bin") == errno.ENOTDIR
+    assert errno_of(os.readlink, root / "passed.bin") == errno.EINVAL
     assert (
-        error_of(opened_for(os.O_RDONLY | os.O_NOFOLLOW), root / "data.h5/link.npy") == errno.ELOOP
+        errno_of(opened_for(os.O_RDONLY | os.O_NOFOLLOW), root / "data.h5/link.npy") == errno.ELOOP
     )
-    assert error_of(opened_for(os.O_RDONLY | os.O_DIRECTORY), root / "passed.bin") == errno.ENOTDIR
+    assert errno_of(opened_for(os.O_RDONLY | os.O_DIRECTORY), root / "passed.bin") == errno.ENOTDIR
     with open(root / "passed.bin", "rb") as file:
-        assert error_of(os.listdir, file.fileno()) == errno.ENOTDIR
+        assert errno_of(os.listdir, file.fileno()) == errno.ENOTDIR
     descriptor = os.open(root / "data.h5", os.O_RDONLY)
-    assert error_of(os.read, descriptor, 10) == errno.EISDIR
+    assert errno_of(os.read, descriptor, 10) == errno.EISDIR
     os.close(descriptor)

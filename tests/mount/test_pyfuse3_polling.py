@@ -4,9 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import FUSE
+from tests.support.marks import needs_fuse
 
 _USED = """
 import os, pyfuse3, sys, trio
@@ -42,7 +40,7 @@ print(*sorted(used))
 """
 
 
-@pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+@needs_fuse
 def test_pyfuse3_waits_in_this_way(tmp_path: Path) -> None:
     """Where it takes `trio` from is its own affair: a version that does otherwise is slow."""
     command = [sys.executable, "-c", _USED, tmp_path]

@@ -11,16 +11,12 @@ import numpy as np
 import pytest
 import silx.io  # has no types: what it gives is Any
 
-from tests.conftest import DATA, Mounted, MountFactory
+from tests.support.mounts import Mounted, MountFactory
+from tests.support.npy import npy_bytes
+from tests.support.real_data import DATA
 
 FILES = sorted(DATA.rglob("*.*")) if DATA.is_dir() else []
 DATA_FILES = [path.relative_to(DATA) for path in FILES if path.suffix in {".dat", ".edf", ".h5"}]
-
-
-def saved(array: object) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
 
 
 def plain(item: Any) -> np.ndarray:
@@ -64,8 +60,8 @@ def test_every_dataset_byte_for_byte(data: Mounted, name: Path) -> None:
                 assert ours.dtype == np.float64
                 np.testing.assert_array_equal(np.float32(ours), np.float32(item[()]))
             else:
-                assert content == saved(plain(item)), path
-            assert content == saved(ours)
+                assert content == npy_bytes(plain(item)), path
+            assert content == npy_bytes(ours)
     assert count
 
 
@@ -119,7 +115,7 @@ def test_a_series_is_its_members_stacked(data: Mounted) -> None:
         for i in range(6)
     ]
     series = data.path / "ID19_D2H2T2_####.edf/scan_0/instrument/detector_0/data.npy"
-    assert series.read_bytes() == saved(np.stack(frames))
+    assert series.read_bytes() == npy_bytes(np.stack(frames))
 
 
 def test_files_that_are_no_data_pass_through(data: Mounted) -> None:
@@ -131,5 +127,5 @@ def test_a_data_file_as_the_source(mount: MountFactory) -> None:
     mounted = mount(DATA / "test.h5")
     with h5py.File(DATA / "test.h5") as file:
         assert set(file) <= {path.name for path in mounted.path.iterdir()}
-        expected = saved(file["diff_map_0004/data/map"][()])
+        expected = npy_bytes(file["diff_map_0004/data/map"][()])
     assert (mounted.path / "diff_map_0004/data/map.npy").read_bytes() == expected

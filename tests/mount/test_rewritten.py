@@ -1,7 +1,6 @@
 """A file that was rewritten while a program has it open: what was not read yet is stale."""
 
 import errno
-import io
 import mmap
 import os
 from pathlib import Path
@@ -10,9 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import FUSE, MountFactory
+from tests.support.marks import needs_fuse
+from tests.support.mounts import MountFactory
+from tests.support.npy import npy_bytes
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+pytestmark = needs_fuse
 WAYS = {
     "contiguous": {},
     "gzip": {"chunks": (10, 1000), "compression": "gzip"},
@@ -24,12 +25,6 @@ SHAPE = (4000, 1000)  # 16 MB: of several blocks
 
 def values(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 100, SHAPE, "i4")
-
-
-def saved(seed: int) -> bytes:
-    file = io.BytesIO()
-    np.save(file, values(seed))
-    return file.getvalue()
 
 
 def content(path: Path, seed: int, options: dict[str, object]) -> bytes:
@@ -50,7 +45,7 @@ def test_what_was_not_read_yet_is_stale(
     old = content(path, 1, WAYS[way])
     new = content(tmp_path / "new.h5", 2, WAYS[way])
     changed = {"rewritten": new, "cut": old[:100_000], "overwritten": os.urandom(len(old))}[how]
-    whole = saved(1)
+    whole = npy_bytes(values(1))
     mounted = mount(source)
     mounted.expect("a.h5")
     with open(mounted / "a.h5/x.npy", "rb") as file:

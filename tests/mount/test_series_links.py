@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from esrffs.source.root import SourceRoot
-from tests.conftest import MountFactory
 from tests.support.image_files import edf, image
+from tests.support.mounts import MountFactory
 
 
 @pytest.fixture

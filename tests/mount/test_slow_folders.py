@@ -10,10 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import FUSE, Mounted, run
+from tests.support.marks import needs_fuse
+from tests.support.mounts import Mounted
+from tests.support.programs import run
 from tests.support.slow_server import SlowServer
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+pytestmark = needs_fuse
 
 COUNT = 60
 LATENCY = 10.0  # ms

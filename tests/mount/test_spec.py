@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import MountFactory
+from tests.support.mounts import MountFactory
 
 HEAD = "#F s\n#E 1600000000\n#D Sun Sep 13 14:26:40 2020\n#O0 th\n\n"
 SCAN = "#S 1 ascan th 10 12 2 1\n#C offsets:\n1.5 2.5 3.5 4.5\n#N 3\n#L th det mon\n"

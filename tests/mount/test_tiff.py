@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import MountFactory
+from tests.support.mounts import MountFactory
 from tests.unit.formats.images.test_tiff import LAYOUTS, X, Y, numbers, write
 
 IMAGE = "scan_0/image/data.npy"

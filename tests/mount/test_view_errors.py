@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import Mounted, MountFactory
+from tests.support.mounts import Mounted, MountFactory
 
 ERROR = "user.esrffs.error"
 
@@ -32,13 +32,13 @@ def mounted(tmp_path: Path, mount: MountFactory) -> Mounted:
     return made
 
 
-def error_of(path: Path) -> str:
+def error_text(path: Path) -> str:
     return os.getxattr(path, ERROR).decode() if ERROR in os.listxattr(path) else ""
 
 
 def test_an_array_that_cannot_be_read_is_told_at_the_hdf5_view(mounted: Mounted) -> None:
     views = [mounted / "a.h5/inside.h5", mounted / "a.h5/other.h5"]
-    assert [error_of(view) for view in views] == ["", ""]
+    assert [error_text(view) for view in views] == ["", ""]
     for view in views:
         with h5py.File(view) as file:
             if view == views[0]:
@@ -46,9 +46,9 @@ def test_an_array_that_cannot_be_read_is_told_at_the_hdf5_view(mounted: Mounted)
                     file["b"][...]
             else:
                 assert file["b"][3, 499] == 1999
-    assert "/inside/b" in error_of(views[0])
-    assert error_of(views[0]) == error_of(mounted / "a.h5/inside/b.npy")
-    assert error_of(views[1]) == ""
+    assert "/inside/b" in error_text(views[0])
+    assert error_text(views[0]) == error_text(mounted / "a.h5/inside/b.npy")
+    assert error_text(views[1]) == ""
 
 
 def test_a_view_that_would_be_too_large_says_so_at_what_it_is_of(mounted: Mounted) -> None:
@@ -56,6 +56,6 @@ def test_a_view_that_would_be_too_large_says_so_at_what_it_is_of(mounted: Mounte
         with pytest.raises(OSError) as caught:
             (mounted / "a.h5" / view).stat()
         assert caught.value.errno == errno.EFBIG, view
-    assert "view_limit" in error_of(mounted / "a.h5/many")
-    assert "view_limit" in error_of(mounted / "a.h5/many/texts.npy")
-    assert "view_limit" in error_of(mounted / "a.h5")
+    assert "view_limit" in error_text(mounted / "a.h5/many")
+    assert "view_limit" in error_text(mounted / "a.h5/many/texts.npy")
+    assert "view_limit" in error_text(mounted / "a.h5")

@@ -19,10 +19,12 @@ import silx.io
 import tifffile
 from PIL import Image
 
-from tests.conftest import Mounted, MountFactory, _factory
-from tests.program.test_daemon import as_nobody
 from tests.support.corrected_scans import training
+from tests.support.errnos import errno_of
 from tests.support.image_files import edf, image
+from tests.support.marks import as_root
+from tests.support.mounts import Mounted, MountFactory, mount_factory
+from tests.support.processes import as_nobody
 
 Array = np.ndarray
 
@@ -108,7 +110,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mounted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
-    factory = _factory(tmp_path_factory.mktemp("mount"))
+    factory = mount_factory(tmp_path_factory.mktemp("mount"))
     yield next(factory)(source)
     next(factory, None)
 
@@ -126,14 +128,6 @@ def widened(array: Array) -> Array:
 def cells(path: Path) -> list[list[str]]:
     with open(path, newline="") as file:
         return [[cell.strip(" ") for cell in row] for row in csv.reader(file)]
-
-
-def error_of(function: Callable[..., object], *arguments: object) -> int | None:
-    try:
-        function(*arguments)
-    except OSError as error:
-        return error.errno
-    return None
 
 
 def same_values(found: Array, array: Array) -> None:
@@ -276,7 +270,7 @@ def test_links_have_the_views_of_their_targets(views: Path, mounted: Mounted) ->
             assert os.readlink(views / f"{name}.{suffix}") == f"{target}.{suffix}"
         same_values(tifffile.imread(views / f"{name}.tif"), ARRAYS["stack_1"])
         same_values(tifffile.imread(views / f"{name}.tifs/0002.tif"), ARRAYS["stack_1"][2])
-        assert error_of(os.readlink, views / f"{name}.csv") == errno.ENOENT
+        assert errno_of(os.readlink, views / f"{name}.csv") == errno.ENOENT
     same_values(tifffile.imread(mounted / "alias.h5/far.tif"), ARRAYS["stack_1"])
 
 
@@ -289,7 +283,7 @@ def test_a_link_of_the_source(tmp_path: Path, mount: MountFactory) -> None:
     mounted = mount(tmp_path / "source")
     assert os.readlink(mounted / "b.h5.csv") == "sub/a.h5.csv"
     assert cells(mounted / "b.h5.csv") == [["th"], ["0"], ["1"], ["2"]]
-    assert error_of(os.readlink, mounted / "c.h5.csv") == errno.ENOENT
+    assert errno_of(os.readlink, mounted / "c.h5.csv") == errno.ENOENT
 
 
 def test_cut_names(views: Path) -> None:
@@ -340,10 +334,10 @@ def test_views_are_as_their_arrays(views: Path) -> None:
             assert getattr(view, field) == getattr(array, field)
     directory = (views / "stack_1.tifs").stat()
     assert directory.st_mode == (views / "measurement").stat().st_mode
-    assert error_of(open, views / "stack_1.tif", "r+b") == errno.EROFS
+    assert errno_of(open, views / "stack_1.tif", "r+b") == errno.EROFS
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@as_root
 def test_who_may_not_read_the_array_may_not_read_its_views() -> None:
     place = Path(f"/tmp/esrffs-views-{os.getpid()}")  # which everybody may enter
     folder = place / "source"
@@ -421,11 +415,11 @@ def test_what_text_is_too_large(tmp_path: Path, mount: MountFactory) -> None:
         ("padded.txt", "padded.npy"),
         ("group.csv", "group"),
     ):
-        assert error_of(os.stat, shown / name) == errno.EFBIG
+        assert errno_of(os.stat, shown / name) == errno.EFBIG
         told = os.getxattr(shown / owner, "user.esrffs.error").decode()
         assert "view_limit=1" in told
         assert "take a part" in told
-    assert error_of((shown / "image.png").read_bytes) == errno.EFBIG
+    assert errno_of((shown / "image.png").read_bytes) == errno.EFBIG
 
 
 @contextmanager
@@ -490,7 +484,7 @@ def test_a_damaged_chunk_costs_its_frames(tmp_path: Path, mount: MountFactory) -
         with Image.open(shown / f"a.pngs/{number:04}.png") as picture:
             picture.load()
     for name in ("a.tifs/0002.tif", "a.pngs/0002.png", "a.edfs/0002.edf", "a.tif"):
-        assert error_of((shown / name).read_bytes) == errno.EIO
+        assert errno_of((shown / name).read_bytes) == errno.EIO
     assert b"/a" in os.getxattr(shown / "a.tif", "user.esrffs.error")
     assert b"/a" in os.getxattr(shown / "a.npy", "user.esrffs.error")
 

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import MountFactory, wait_for
+from tests.support.mounts import MountFactory
+from tests.support.programs import wait_for
 
 FRAMES, SHAPE = 7, (200, 300)  # a frame is as large as what the kernel reads at a time
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from esrffs.encoders import xattrs
 from esrffs.encoders.json_text import to_json
-from tests.conftest import Mounted, MountFactory
+from tests.support.errnos import errno_of
+from tests.support.mounts import Mounted, MountFactory
 from tests.support.stopwatch import Stopwatch
 
 COMPOUND = np.dtype([("a", "<f8"), ("b", "i2", (2,))])
@@ -86,12 +87,6 @@ def mounted(folder: Path, mount: MountFactory) -> Mounted:
 def told(path: Path) -> dict[str, bytes]:
     """All that is listed, without `user.`."""
     return {name.removeprefix("user."): os.getxattr(path, name) for name in os.listxattr(path)}
-
-
-def code_of(path: Path, name: str) -> int | None:
-    with pytest.raises(OSError) as caught:  # the errno is what is asked for
-        os.getxattr(path, name)
-    return caught.value.errno
 
 
 def test_what_a_dataset_is(mounted: Mounted) -> None:
@@ -188,7 +183,10 @@ def test_several_values_are_not_shown_and_a_broken_one_is_none(
     mounted = mount(tmp_path / "source")
     mounted.expect("nowhere.raw")
     for name in ("two", "none", "long", "compound", "lost"):
-        assert code_of(mounted / f"a.h5/{name}.npy", "user.esrffs.value") == errno.ENODATA, name
+        assert (
+            errno_of(os.getxattr, mounted / f"a.h5/{name}.npy", "user.esrffs.value")
+            == errno.ENODATA
+        ), name
 
 
 def test_attributes_of_groups(mounted: Mounted) -> None:
@@ -236,8 +234,14 @@ def test_a_file_that_is_the_source(folder: Path, mount: MountFactory, name: str)
 def test_what_there_is_not(mounted: Mounted) -> None:
     for name in ("data.h5", "data.h5/entry/flat.npy", "notes.txt", "sub", "scan.dat"):
         for unknown in ("user.nothing", "user.esrffs.nothing", "user.esrffs.error", "user."):
-            assert code_of(mounted / name, unknown) in (errno.ENODATA, errno.EINVAL), unknown
-        assert code_of(mounted / name, "security.selinux") in (errno.ENODATA, errno.EOPNOTSUPP)
+            assert errno_of(os.getxattr, mounted / name, unknown) in (
+                errno.ENODATA,
+                errno.EINVAL,
+            ), unknown
+        assert errno_of(os.getxattr, mounted / name, "security.selinux") in (
+            errno.ENODATA,
+            errno.EOPNOTSUPP,
+        )
 
 
 def test_a_damaged_file_says_so_as_soon_as_it_was_looked_into(mounted: Mounted) -> None:
@@ -316,8 +320,8 @@ def test_other_namespaces_are_not_supported(tmp_path: Path, mount: MountFactory)
     """Then `ls -l` asks once; were they just not there, it would ask twice for every file."""
     (tmp_path / "a").write_text("")
     mounted = mount(tmp_path)
-    assert code_of(mounted / "a", "security.esrffs") == errno.EOPNOTSUPP
-    assert code_of(mounted / "a", "user.esrffs.other") == errno.ENODATA
+    assert errno_of(os.getxattr, mounted / "a", "security.esrffs") == errno.EOPNOTSUPP
+    assert errno_of(os.getxattr, mounted / "a", "user.esrffs.other") == errno.ENODATA
 
 
 texts = st.text(max_size=300) | st.integers(65_530, 65_540).map("x".__mul__)

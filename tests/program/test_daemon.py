@@ -2,24 +2,24 @@
 
 import contextlib
 import errno
-import json
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ESRFFS, FUSE, Mounted, MountFactory, esrffs, is_mounted, run, wait_for
+from tests.support.marks import as_root, needs_fuse
+from tests.support.mounts import Mounted, MountFactory, is_mounted
+from tests.support.processes import as_nobody, daemon_of, family, gone, parents
+from tests.support.programs import ESRFFS, esrffs, run, wait_for
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = needs_fuse
 
 
 @pytest.fixture
@@ -29,35 +29,6 @@ def source(tmp_path: Path) -> Path:
     with h5py.File(folder / "data.h5", "w") as file:
         file["x"] = np.arange(10)
     return folder
-
-
-def parents() -> dict[int, int]:
-    found = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if words[0] != "Z":
-            found[int(name)] = int(words[1])
-    return found
-
-
-def family(pid: int) -> set[int]:
-    """This process and all below it."""
-    everyone = parents()
-    found = {pid} & set(everyone)
-    while more := {child for child, parent in everyone.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def gone(pids: set[int]) -> bool:
-    return not pids & set(parents())
-
-
-def daemon_of(mountpoint: Path) -> int:
-    return json.loads(os.getxattr(mountpoint, "user.esrffs.status"))["pid"]
 
 
 def test_the_background_and_back(source: Path, mountpoint: Path) -> None:
@@ -243,33 +214,6 @@ def test_a_log_line_stays_one_line(mount: MountFactory, source: Path) -> None:
     mounted.expect("forged")
     assert len(mounted.warnings) == 1
     assert r"bad\nWARNING forged.h5" in mounted.warnings[0]
-
-
-@pytest.fixture
-def open_path(tmp_path: Path) -> Iterator[Path]:
-    """A folder that everyone may enter, unlike pytest's own."""
-    path = Path("/tmp") / f"esrffs-test-{os.getpid()}"
-    path.mkdir(mode=0o755)
-    path.chmod(0o755)
-    yield path
-    subprocess.run(["umount", "-l", path / "mnt"], check=False, stderr=subprocess.DEVNULL)
-    shutil.rmtree(path)
-
-
-def as_nobody(*command: object) -> subprocess.CompletedProcess[str]:
-    user = pwd.getpwnam("nobody")
-    return subprocess.run(
-        [str(word) for word in command],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=30,
-        check=False,
-        user=user.pw_uid,
-        group=user.pw_gid,
-        extra_groups=[],
-        cwd="/",
-    )
 
 
 @as_root

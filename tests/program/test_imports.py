@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conftest import run
+from tests.support.programs import run
 
 
 def test_no_format_library_is_loaded() -> None:

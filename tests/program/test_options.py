@@ -22,11 +22,11 @@ from esrffs.cli.options import MountOptions, apply_option_strings, split_option_
 from esrffs.errors import UsageError
 from esrffs.fuse.attributes import AttributeOptions
 from esrffs.tree.nodes import Stat
-from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, run, wait_for
+from tests.support.marks import as_root, needs_fuse
+from tests.support.mounts import MountFactory, is_mounted
+from tests.support.programs import ESRFFS, esrffs, run, wait_for
 from tests.support.stopwatch import Stopwatch
 
-needs_fuse = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can use mount(8) freely")
 HELPER = ESRFFS.with_name("mount.esrffs")
 
 

@@ -18,7 +18,9 @@ import pytest
 
 from esrffs.cli.options import SWITCHES, MountOptions
 from esrffs.linux import systemd
-from tests.conftest import ESRFFS, FUSE, is_mounted, run
+from tests.support.marks import needs_fuse
+from tests.support.mounts import is_mounted
+from tests.support.programs import ESRFFS, run
 from tests.support.stopwatch import Stopwatch
 from tools import pages
 
@@ -29,7 +31,6 @@ UNITS = [
     for path in sorted(SYSTEMD.rglob("*"))
     if path.suffix in {".service", ".mount", ".automount"}
 ]
-needs_fuse = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="there is no systemd-analyze"
 )

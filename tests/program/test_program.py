@@ -17,13 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ESRFFS, FUSE, MountFactory, esrffs, is_mounted, run, wait_for
-from tests.program.test_daemon import as_nobody, daemon_of, gone, open_path
+from tests.program.conftest import open_path
+from tests.support.marks import as_root, needs_fuse
+from tests.support.mounts import MountFactory, is_mounted
+from tests.support.processes import as_nobody, daemon_of, gone
+from tests.support.programs import ESRFFS, esrffs, run, wait_for
 
 __all__ = ["open_path"]  # a fixture
 
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do so")
+pytestmark = needs_fuse
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from esrffs.errors import MountError
 from esrffs.linux import path_walk
 from esrffs.linux.mountinfo import Mount
 from esrffs.linux.path_walk import MountPlace
-from tests.conftest import FUSE, MountFactory, esrffs, is_mounted, run, wait_for
+from tests.support.marks import as_root, needs_fuse
+from tests.support.mounts import MountFactory, is_mounted
+from tests.support.programs import esrffs, run, wait_for
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-mounting = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 MOUNT = Mount("/there", "fuse.esrffs", "/source", "0:99", 7, f"rw,user_id={os.geteuid()}")
 
 
@@ -49,7 +49,7 @@ def tmpfs(path: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", path], check=False, stderr=subprocess.DEVNULL)
 
 
-@mounting
+@needs_fuse
 @as_root
 @pytest.mark.parametrize("how", ["unmount", "dead", "force"])
 def test_what_a_path_leads_to_meanwhile_stays_mounted(
@@ -82,7 +82,7 @@ def test_what_a_path_leads_to_meanwhile_stays_mounted(
             run("umount", "-l", tmp_path / "home/b/name")
 
 
-@mounting
+@needs_fuse
 def test_a_mount_point_where_something_else_is_now_is_left_alone(
     mount: MountFactory, source: Path
 ) -> None:
@@ -117,7 +117,7 @@ def forged(mount: Mount, prepare: str = "") -> subprocess.Popen[str]:
     return process
 
 
-@mounting
+@needs_fuse
 @pytest.mark.parametrize(
     ("prepare", "believed"),
     [
@@ -138,7 +138,7 @@ def test_who_is_believed_to_serve_a_mount(prepare: str, believed: bool) -> None:
         process.communicate("\n")
 
 
-@mounting
+@needs_fuse
 @as_root
 def test_a_forger_is_not_ended(mount: MountFactory, source: Path) -> None:
     mounted = mount(source)
@@ -208,7 +208,7 @@ def status_pid(path: Path) -> int:
     return json.loads(os.getxattr(path, "user.esrffs.status"))["pid"]
 
 
-@mounting
+@needs_fuse
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "alive"])
 @pytest.mark.parametrize("who", ["we", "user", "user, named"])
 def test_only_a_mount_point_that_we_made_is_removed(source: Path, killed: bool, who: str) -> None:
@@ -223,7 +223,7 @@ def test_only_a_mount_point_that_we_made_is_removed(source: Path, killed: bool, 
     assert path.exists() == (who != "we")
 
 
-@mounting
+@needs_fuse
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_directory_that_was_left_is_ours_again(source: Path, ours: bool) -> None:
     path = source.with_name("source.mnt")

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.conftest import ESRFFS, FUSE, is_mounted, shared_mounts_allowed
+from tests.support.marks import as_root, needs_fuse
+from tests.support.mounts import is_mounted, shared_mounts_allowed
+from tests.support.programs import ESRFFS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
+pytestmark = needs_fuse
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -332,7 +334,7 @@ def test_dask_with_two_worker_processes(mounted: Path) -> None:
     assert int(graph_nbytes) < stack.nbytes // 100, "frames are in the graph"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mount(8) needs root")
+@as_root
 def test_mount_by_hand_and_by_fstab(place: Path) -> None:
     """In a view of the files of its own, where the helper is installed and the folders exist."""
     by_hand = blocks("fstab.md", "sh")[0]

@@ -1,6 +1,5 @@
 """No tests: scans after every convention, and what the contract says of them, in plain numpy."""
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -44,12 +43,6 @@ def mean(run: np.ndarray) -> np.ndarray:
 
 def median(run: np.ndarray) -> np.ndarray:
     return np.median(f32(run), axis=0)
-
-
-def saved(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
 
 
 def counts(seed: object, *lead: int, dtype: str = "<u2", shape: tuple[int, ...] = SHAPE):

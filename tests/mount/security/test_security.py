@@ -35,10 +35,12 @@ from esrffs.model import FileStatus
 from esrffs.source.context import DataContext
 from esrffs.source.listings import DataFileRef
 from esrffs.source.root import SourceRoot
-from tests.conftest import Mounted, MountFactory, esrffs, wait_for
-from tests.program.test_daemon import as_nobody
+from tests.support.errnos import errno_of_reading
+from tests.support.marks import as_root
+from tests.support.mounts import Mounted, MountFactory
+from tests.support.processes import as_nobody, as_user
+from tests.support.programs import esrffs, wait_for
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 landlock = pytest.mark.skipif(sandbox.landlock_version() < 3, reason="no Landlock in this kernel")
 
 SECRET = b"the secret".ljust(512, b"!")
@@ -85,18 +87,6 @@ def shared_mount(
     yield mounted
     for made in mounts:
         made.unmount()
-
-
-def code_of(path: Path) -> int:
-    """The errno of reading this, file or directory; 0: none."""
-    try:
-        if path.is_dir():
-            os.listdir(path)
-        else:
-            path.read_bytes()
-    except OSError as error:
-        return error.errno or -1
-    return 0
 
 
 def everything(path: Path) -> bytes:
@@ -174,7 +164,7 @@ def test_nothing_in_a_file_leads_out(
     mounted = shared_mount()
     mounted.expect("EACCES", r"attack\.edf")
     for target in targets:
-        assert code_of(mounted / target) == errno.EACCES, target
+        assert errno_of_reading(mounted / target) == errno.EACCES, target
     assert SECRET[:10] not in everything(mounted.path / "attack.h5")
     assert SECRET[:10] not in everything(mounted.path / "attack.edf")
     assert SECRET[:10] not in everything(mounted.path / "second.h5")
@@ -193,7 +183,7 @@ def test_the_same_ways_lead_where_they_may(
     targets.remove("attack.h5/frames.npy")  # whose source has another shape
     mounted = shared_mount()
     for target in targets:
-        assert code_of(mounted / target) == 0, target
+        assert errno_of_reading(mounted / target) == 0, target
 
 
 def test_symlinks_of_a_shared_source_stay_links(
@@ -206,7 +196,7 @@ def test_symlinks_of_a_shared_source_stay_links(
     for name in ("out.raw", "out", "etc"):
         assert (mounted / name).is_symlink(), "the kernel, not the daemon, follows it"
     for path in ("..", "x/../../secret.raw", "data.h5/../../secret.raw", "data.h5/%2E%2E"):
-        assert code_of(mounted.path / "y" / path) == errno.ENOENT
+        assert errno_of_reading(mounted.path / "y" / path) == errno.ENOENT
 
 
 # Others' files in the source: a daemon of root must not read them for a stranger
@@ -272,7 +262,7 @@ def test_a_link_to_a_less_readable_file_says_so_and_its_root_is_for_the_kernel_t
         assert "Permission denied" in denied.stderr
         assert "swordfish" not in denied.stdout
     for path in (folder / "scan entry", folder / "soft", mounted / "far.h5/far"):
-        assert code_of(path) == errno.EACCES
+        assert errno_of_reading(path) == errno.EACCES
         told = os.getxattr(path, "user.esrffs.error").decode()
         assert "leads out of the source" not in told
         assert "not everybody who may read" in told
@@ -529,7 +519,7 @@ def test_texts_of_others_do_not_show_in_errors(
     names = [*os.listxattr(mounted.path), "user.esrffs.status"]
     told = as_nobody("/usr/bin/python3", "-c", ask, mounted / "theirs", "user.esrffs.error")
     assert "password" not in told.stdout
-    assert code_of(mounted / "theirs/broken.h5") == errno.EIO
+    assert errno_of_reading(mounted / "theirs/broken.h5") == errno.EIO
     told = as_nobody("/usr/bin/python3", "-c", ask, mounted.path, *names)
     assert "pid" in told.stdout, told.stderr
     assert "theirs" not in told.stdout
@@ -783,7 +773,7 @@ def test_a_source_that_was_put_back_is_read_again(
     away = source.with_name("away")
     source.rename(away)
     mounted.expect("words.h5")
-    assert code_of(mounted / "words.h5/w.npy") != 0
+    assert errno_of_reading(mounted / "words.h5/w.npy") != 0
     shutil.copytree(away, source)
     assert np.load(mounted / "words.h5/w.npy").tolist() == ["a", "b"]
 
@@ -845,7 +835,7 @@ def test_plugins_of_the_environment_are_not_used(
 ) -> None:
     mounted = mount(source)
     mounted.expect("filtered")
-    assert code_of(mounted / "filtered.h5/x.npy") == errno.EIO
+    assert errno_of_reading(mounted / "filtered.h5/x.npy") == errno.EIO
     assert not (place / "was-loaded").exists(), "code from HDF5_PLUGIN_PATH ran"
 
 
@@ -937,21 +927,6 @@ def test_another_user_in_a_private_mount(source: Path, place: Path) -> None:
         assert "Permission denied" in as_nobody(command, place / "mnt/data.h5").stderr
     assert "Permission denied" in as_nobody("ls", "-d", place / "mnt/.").stderr
     assert esrffs("-u", place / "mnt").returncode == 0
-
-
-def as_user(path: Path, uid: int, gid: int, *groups: int) -> bool:
-    """May a user with these ids read it?"""
-    done = subprocess.run(
-        ["cat", path],
-        capture_output=True,
-        timeout=20,
-        check=False,
-        user=uid,
-        group=gid,
-        extra_groups=groups,
-        cwd="/",
-    )
-    return done.returncode == 0
 
 
 @as_root

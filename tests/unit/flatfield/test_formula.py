@@ -1,7 +1,5 @@
 """flatfield: any run of any stack has the bits that the whole-array formula gives."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
@@ -23,8 +21,8 @@ from esrffs.flatfield.formula import (
     per_exposure,
     pixel_bands,
 )
+from tests.support.real_data import DATA
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
 DTYPES = ("u1", "<u2", ">u2", "u4", "<i4", ">i4", "u8", "<f4", ">f4", "f8", "?")
 
 

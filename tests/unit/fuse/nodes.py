@@ -106,7 +106,7 @@ def caller(uid: int = 0, gid: int = 0, *groups: int) -> Caller:
     return Caller(uid, gid, lambda: groups)
 
 
-async def code_of(request: Awaitable[Any]) -> int:
+async def errno_of_request(request: Awaitable[Any]) -> int:
     """The errno of the answer to this request, which must fail."""
     try:
         found = await request

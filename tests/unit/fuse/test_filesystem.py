@@ -15,7 +15,7 @@ from esrffs.fuse.attributes import Attributes
 from esrffs.fuse.filesystem import Filesystem
 from esrffs.fuse.inodes import ROOT
 from esrffs.tree.nodes import Symlink
-from tests.unit.fuse.nodes import DirectoryNode, FileNode, caller, code_of, filesystem
+from tests.unit.fuse.nodes import DirectoryNode, FileNode, caller, errno_of_request, filesystem
 
 Entry = tuple[bytes, Attributes, int]
 
@@ -50,7 +50,7 @@ def test_a_node_is_known_until_all_its_lookups_are_forgotten() -> None:
         fs.forget([(inode, 1)])
         assert (await fs.getattr(inode)).status.size == 3
         fs.forget([(inode, 1)])
-        assert await code_of(fs.getattr(inode)) == errno.ESTALE
+        assert await errno_of_request(fs.getattr(inode)) == errno.ESTALE
         assert len(fs.inodes) == 1
 
     trio.run(work)
@@ -106,12 +106,12 @@ def test_the_root_keeps_its_last_status_while_the_source_is_gone() -> None:
 
     async def work() -> None:
         root.gone = True
-        assert await code_of(fs.getattr(ROOT)) == errno.ENOENT
+        assert await errno_of_request(fs.getattr(ROOT)) == errno.ENOENT
         root.gone = False
         seen = await fs.getattr(ROOT)
         root.gone = True
         assert await fs.getattr(ROOT) == seen
-        assert await code_of(fs.opendir(ROOT)) == errno.ENOENT
+        assert await errno_of_request(fs.opendir(ROOT)) == errno.ENOENT
 
     trio.run(work)
 
@@ -125,7 +125,7 @@ def test_a_name_that_there_is_not(negative_timeout: float) -> None:
             found = await fs.lookup(ROOT, b"b")
             assert (found.inode, found.entry_timeout) == (0, 5.0)
         else:
-            assert await code_of(fs.lookup(ROOT, b"b")) == errno.ENOENT
+            assert await errno_of_request(fs.lookup(ROOT, b"b")) == errno.ENOENT
         assert len(fs.inodes) == 1
 
     trio.run(work)
@@ -146,7 +146,7 @@ def test_a_directory_is_read_on_where_the_answer_was_full() -> None:
             found += part
             root.members = root.members[1:]  # what is removed meanwhile moves no other entry
         fs.releasedir(handle)
-        assert await code_of(listed(fs, handle, 3)) == errno.EIO, "closed"
+        assert await errno_of_request(listed(fs, handle, 3)) == errno.EIO, "closed"
         return [name for name, _, _ in found]
 
     assert trio.run(work) == [b".", b"..", *names]
@@ -192,7 +192,7 @@ def test_a_file_is_opened_read_and_closed_once() -> None:
         assert await fs.read(one.handle, 1, 10) == b"aa"
         fs.release(one.handle)
         fs.release(one.handle)
-        assert await code_of(fs.read(one.handle, 0, 1)) == errno.EIO
+        assert await errno_of_request(fs.read(one.handle, 0, 1)) == errno.EIO
         assert await fs.read(other.handle, 0, 1) == b"a"
         fs.release(other.handle)
 
@@ -241,8 +241,8 @@ def test_nothing_is_opened_for_writing(flags: int, caplog: pytest.LogCaptureFixt
 
     async def work() -> None:
         inode = (await fs.lookup(ROOT, b"a")).inode
-        assert await code_of(fs.open(inode, flags)) == errno.EROFS
-        assert await code_of(fs.access(os.W_OK)) == errno.EROFS
+        assert await errno_of_request(fs.open(inode, flags)) == errno.EROFS
+        assert await errno_of_request(fs.access(os.W_OK)) == errno.EROFS
         await fs.access(os.R_OK)
 
     trio.run(work)
@@ -259,11 +259,11 @@ def test_what_a_node_is_not() -> None:
         file = (await fs.lookup(ROOT, b"a")).inode
         link = (await fs.lookup(ROOT, b"link")).inode
         assert await fs.readlink(link) == b"a"
-        assert await code_of(fs.readlink(file)) == errno.EINVAL
-        assert await code_of(fs.opendir(file)) == errno.ENOTDIR
-        assert await code_of(fs.lookup(file, b"b")) == errno.ENOTDIR
-        assert await code_of(fs.open(ROOT, 0)) == errno.EISDIR
-        assert await code_of(fs.lookup(ROOT, b"n" * 256)) == errno.ENAMETOOLONG
+        assert await errno_of_request(fs.readlink(file)) == errno.EINVAL
+        assert await errno_of_request(fs.opendir(file)) == errno.ENOTDIR
+        assert await errno_of_request(fs.lookup(file, b"b")) == errno.ENOTDIR
+        assert await errno_of_request(fs.open(ROOT, 0)) == errno.EISDIR
+        assert await errno_of_request(fs.lookup(ROOT, b"n" * 256)) == errno.ENAMETOOLONG
 
     trio.run(work)
 
@@ -291,7 +291,7 @@ def test_an_error_is_an_errno_and_one_line_in_the_log(
     async def work() -> None:
         inode = (await fs.lookup(ROOT, b"a")).inode
         for _ in range(3):
-            assert await code_of(fs.open(inode, 0)) == code
+            assert await errno_of_request(fs.open(inode, 0)) == code
 
     trio.run(work)
     assert [record.getMessage()[: len(logged or "")] for record in caplog.records] == (
@@ -313,9 +313,9 @@ def test_extended_attributes_and_the_error_among_them() -> None:
         assert await fs.getxattr(inode, b"user.units", caller()) == b"mm"
         assert await fs.getxattr(inode, xattrs.ERROR, caller()) == b"damaged"
         assert set(await fs.listxattr(inode, caller())) == {xattrs.ERROR, b"user.units"}
-        assert await code_of(fs.getxattr(inode, b"user.x", caller())) == errno.ENODATA
+        assert await errno_of_request(fs.getxattr(inode, b"user.x", caller())) == errno.ENODATA
         other = fs.getxattr(inode, b"security.selinux", caller())
-        assert await code_of(other) == errno.EOPNOTSUPP
+        assert await errno_of_request(other) == errno.EOPNOTSUPP
 
     trio.run(work)
 

@@ -26,7 +26,7 @@ def operations(**options: Any) -> Pyfuse3Operations:
     )
 
 
-async def code_of(request: Any) -> int:
+async def errno_of_request(request: Any) -> int:
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await request
     return int(caught.value.errno)
@@ -50,11 +50,11 @@ def test_an_error_is_pyfuse3s() -> None:
     ours = operations()
 
     async def work() -> None:
-        assert await code_of(ours.lookup(ROOT, b"b", CONTEXT)) == errno.ENOENT
-        assert await code_of(ours.open(ROOT, 0, CONTEXT)) == errno.EISDIR
-        assert await code_of(ours.read(77, 0, 1)) == errno.EIO
-        assert await code_of(ours.access(ROOT, os.W_OK, CONTEXT)) == errno.EROFS
-        assert await code_of(ours.flush(1)) == errno.ENOSYS
+        assert await errno_of_request(ours.lookup(ROOT, b"b", CONTEXT)) == errno.ENOENT
+        assert await errno_of_request(ours.open(ROOT, 0, CONTEXT)) == errno.EISDIR
+        assert await errno_of_request(ours.read(77, 0, 1)) == errno.EIO
+        assert await errno_of_request(ours.access(ROOT, os.W_OK, CONTEXT)) == errno.EROFS
+        assert await errno_of_request(ours.flush(1)) == errno.ENOSYS
 
     trio.run(work)
 
@@ -65,7 +65,7 @@ CHANGES = "setattr mknod mkdir unlink rmdir symlink rename link create write set
 @pytest.mark.parametrize("request_", CHANGES.split())
 def test_every_change_is_refused(request_: str) -> None:
     handler = getattr(operations(), request_)
-    assert trio.run(code_of, handler(ROOT, b"a")) == errno.EROFS
+    assert trio.run(errno_of_request, handler(ROOT, b"a")) == errno.EROFS
 
 
 def test_what_is_open_may_stay_in_the_page_cache() -> None:

@@ -1,15 +1,13 @@
 """roles in data files: groups by name, APS Data Exchange, NXtomo, BLISS."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
 from tests.support.correction_plans import all_cooked, file_recipe, loading, told_of
+from tests.support.real_data import DATA
 
-DATA = Path(__file__).parents[5] / "shared" / "data"
 SHAPE = (3, 4)
 
 

@@ -19,9 +19,9 @@ from esrffs.errors import DamagedError, NotFoundError
 from esrffs.formats.spec.reader import SpecReader, is_spec
 from esrffs.model import Box, BrokenInfo, DatasetInfo, GroupInfo, LinkInfo, Member
 from tests.support.reader_contract import ReaderContract, whole
+from tests.support.real_data import DATA
 
-SHARED = Path(__file__).parents[5] / "shared" / "data"
-REAL = [SHARED / "oleg.dat", SHARED / "31oct98.dat"]
+REAL = [DATA / "oleg.dat", DATA / "31oct98.dat"]
 
 HEAD = b"#F /data/x.dat\n#E 909799770\n#D Sat Oct 31 12:12:20 1998\n#O0 th  tth  chi\n#O1 phi\n\n"
 
