@@ -329,6 +329,13 @@ class Reader(Protocol):
         """Let go of the file, whatever state it is in."""
 
 
+class SeriesReader(Reader, Protocol):
+    """The reader of a series of files."""
+
+    def take_opened(self) -> set[int]:
+        """The numbers of the files that were opened since the last call."""
+
+
 Buffer = bytes | bytearray | memoryview
 
 Format = Literal["hdf5", "spec", "raster"]

@@ -1,7 +1,9 @@
 """The reader of a data file, whatever its format.  Loads a format's library when it is needed."""
 
+from collections.abc import Mapping
+
 from esrffs.formats.hdf5.image import Hdf5Image, ImageLimits
-from esrffs.model import Format, Reader
+from esrffs.model import Format, Generation, Reader
 
 
 def open_reader(format_: Format, path: str, confine: str | None) -> Reader:
@@ -19,11 +21,16 @@ def open_reader(format_: Format, path: str, confine: str | None) -> Reader:
     return ImageFileReader(path, confine)
 
 
-def open_series(paths: tuple[str, ...]) -> Reader:
-    """An open reader of raster files that make up one stack, in this order."""
+def open_series(
+    paths: tuple[str, ...], generations: tuple[Generation, ...], heads: Mapping[int, bytes]
+) -> Reader:
+    """An open reader of raster files that make up one stack, in this order.
+
+    `heads` are the first bytes of some of the files, by number, in the state that is given.
+    """
     from esrffs.formats.images.series import ImageSeriesReader
 
-    return ImageSeriesReader(paths)
+    return ImageSeriesReader(paths, generations, heads)
 
 
 def hdf5_image(reader: Reader, address: str, folder: str | None, limits: ImageLimits) -> Hdf5Image:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
@@ -43,7 +43,13 @@ from esrffs.model import (
 from esrffs.source.root import SourceRoot
 from esrffs.workers.pool import WorkerPool
 from esrffs.workers.protocol import ReaderSpec
-from esrffs.workers.server import call_reader, image_of_description, list_groups, read_xattrs
+from esrffs.workers.server import (
+    call_reader,
+    call_series,
+    image_of_description,
+    list_groups,
+    read_xattrs,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -80,9 +86,17 @@ class DataFile:
         self._limiter = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
         self._end_is_told = False
+        self._take_heads: Callable[[], Mapping[int, bytes]] | None = None
 
     def __repr__(self) -> str:
         return f"<DataFile {self.path} ({self.subject.format})>"
+
+    def offer_heads(self, take: Callable[[], Mapping[int, bytes]]) -> None:
+        """Give the reader that is asked first what `take` gives.
+
+        These are the first bytes of some members of a series, by number.
+        """
+        self._take_heads = take
 
     def forget_status(self) -> None:
         """What is known of the status of the file is out of date: the next question looks anew."""
@@ -172,7 +186,11 @@ class DataFile:
         return block.named(self.path) if isinstance(block, DamagedBlock) else block
 
     async def _ask(self, method: str, address: str) -> Any:
+        take, self._take_heads = self._take_heads, None
+        heads = take() if take is not None else {}
         run = partial(self._workers.run, call_reader, self.subject, method, address)
+        if heads:
+            run = partial(self._workers.run, call_series, self.subject, heads, method, address)
         return await self._record_failures(address, run)
 
     async def _record_failures(self, address: str, ask: Callable[[], Awaitable[T]]) -> T:
@@ -294,6 +312,8 @@ class DataFiles:
             boundary=self.folders.boundary,
         )
         source = self._remember(path, subject, intersect(stats))
+        if source is not known and self.folders.executor.remote:
+            source.offer_heads(partial(self.folders.heads.take, members, subject.generations))
         source.checked_at, source.members = now, members
         return source
 

@@ -25,6 +25,7 @@ from esrffs.linux.openat2 import open_beneath
 from esrffs.linux.permissions import restrict_to_acl
 from esrffs.model import FileStatus, Generation
 from esrffs.source.executor import SourceExecutor
+from esrffs.source.known_heads import KnownHeads
 from esrffs.source.paths import OPEN_FLAGS, PLACE, Place, SourcePaths, mounted_in, regular
 from esrffs.source.recent import RecentListings
 from esrffs.source.side_by_side import side_by_side
@@ -73,6 +74,7 @@ class SourceRoot(SourcePaths):
         self.executor = executor or SourceExecutor()
         self.parallel = parallel
         self._hidden = hidden
+        self.heads = KnownHeads()  # of EDF files on a file server
         self._known: OrderedDict[str, tuple[Generation, Recognised]] = OrderedDict()  # by path
         self._recent: RecentListings[FolderEntry] = RecentListings(believed)
         self._listing: dict[str, trio.Event] = {}  # folders that are being listed
@@ -304,6 +306,9 @@ class SourceRoot(SourcePaths):
             found = detect.recognise(
                 lambda offset, count: os.pread(descriptor, count, offset), status.st_size, name
             )
+            keep = self.executor.remote and found.head.lstrip().startswith(b"{")
+            if keep and Generation.of(os.fstat(descriptor)) == generation:
+                self.heads.put(path, generation, found.head)
         except OSError:
             return _NO_DATA_FILE
         finally:

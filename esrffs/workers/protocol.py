@@ -1,10 +1,12 @@
 """What the daemon and its worker processes send each other."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from esrffs import model
 from esrffs.errors import EsrffsError, NotFoundError, StaleError
+from esrffs.formats.side_by_side import side_by_side
 from esrffs.model import Generation
 
 
@@ -18,15 +20,21 @@ class ReaderSpec:
     series: bool
     boundary: str | None
 
-    def check(self) -> None:
-        """StaleError unless every file is what it was when this was made."""
-        for path, generation in zip(self.paths, self.generations, strict=True):
-            try:
-                now = Generation.of(os.stat(path))
-            except OSError as error:
-                raise NotFoundError(f"cannot be opened: {error.strerror}") from error
-            if now != generation:
-                raise StaleError("changed while it was read")
+    def check(self, numbers: Iterable[int] | None = None) -> None:
+        """StaleError unless every file is what it was when this was made; NotFoundError.
+
+        `numbers`: of a series only these files.
+        """
+        wanted = range(len(self.paths)) if numbers is None else sorted(numbers)
+        side_by_side(self._check_one, wanted)
+
+    def _check_one(self, number: int) -> None:
+        try:
+            now = Generation.of(os.stat(self.paths[number]))
+        except OSError as error:
+            raise NotFoundError(f"cannot be opened: {error.strerror}") from error
+        if now != self.generations[number]:
+            raise StaleError("changed while it was read")
 
 
 @dataclass(frozen=True, slots=True)

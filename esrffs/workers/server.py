@@ -13,9 +13,9 @@ import resource
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from esrffs.errors import DamagedError, EsrffsError, MemoryLimitError, TooLargeE
 from esrffs.formats import budget, readers
 from esrffs.formats.hdf5.image import DescribedGroup, Hdf5Image, ImageLimits
 from esrffs.linux import sandbox
-from esrffs.model import Box, GroupInfo, GroupListing, Reader
+from esrffs.model import Box, GroupInfo, GroupListing, Reader, SeriesReader
 from esrffs.workers.listed_texts import with_texts
 from esrffs.workers.protocol import ReaderSpec, SharedBuffer
 
@@ -41,6 +41,7 @@ class _WorkerState:
     seconds: float = math.inf
     shared_buffer: int | None = None
     should_retire: bool = False
+    heads: Mapping[int, bytes] = field(default_factory=dict)  # of the series that is asked for
 
 
 PREFETCH_SECONDS = (
@@ -92,6 +93,17 @@ def call_reader(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
     """The answer of the subject's reader; only `EsrffsError` is raised."""
     budget.begin(_state.seconds)
     return _called(subject, method, *arguments)
+
+
+def call_series(
+    subject: ReaderSpec, heads: Mapping[int, bytes], method: str, *arguments: Any
+) -> Any:
+    """`call_reader` for a series of which the first bytes of some files are known, by number."""
+    _state.heads = heads
+    try:
+        return call_reader(subject, method, *arguments)
+    finally:
+        _state.heads = {}
 
 
 def _called(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
@@ -160,7 +172,8 @@ def _groups(listing: GroupListing) -> list[str]:
 
 
 def _answer(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
-    subject.check()
+    if not subject.series:  # the files of a series are checked afterwards: those that were read
+        subject.check()
     try:
         reader = _reader(subject)
         answer: Any
@@ -184,7 +197,7 @@ def _answer(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
             f"{where}: a reader met what it was not made for ({kind}: {error}); look whether the"
             " file is damaged, and if it is not, report this"
         ) from error
-    subject.check()
+    subject.check(cast(SeriesReader, reader).take_opened() if subject.series else None)
     return answer
 
 
@@ -287,5 +300,5 @@ def _conflict(one: ReaderSpec, other: ReaderSpec) -> bool:
 
 def _open(subject: ReaderSpec) -> Reader:
     if subject.series:
-        return readers.open_series(subject.paths)
+        return readers.open_series(subject.paths, subject.generations, _state.heads)
     return readers.open_reader(subject.format, subject.paths[0], subject.boundary)

@@ -111,6 +111,33 @@ def test_a_second_listing_opens_only_what_changed(
     assert {name for name in counts if name.startswith("open ")} <= {"open 0007.h5", "open new.txt"}
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_series_is_described_from_what_its_files_were_recognised_by(
+    tmp_path: Path, slow: Callable[[Path], SlowServer], mount: Callable[..., Mounted], known: bool
+) -> None:
+    """`known` is not so where the files were recognised long before."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for number in range(COUNT):
+        edf(folder / f"e_{number:03d}.edf", number)
+    server = slow(folder)
+    mounted = mount(server.path)
+    server.reset()
+    if not known:
+        os.listdir(mounted.path)
+        run("ls", "-l", mounted / "e_###.edf/scan_0/instrument/detector_0")
+        edf(folder / "e_007.edf", 77)
+        time.sleep(2.5)  # neither the kernel nor the mount believe what they were told
+        server.reset()
+    run("ls", "-lR", mounted / "e_###.edf")
+    counts = server.counts()
+    assert counts["open"] <= COUNT + 2
+    assert counts["read"] <= COUNT + 2
+    assert counts["most"] > 4
+    n = np.load(mounted / "e_###.edf/scan_0/instrument/detector_0/others/n.npy")
+    assert n.tolist() == [77 if number == 7 and not known else number for number in range(COUNT)]
+
+
 @pytest.mark.parametrize("attr_timeout", [0, 1, 30])
 def test_a_program_that_opens_a_file_sees_it_as_it_is(
     tmp_path: Path,

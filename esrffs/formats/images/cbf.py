@@ -19,10 +19,11 @@ from fabio.cbfimage import CbfImage
 from fabio.compression import decByteOffset
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
+from esrffs.formats.images.begun_file import BegunFile
 from esrffs.formats.images.frames import Array, Header, check_shape, open_binary, translate_errors
 from esrffs.formats.images.packed import PackedFile
 
-_HEADER = 1 << 20  # bytes in which the data begin
+HEADER_NBYTES = 1 << 20  # bytes in which the data begin
 _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
 _NEXT = re.compile(rb"--CIF-BINARY-FORMAT-SECTION--(?!--)")
 _LINE = re.compile(r"([\w-]+)\s*[:=]\s*(.*)", re.DOTALL)
@@ -76,14 +77,19 @@ class CbfKind(NamedTuple):
     packing: str
 
 
-def cbf_header(path: str) -> tuple[CbfKind, Header]:
-    """The header of a CBF, and what it says of the image."""
-    with translate_errors("the header", strict=False), open_binary(path) as file:
+def cbf_header(path: str, begun: BegunFile | None = None) -> tuple[CbfKind, Header]:
+    """What the header of a CBF says of the image, and the header itself.
+
+    `begun`: the same file, of which the first `HEADER_NBYTES` bytes were read before.
+    """
+    with translate_errors("the header", strict=False), begun or open_binary(path) as file:
         if isinstance(file, PackedFile):
             content = file.read() or b""
             size = file.trusted
+        elif isinstance(file, BegunFile):
+            content, size = file.head, file.size
         else:
-            content, size = file.read(_HEADER) or b"", os.fstat(file.fileno()).st_size
+            content, size = file.read(HEADER_NBYTES) or b"", os.fstat(file.fileno()).st_size
         section = find_section(content[:size], size)
         if _NEXT.search(content, section.start + section.nbytes):
             raise UnsupportedError("holds more than one image")

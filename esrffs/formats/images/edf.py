@@ -20,6 +20,7 @@ from fabio.edfimage import EdfImage
 
 from esrffs.damage import copied
 from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, UnsupportedError, at_path
+from esrffs.formats.images.begun_file import BegunFile
 from esrffs.formats.images.edf_blocks import Found, Place, scan
 from esrffs.formats.images.edf_regular import regular_spacing
 from esrffs.formats.images.frames import (
@@ -32,6 +33,7 @@ from esrffs.formats.images.frames import (
     translate_errors,
 )
 from esrffs.formats.images.packed import CUT, BinaryFile, PackedFile
+from esrffs.formats.images.signatures import is_single_frame
 from esrffs.linux import path_walk
 from esrffs.linux.permissions import may_reference
 from esrffs.model import FramesLayout as FramesLayout
@@ -41,17 +43,20 @@ _QUADRUPLE = np.dtype(np.longdouble)
 
 
 class EdfFrames:
-    """The frames of one EDF file, also of one inside `.gz` or `.bz2`."""
+    """The frames of one EDF file, also of one inside `.gz` or `.bz2`.
+
+    `begun`: the same file, of which the first bytes were read before.
+    """
 
     is_edf = True
     colour = False
     reserved = tuple(EdfImage.RESERVED_HEADER_KEYS)
 
-    def __init__(self, path: str, confine: str | None) -> None:
+    def __init__(self, path: str, confine: str | None, begun: BegunFile | None = None) -> None:
         self._path = path
         self._confine = confine
         with translate_errors("the file", strict=False):
-            self._file = open_binary(path)
+            self._file = begun or open_binary(path)
             try:
                 found, fault = self._find()
                 self.shape = check_shape("frame 0", found.places[0].shape)
@@ -76,8 +81,12 @@ class EdfFrames:
 
     def _find(self) -> tuple[Found, str | None]:
         """The frames; of a packed file those that can be believed, and why there are no more."""
+        if isinstance(self._file, BegunFile):  # of which no more is read than is needed
+            size = self._file.size
+            single = is_single_frame(self._file.head, size)
+            return (None if single else self._at_a_pace(size)) or self._scan(size), None
         if not isinstance(self._file, PackedFile):
-            size = os.stat(self._path).st_size
+            size = os.fstat(self._file.fileno()).st_size
             return self._at_a_pace(size) or self._scan(size), None
         try:
             found, error = self._scan(None), None

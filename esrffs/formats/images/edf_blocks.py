@@ -104,7 +104,7 @@ def scan(file: BinaryFile, folder: str, limit: int | None = None) -> Found:
         found.headers.append(header)
         found.places.append(place)
         position = start + blob
-        if blob and not window.at(position - 1, 1):
+        if blob and not window.reaches(position - 1):
             if not (place.fault or place.packing or is_blank(window, start + place.nbytes)):
                 text = f"{blob} bytes of data, which are more than the file has"
                 return found._replace(rest=text)
@@ -124,7 +124,7 @@ def _place(header: Mapping[str, str], start: int, folder: str, window: Window) -
     blob = _blob(keys, start, nbytes, packing, window, outside=outside is not None)
     swapped = dtype.itemsize > 1 and not _is_little(keys)
     needed = blob if packing else nbytes
-    complete = not needed or bool(window.at(start + needed - 1, 1))
+    complete = not needed or window.reaches(start + needed - 1)
     place = Place(shape, dtype, None, start, blob, complete, packing, swapped)
     if outside is None:
         return place, blob

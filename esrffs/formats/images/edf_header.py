@@ -43,10 +43,20 @@ class Window:
         elif len(self._content) > _HEADER:
             self._content = self._content[offset - self._start :]
             self._start = offset
-        if end < offset + count:
-            self._content += self._file.read(max(offset + count - end, _AHEAD)) or b""
+        while end < offset + count:
+            more = self._file.read(max(offset + count - end, _AHEAD))
+            if not more:
+                break
+            self._content += more
+            end += len(more)
         begin = offset - self._start
         return self._content[begin : begin + count]
+
+    def reaches(self, offset: int) -> bool:
+        """Whether the file has a byte there; where its length is known, nothing is read."""
+        if self._limit is not None:
+            return offset < self._limit
+        return bool(self.at(offset, 1))
 
     def is_behind_end(self, offset: int) -> bool:
         """Whether a file whose length is known has no byte there."""
@@ -76,10 +86,11 @@ def read_header(window: Window, position: int) -> tuple[dict[str, str], int] | N
             raise DamagedError("an EDF header that does not end")
         size *= 2
         text = window.at(position, size)
-    return _keys(text[brace + 1 : end.start()]), position + end.end()
+    return header_keys(text[brace + 1 : end.start()]), position + end.end()
 
 
-def _keys(text: bytes) -> dict[str, str]:
+def header_keys(text: bytes) -> dict[str, str]:
+    """The keys and values of a header, whose text is given without its braces."""
     header = {}
     for line in text.split(b";"):
         key, equals, value = line.partition(b"=")

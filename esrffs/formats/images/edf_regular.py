@@ -41,13 +41,32 @@ def regular_spacing(descriptor: int, size: int) -> RegularSpacing | None:
     count, rest = divmod(size, step)
     if rest or count < 2:
         return None
-    like_first = re.compile(b";".join(map(_pattern_for, first.split(b";"))))
+    pattern = HeaderPattern(first)
     for frame in range(1, count):
-        other = os.pread(descriptor, len(first), frame * step)
-        ended = _END.search(other)
-        if ended is None or ended.end() != len(first) or not like_first.fullmatch(other):
+        if not pattern.matches(os.pread(descriptor, len(first), frame * step)):
             return None
     return RegularSpacing(len(first), step, count)
+
+
+class HeaderPattern:
+    """A header (bytes, braces included), and which others say the same of their data.
+
+    Those are it, byte for byte, but for values that say nothing about the data.
+    """
+
+    def __init__(self, header: bytes) -> None:
+        self.nbytes = len(header)
+        self._pattern = re.compile(b";".join(map(_pattern_for, header.split(b";"))))
+
+    def __repr__(self) -> str:
+        return f"<HeaderPattern of {self.nbytes} bytes>"
+
+    def matches(self, content: bytes) -> bool:
+        """Whether this content begins with such a header."""
+        ended = _END.search(content, 0, self.nbytes)
+        if ended is None or ended.end() != self.nbytes:
+            return False
+        return self._pattern.fullmatch(content, 0, self.nbytes) is not None
 
 
 def _pattern_for(line: bytes) -> bytes:

@@ -190,7 +190,7 @@ class ImageFileReader(ImageStackReader):
 
     def __init__(self, path: str, confine: str | None) -> None:
         frames = open_frames(path, confine)
-        super().__init__(frames, root_attributes(newest_mtime(path), path))
+        super().__init__(frames, root_attributes(shown_time(os.stat(path).st_mtime_ns), path))
 
 
 def open_frames(path: str, confine: str | None) -> FrameSource:
@@ -216,15 +216,20 @@ def detect_codec(path: str) -> str:
             )
     except OSError as error:
         raise translated("the file", error) from error
+    return check_codec(found)
+
+
+def check_codec(found: str | None) -> str:
+    """The same codec; DamagedError where there is none."""
     if found is None:
         raise DamagedError("the file does not start like any image that FabIO reads")
     return found
 
 
-def newest_mtime(*paths: str) -> str:
-    """When the newest of these files was written, as silx writes times."""
-    newest = max(os.stat(path).st_mtime for path in paths)
-    return datetime.fromtimestamp(newest).isoformat()
+def shown_time(mtime_ns: int) -> str:
+    """A time in ns since 1970 as silx writes times: local, ISO 8601."""
+    seconds, rest = divmod(mtime_ns, 10**9)
+    return datetime.fromtimestamp(seconds + 1e-9 * rest).isoformat()
 
 
 def _text(attributes: Mapping[str, object]) -> JsonText | None:

@@ -2,23 +2,21 @@
 
 Decided here: which members of a series are served.  They end at the first that is damaged, holds
 more than one frame, or differs from the first in shape or dtype.  Each file's header is read
-once; where FabIO can read it without the image (EDF, CBF, plain TIFF), no image but the first is
-decoded, and of CBF not even that.  At most one member stays open.
+once (`series_members`); where it can be read without the image (EDF, CBF, plain TIFF), no image but
+the first is decoded, and of CBF not even that.  At most one member stays open.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from math import prod
 
 import numpy as np
-from fabio.cbfimage import CbfImage
 
 from esrffs.damage import copied
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
-from esrffs.formats.images.cbf import CbfKind, cbf_header
-from esrffs.formats.images.edf import EdfFrames, verbatim_rows
+from esrffs.formats.images.edf import verbatim_rows
 from esrffs.formats.images.frames import (
     Array,
     FrameSource,
@@ -27,12 +25,18 @@ from esrffs.formats.images.frames import (
     Where,
     all_or_nothing,
     translate_errors,
-    translated,
 )
-from esrffs.formats.images.reader import ImageStackReader, detect_codec, newest_mtime, open_frames
+from esrffs.formats.images.reader import ImageStackReader, shown_time
+from esrffs.formats.images.series_members import (
+    CbfDescription,
+    SeriesFiles,
+    describe,
+    open_first,
+    open_member,
+)
 from esrffs.formats.images.tree import root_attributes
 from esrffs.model import FramesLayout as FramesLayout
-from esrffs.model import Layout, OpaqueLayout
+from esrffs.model import Generation, Layout, OpaqueLayout
 
 _DIGITS = frozenset("0123456789")
 _MOST = 4096  # numbers: of more gaps than that only the count is told in full
@@ -41,29 +45,47 @@ _MOST = 4096  # numbers: of more gaps than that only the count is told in full
 class ImageSeriesReader(ImageStackReader):
     """Files that make up one stack, in this order.
 
+    `generations` are the states of the files, `heads` the first bytes of some of them in that
+    state, by number.  What is not given is looked up.
+
     The root's attributes tell the members that are in the stack (`files`), the numbers that the
     run leaves out (`missing`, the first 4096 of them; `missing_count`), and why the stack ends
     before the run does (`end`).
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        frames = SeriesFrames(paths)
+    def __init__(
+        self,
+        paths: Sequence[str],
+        generations: Sequence[Generation] | None = None,
+        heads: Mapping[int, bytes] | None = None,
+    ) -> None:
+        if generations is None:
+            generations = [_generation(path) for path in paths]
+        sizes = [generation.size for generation in generations]
+        self._series = frames = SeriesFrames(SeriesFiles(paths, sizes, heads or {}))
         names = [os.path.basename(path) for path in frames.paths]
         count, missing = missing_numbers(numbers(names), _MOST)
-        root = root_attributes(newest_mtime(*frames.paths), None) | {"files": names}
+        newest = max(one.mtime_ns for one in generations[: len(names)])
+        root = root_attributes(shown_time(newest), None) | {"files": names}
         if missing:
             root |= {"missing": missing, "missing_count": count}
         super().__init__(frames, root, stacked=True)
 
+    def take_opened(self) -> set[int]:
+        """The numbers of the files that were opened since the last call."""
+        opened, self._series.opened = self._series.opened, set()
+        return opened
+
 
 class SeriesFrames:
-    """One frame of each file."""
+    """One frame of each file.  `opened` are the numbers of the files that were opened."""
 
     first_frame_error = ""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, files: SeriesFiles) -> None:
+        paths = files.paths
         try:
-            first = _first(paths[0])
+            first = open_first(files)
         except EsrffsError as error:
             raise copied(error, f"{os.path.basename(paths[0])}: {error}") from error
         try:
@@ -80,9 +102,10 @@ class SeriesFrames:
             self.headers: list[Header] = [first.headers[0]]
             self._layouts: list[Layout] = [first.layout]
             self.end_reason = ""
-            self._describe(paths[0], paths[1:])
+            self._describe(files, first)
         finally:
             first.close()
+        self.opened = {0, *files.opened}
         self.paths = tuple(paths[: len(self.headers)])
         self.layout = self._layout()
         self._open: tuple[int, FrameSource | EsrffsError] | None = None
@@ -113,6 +136,7 @@ class SeriesFrames:
         row = prod(self.shape[1:]) * self.dtype.itemsize
         shape = (stop - start, *self.shape[1:])
         offset = int(layout.offsets[0]) + start * row
+        self.opened.add(index)
         with translate_errors("frame 0"), open(self.paths[index], "rb", buffering=0) as file:
             return verbatim_rows(file, offset, shape, self.dtype, layout.swapped)
 
@@ -121,7 +145,8 @@ class SeriesFrames:
         if self._open is None or self._open[0] != index:
             self.close()
             try:
-                self._open = index, _member(self.paths[index])
+                self.opened.add(index)
+                self._open = index, open_member(self.paths[index])
             except (DamagedError, UnsupportedError) as error:
                 self._open = index, copied(error)
         member = self._open[1]
@@ -150,38 +175,17 @@ class SeriesFrames:
             self._open[1].close()
         self._open = None
 
-    def _describe(self, first: str, others: Sequence[str]) -> None:
-        """Look at the other members until one does not fit."""
-        codec = detect_codec(first)
-        kind = _header_only(first, codec)
-        for path in others:
+    def _describe(self, files: SeriesFiles, first: FrameSource | CbfDescription) -> None:
+        """Look at the members after the first until one does not fit."""
+        members = describe(files, first)
+        for number in range(1, len(files.paths)):
             try:
-                header, layout = self._header(path, codec, None if kind is None else kind[0])
+                header, layout = next(members)
             except EsrffsError as error:
-                self.end_reason = f"{os.path.basename(path)}: {error}"
+                self.end_reason = f"{files.name(number)}: {error}"
                 return
             self.headers.append(header)
             self._layouts.append(layout)
-
-    def _header(self, path: str, codec: str, kind: object) -> tuple[Header, Layout]:
-        """Header and layout of a member; an error where it does not fit the first one."""
-        if kind is not None and detect_codec(path) == codec:
-            found = _header_only(path, codec)
-            if found is not None and found[0] == kind:
-                return found[1], OpaqueLayout()
-        member = EdfFrames(path, os.path.dirname(path)) if codec == "edf" else _member(path)
-        try:
-            if len(member.headers) > 1:
-                raise UnsupportedError(f"holds {len(member.headers)} frames")
-            if member.first_frame_error:
-                raise DamagedError(member.first_frame_error)
-            if member.shape != self.shape:
-                raise UnsupportedError(f"has shape {member.shape}, not {self.shape}")
-            if member.dtype != self.dtype:
-                raise UnsupportedError(f"has dtype {member.dtype}, not {self.dtype}")
-            return member.headers[0], member.layout
-        finally:
-            member.close()
 
     def _layout(self) -> Layout:
         """Verbatim only where all members are, in one byte order, and there are at least two."""
@@ -196,6 +200,14 @@ class SeriesFrames:
         if len(swapped) > 1:
             return OpaqueLayout()
         return FramesLayout(np.array(offsets, np.int64), swapped.pop(), self.paths)
+
+
+def _generation(path: str) -> Generation:
+    """The state of a file; of one that is not there any more, that of an empty file."""
+    try:
+        return Generation.of(os.stat(path))
+    except OSError:
+        return Generation(0, 0, 0, 0, 0)
 
 
 def numbers(names: Sequence[str]) -> list[int]:
@@ -221,42 +233,3 @@ def missing_numbers(run: Sequence[int], most: int) -> tuple[int, list[int]]:
         count += following - last - 1
         missing += range(last + 1, min(following, last + 1 + most - len(missing)))
     return count, missing
-
-
-def _header_only(path: str, codec: str) -> tuple[object, Header] | None:
-    """Header and kind of a file whose image FabIO need not decode for it; None: it must."""
-    return cbf_header(path) if codec == "cbf" else None
-
-
-class _CbfDescription:
-    """A CBF as its header tells of it: an image that is damaged costs the others nothing."""
-
-    is_edf = colour = False
-    first_frame_error = ""
-    reserved = tuple(CbfImage.RESERVED_HEADER_KEYS)
-
-    def __init__(self, kind: CbfKind, header: Header) -> None:
-        self.shape = kind.shape
-        self.dtype = np.dtype(kind.stored).newbyteorder("=")
-        self.headers = [header]
-        self.layout = OpaqueLayout()
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def _first(path: str) -> FrameSource | _CbfDescription:
-    """What the others are compared with."""
-    if detect_codec(path) == "cbf":
-        kind, header = cbf_header(path)
-        if len(kind.shape) == 2:
-            return _CbfDescription(kind, header)
-    return _member(path)
-
-
-def _member(path: str) -> FrameSource:
-    """A member; what it names in turn must lie in its own folder."""
-    try:
-        return open_frames(path, os.path.dirname(path))
-    except OSError as error:
-        raise translated("the file", error) from error
