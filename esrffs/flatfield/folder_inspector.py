@@ -16,6 +16,7 @@ from esrffs.flatfield.conventions.queries import (
     DescribeArray,
     ListMembers,
     MemberSummary,
+    OwnName,
     Query,
     ReadTextFile,
     ReadValues,
@@ -119,6 +120,8 @@ class FolderInspector:
                 run = self._folders.executor.run_in_thread
                 self._texts[path] = await run(partial(self._folders.generation, path))
                 return await run(partial(self._content, path))
+            case OwnName():
+                return os.path.basename(self._folders.absolute(self._folder))
         return None
 
     async def _members_at(self, path: str) -> Mapping[str, MemberSummary]:

@@ -5,8 +5,10 @@ Finds the array that a query is about, and keeps what the answers depend on.
 
 import json
 import logging
+import os
 from collections.abc import Awaitable
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any, Protocol
 
@@ -14,19 +16,24 @@ import numpy as np
 
 from esrffs.damage import whole
 from esrffs.errors import (
+    AccessDeniedError,
     EsrffsError,
     StaleError,
     UnavailableError,
+    at_path,
 )
 from esrffs.flatfield.conventions.queries import (
     READ_LIMIT,
     DescribeArray,
     ListMembers,
     MemberSummary,
+    OwnName,
     Query,
     ReadValues,
+    split_beside,
 )
 from esrffs.flatfield.dependencies import Dependencies
+from esrffs.linux.permissions import may_reference
 from esrffs.model import Box, DatasetInfo, GroupInfo, LinkInfo, Member
 from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
@@ -62,9 +69,10 @@ async def or_none(answer: Awaitable[object]) -> object:
 
 
 class FileInspector:
-    """Answers from one HDF5 file, and those that it links to."""
+    """Answers from one HDF5 file, those that it links to, and those beside it."""
 
     def __init__(self, context: DataContext, source: DataFile) -> None:
+        self._context = context
         self._source = source
         self._generation = context.files.folders.generation
         self._resolver = PathResolver(context)
@@ -79,19 +87,47 @@ class FileInspector:
     async def _answer(self, question: Query) -> object:
         match question:
             case ListMembers(path):
-                members = await self._resolver.members(self._source, path)
+                source, inner = await self._file(path)
+                members = await self._resolver.members(source, inner)
                 return {name: e for name, one in members.items() if (e := entry_of(one))}
             case DescribeArray(path):
                 return await describe_array(await self.locate(path))
             case ReadValues(path):
                 return await values_of(await self.locate(path))
+            case OwnName():
+                return os.path.basename(self._source.path)
         return None
 
     async def locate(self, path: str) -> ArrayLocation:
         located = self._located.get(path)
         if located is None:
-            located = self._located[path] = await self._resolver.locate_dataset(self._source, path)
+            source, inner = await self._file(path)
+            located = self._located[path] = await self._resolver.locate_dataset(source, inner)
         return located
+
+    async def _file(self, path: str) -> tuple[DataFile, str]:
+        """The file that this path leads to, and the path in it."""
+        parts = split_beside(path)
+        if parts is None:
+            return self._source, path
+        name, inner = parts
+        files = self._context.files
+        other = os.path.join(os.path.dirname(self._source.path), name)
+        await self._resolver.track(files.folders.absolute(other))
+        if files.folders.confined:
+            await files.folders.executor.run_in_thread(partial(self._permit, other))
+        return await files.current(other, "hdf5"), inner
+
+    def _permit(self, path: str) -> None:
+        """In a shared mount: whoever may read this file must be allowed to read the other one."""
+        folders = self._context.files.folders
+        own, other = folders.absolute(self._source.path), folders.absolute(path)
+        try:
+            allowed = not folders.single_file and may_reference(own, other, folders.root)
+        except OSError as error:
+            raise at_path(path, error) from error
+        if not allowed:
+            raise AccessDeniedError(f"{path}: is more private than {self._source.path}")
 
 
 async def values_of(located: ArrayLocation) -> np.ndarray[Any, Any] | None:

@@ -33,16 +33,19 @@ class FrameRange:
 class ReducedFrame:
     """Frames that become one; `divisor`: each is the sum of so many exposures.
 
-    Without parts it is a frame whose pixels are all `constant`.
+    Without parts it is a frame whose pixels are all `constant`.  `note` says for the provenance
+    what the frames are, where that is not clear from their reduction.
     """
 
     parts: tuple[FrameRange, ...]
     reduction: Literal["mean", "median"]
     divisor: int = 1
     constant: float = 0.0
+    note: str = ""
 
 
 NO_DARK = ReducedFrame((), "mean")
+REDUCED_BEFORE = "reduced before by another program, as tomoscan and nabu do"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,4 +79,5 @@ def _reduced(frames: ReducedFrame) -> dict[str, Any]:
     return {
         "frames": [str(part) for part in frames.parts],
         "reduction": frames.reduction if several else None,
+        **({"note": frames.note} if frames.note else {}),
     } | ({"divided_by": frames.divisor} if frames.divisor != 1 else {})

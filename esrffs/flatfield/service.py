@@ -17,6 +17,7 @@ from esrffs.flatfield.conventions.config_file import FILE
 from esrffs.flatfield.conventions.detect import detect_in_folder, detect_in_group, group_may_match
 from esrffs.flatfield.conventions.name_words import is_dark, is_flat
 from esrffs.flatfield.conventions.queries import Queries
+from esrffs.flatfield.conventions.reduced_frames import SUFFIXES
 from esrffs.flatfield.dependencies import Dependencies
 from esrffs.flatfield.folder_inspector import FolderInspector, FolderListing
 from esrffs.flatfield.inspectors import FileInspector, Inspector
@@ -39,7 +40,10 @@ Outcome = ResolvedPlan | Rejected | None
 
 def folder_may_match(file_names: Iterable[str]) -> bool:
     """May a folder of these files be one that is corrected?  Opens nothing."""
-    return any(name == FILE or is_dark(name) or is_flat(name) for name in file_names)
+    return any(
+        name == FILE or is_dark(name) or is_flat(name) or name.endswith(SUFFIXES)
+        for name in file_names
+    )
 
 
 class CorrectionService:

@@ -11,10 +11,12 @@ from esrffs.flatfield.conventions.queries import (
     DescribeArray,
     ListMembers,
     MemberSummary,
+    OwnName,
     Query,
     ReadTextFile,
     ReadValues,
     answer_all,
+    split_beside,
 )
 from esrffs.flatfield.formula import RunningMean, correct_run, current_ratio, median, per_exposure
 from esrffs.flatfield.plan import CorrectedDataset, CorrectionOptions, CorrectionPlan, ReducedFrame
@@ -23,29 +25,42 @@ from esrffs.flatfield.provenance import provenance
 Load = Callable[[str], np.ndarray]
 
 
-def of_file(file: h5py.File) -> Callable[[Query], object]:
-    def entry(node: object, link: object = None) -> MemberSummary | None:
-        if isinstance(link, h5py.SoftLink):
-            return MemberSummary("link")
-        if isinstance(node, h5py.Group):
-            return MemberSummary("group")
-        return dataset(node) if node is not None else None
+def _entry(node: object, link: object = None) -> MemberSummary | None:
+    """What a convention is told of an object of an HDF5 file."""
+    if isinstance(link, h5py.SoftLink):
+        return MemberSummary("link")
+    if isinstance(node, h5py.Group):
+        return MemberSummary("group")
+    if not isinstance(node, h5py.Dataset):
+        return None
+    told = [node.attrs.get(name) for name in ("interpretation", "IMAGE_SUBCLASS")]
+    known = {one.decode() if isinstance(one, bytes) else one for one in told}
+    colour = not known.isdisjoint(("rgb-image", "rgba-image", "IMAGE_TRUECOLOR"))
+    return MemberSummary("dataset", node.shape, node.dtype, colour=colour)
 
-    def dataset(node: h5py.Dataset) -> MemberSummary:
-        told = [node.attrs.get(name) for name in ("interpretation", "IMAGE_SUBCLASS")]
-        known = {one.decode() if isinstance(one, bytes) else one for one in told}
-        colour = not known.isdisjoint(("rgb-image", "rgba-image", "IMAGE_TRUECOLOR"))
-        return MemberSummary("dataset", node.shape, node.dtype, colour=colour)
+
+def of_file(
+    file: h5py.File, others: Mapping[str, h5py.File] | None = None, name: str = "scan.h5"
+) -> Callable[[Query], object]:
+    """Answers from this file, which has this name, and from the `others` beside it."""
+
+    def found(path: str) -> object:
+        parts = split_beside(path)
+        if parts is None:
+            return file.get(path or "/")
+        other = (others or {}).get(parts[0])
+        return None if other is None else other.get(parts[1])
 
     def answer(question: Query) -> object:
+        if isinstance(question, OwnName):
+            return name
+        node = found(question.path)
         if isinstance(question, ListMembers):
-            group = file.get(question.path or "/")
-            if not isinstance(group, h5py.Group):
+            if not isinstance(node, h5py.Group):
                 return None
-            return {name: entry(group.get(name), group.get(name, getlink=True)) for name in group}
-        node = file.get(question.path)
+            return {one: _entry(node.get(one), node.get(one, getlink=True)) for one in node}
         if isinstance(question, DescribeArray):
-            return entry(node)
+            return _entry(node)
         assert isinstance(question, ReadValues)
         if not isinstance(node, h5py.Dataset):
             return None
@@ -106,8 +121,8 @@ def of_folder(
             return rasters | runs | {name: MemberSummary("other") for name in texts}
         if isinstance(question, DescribeArray):
             return describe(question.path)
-        if isinstance(question, ReadValues):
-            return images.get(question.path)
+        if isinstance(question, ReadValues | OwnName):
+            return images.get(getattr(question, "path", ""))
         assert isinstance(question, ReadTextFile)
         return (
             texts[question.name].encode(errors="surrogateescape")
@@ -118,8 +133,14 @@ def of_folder(
     return answer
 
 
-def file_recipe(file: h5py.File, path: str = "", options: CorrectionOptions | None = None):
-    return answer_all(detect_in_group(path, options or CorrectionOptions()), of_file(file))
+def file_recipe(
+    file: h5py.File,
+    path: str = "",
+    options: CorrectionOptions | None = None,
+    others: Mapping[str, h5py.File] | None = None,
+):
+    answer = of_file(file, others)
+    return answer_all(detect_in_group(path, options or CorrectionOptions()), answer)
 
 
 def folder_recipe(images, texts=None, series=None, options=None, asked=None):
@@ -174,8 +195,12 @@ def all_cooked(plan: CorrectionPlan, load: Load) -> dict[str, np.ndarray]:
     return {output.name: cooked(output, load) for output in plan.outputs}
 
 
-def loading(file: h5py.File) -> Load:
-    return lambda path: file[path][()]
+def loading(file: h5py.File, others: Mapping[str, h5py.File] | None = None) -> Load:
+    def load(path: str) -> np.ndarray:
+        parts = split_beside(path)
+        return file[path][()] if parts is None else (others or {})[parts[0]][parts[1]][()]
+
+    return load
 
 
 def told_of(plan: CorrectionPlan, version: str = "") -> Mapping[str, object]:

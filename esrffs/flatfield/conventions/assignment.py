@@ -17,6 +17,7 @@ from esrffs.flatfield.conventions.queries import (
 )
 from esrffs.flatfield.plan import (
     NO_DARK,
+    REDUCED_BEFORE,
     ConventionError,
     Correction,
     CorrectionOptions,
@@ -96,6 +97,26 @@ def number(name: str) -> float | None:
 
 
 @dataclass(slots=True)
+class ReducedFrames:
+    """Reduced images by the index of their first frame; `notes` are for the log."""
+
+    darks: dict[int, FrameStack] = field(default_factory=dict)
+    flats: dict[int, FrameStack] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def keep_like(self, frame: tuple[int, ...]) -> None:
+        """Leave out what has images of another shape than the frames of the scan."""
+        for role, found in (("darks", self.darks), ("flats", self.flats)):
+            other = next((one for one in found.values() if one.shape != frame), None)
+            if other is not None:
+                found.clear()
+                self.notes.append(
+                    f"{other.path} is {other.shape}, frames of the scan are {frame}: "
+                    f"reduced {role} are left out"
+                )
+
+
+@dataclass(slots=True)
 class RoleAssignment:
     """Who plays which part, before it is known whether they fit together."""
 
@@ -104,6 +125,17 @@ class RoleAssignment:
     dark: Sequence[FrameStack] = ()
     dark_divisor: int = 1
     flats: list[tuple[float, FrameStack]] = field(default_factory=list)
+    dark_note: str = ""
+    flat_note: str = ""
+
+    def take_reduced(self, reduced: ReducedFrames) -> None:
+        """What another program has reduced serves instead of what was assigned before."""
+        if reduced.darks:
+            self.dark, self.dark_divisor = [*reduced.darks.values()][:1], 1
+            self.dark_note = REDUCED_BEFORE
+        if reduced.flats:
+            self.flats = [(float(at), one) for at, one in reduced.flats.items()]
+            self.flat_note = REDUCED_BEFORE
 
     def correction(self) -> Correction:
         """Dark: mean of all; flats: median of those at one abscissa.  RefusalError if unfit.
@@ -125,11 +157,16 @@ class RoleAssignment:
         if self.options.norm_current:
             raise ConventionError(f"norm=current: no machine current is known ({self.convention})")
         return Correction(
-            ReducedFrame(tuple(one.part for one in dark), "mean", self.dark_divisor)
+            ReducedFrame(
+                tuple(one.part for one in dark), "mean", self.dark_divisor, note=self.dark_note
+            )
             if dark
             else NO_DARK,
             tuple(
-                Flat(abscissa, ReducedFrame(tuple(flat.part for flat in run), "median"))
+                Flat(
+                    abscissa,
+                    ReducedFrame(tuple(flat.part for flat in run), "median", note=self.flat_note),
+                )
                 for abscissa, run in sorted(runs.items())
             ),
             self.options.method,

@@ -19,6 +19,7 @@ from esrffs.flatfield.conventions.assignment import listing
 from esrffs.flatfield.conventions.bliss import bliss
 from esrffs.flatfield.conventions.config_file import from_config_file
 from esrffs.flatfield.conventions.image_folder import id19, named_images
+from esrffs.flatfield.conventions.keyed_stack import ENTRY_WORDS, KEYS
 from esrffs.flatfield.conventions.name_words import is_flat
 from esrffs.flatfield.conventions.named_groups import (
     WANTED,
@@ -40,7 +41,7 @@ from esrffs.flatfield.plan import (
     Rejected,
 )
 
-_WANTED = WANTED | {"instrument", "definition"}  # those of NXtomo and BLISS
+_WANTED = WANTED | ENTRY_WORDS | frozenset(KEYS)  # those of NXtomo and BLISS
 
 
 def group_may_match(names: Iterable[str]) -> bool:

@@ -17,6 +17,7 @@ from esrffs.flatfield.conventions.name_words import (
     stem,
 )
 from esrffs.flatfield.conventions.queries import MemberSummary, Queries
+from esrffs.flatfield.conventions.reduced_frames import reduced_in_folder
 from esrffs.flatfield.plan import (
     ConventionError,
     CorrectedDataset,
@@ -62,7 +63,8 @@ def named_images(members: Members, options: CorrectionOptions) -> Queries[Correc
     """`dark*.edf`, `flat*.edf` and `ref*.edf` by whole words, all other images and series raw."""
     flats = _files(members, is_flat)
     found = (yield from darks(members)) if _files(members, is_dark) else None
-    if not flats and found is None:
+    reduced = yield from reduced_in_folder(members)
+    if not flats and found is None and not reduced.darks and not reduced.flats:
         return None
     assignment = RoleAssignment("folder of images", options)
     others = [
@@ -71,7 +73,8 @@ def named_images(members: Members, options: CorrectionOptions) -> Queries[Correc
         if entry.kind in ("raster", "series") and not is_dark(name) and not is_flat(name)
     ]
     if not others:
-        there = " and ".join(word for word, names in (("darks", found), ("flats", flats)) if names)
+        words = ("darks", found or reduced.darks), ("flats", flats or reduced.flats)
+        there = " and ".join(word for word, names in words if names)
         raise ConventionError(
             f"{assignment.convention}: {there} were found, but no image to correct"
         )
@@ -83,7 +86,8 @@ def named_images(members: Members, options: CorrectionOptions) -> Queries[Correc
     at = abscissae(flats)
     sources = yield from image_sources(flats, members)
     assignment.flats = list(zip(at, sources, strict=True))
-    notes += shared_numbers("flat", flats, at)
+    notes += [*shared_numbers("flat", flats, at), *reduced.notes]
+    assignment.take_reduced(reduced)
     return (yield from plan_of_images(others, members, assignment, notes))
 
 
@@ -104,6 +108,8 @@ def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan
     for at, names in (raw_flats | reduced_flats).items():
         sources = yield from image_sources(names, members)
         assignment.flats += [(float(at), one) for one in sources]
+    reduced = yield from reduced_in_folder(members)
+    assignment.take_reduced(reduced)
     others = [
         name
         for name, entry in members.items()
@@ -111,7 +117,8 @@ def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan
     ]
     if not others:
         raise ConventionError(f"ID19 folder: no projection {info.prefix}NNNN")
-    return (yield from plan_of_images(others, members, assignment, found.notes))
+    notes = [*found.notes, *reduced.notes]
+    return (yield from plan_of_images(others, members, assignment, notes))
 
 
 def plan_of_images(

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 DIGITS = r"\d{1,15}"  # of a number in a name: it must be exact as a float
 COMPRESSED = re.compile(r"\.(gz|bz2)$", re.IGNORECASE)
 NUMBER = re.compile(rf"(?<!\d){DIGITS}(?:\.{DIGITS})?(?!\d)", re.ASCII)
+BLISS_SCAN = re.compile(r"\d{1,15}\.\d{1,15}", re.ASCII)  # `2.1`: the name of a scan
 LONGEST_LIST = 8  # names in one message
 
+DIGITS_ONLY = re.compile(DIGITS, re.ASCII)
 _DIGITS_ALONE = re.compile(r"\d+", re.ASCII)
 _NO_LETTER = r"(?![^\W\d_])"
 _FLAT = re.compile(rf"(?:flats?|flatfield|ref|refhst){_NO_LETTER}", re.IGNORECASE)

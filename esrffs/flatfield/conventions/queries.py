@@ -1,4 +1,9 @@
-"""What a convention may ask about files and groups, and the answers."""
+"""What a convention may ask about files and groups, and the answers.
+
+A path in a data file is the names from its root joined by "/"; "" is the root.  A path in a folder
+is a name, or `file::path/in/file`.  In a data file `../file::path/in/file` (`beside`) is an object
+of another HDF5 file in the same folder.  `None` answers what is not there or cannot be read.
+"""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -62,9 +67,27 @@ class ReadTextFile:
     name: str
 
 
-Query = ListMembers | DescribeArray | ReadValues | ReadTextFile
+@dataclass(frozen=True, slots=True)
+class OwnName:
+    """Answer: the name of the data file or folder that is looked at, without the folders above."""
+
+
+Query = ListMembers | DescribeArray | ReadValues | ReadTextFile | OwnName
 T = TypeVar("T")
 Queries = Generator[Query, Any, T]
+
+
+def beside(name: str, path: str) -> str:
+    """The path of an object in another HDF5 file of the same folder."""
+    return f"../{name}::{path}"
+
+
+def split_beside(path: str) -> tuple[str, str] | None:
+    """The name of the other file and the path in it; None for a path in the file itself."""
+    name, colons, inner = path.removeprefix("../").partition("::")
+    if not path.startswith("../") or not colons or "/" in name or name in ("", ".", ".."):
+        return None
+    return name, inner
 
 
 def answer_all(steps: Queries[T], answer: Callable[[Query], object]) -> T:

@@ -359,9 +359,26 @@ def test_bliss_is_what_the_nxtomo_of_it_would_be(file, rng, keyed):
 
 
 @pytest.mark.parametrize("keyed", [True, False])
-def test_bliss_acquisitions_do_not_mix(file, rng, keyed):
+def test_bliss_acquisitions_share_what_one_of_them_lacks(file, rng, keyed):
     bliss(file, rng, keyed)
+    plan = file_recipe(file, "13.1")
+    correction = plan.outputs[0].correction
+    assert [str(part) for part in correction.dark.parts] == ["2.1/instrument/pco/data[0:2]"]
+    assert [(flat.abscissa, str(flat.frames.parts[0])) for flat in correction.flats] == [
+        (-1.0, "11.1/instrument/pco/data")
+    ]
+    assert any("no flat of its own: those of 11.1 serve" in note for note in plan.notes)
+    for name in ("2.1", "3.1", "5.1", "11.1"):  # a first acquisition that has none to lend
+        del file[name]
     assert "no dark" in file_recipe(file, "13.1").reason
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_bliss_acquisitions_with_their_own_do_not_mix(file, rng, keyed):
+    bliss(file, rng, keyed)
+    names = {part.path[:4] for output in file_recipe(file, "10.1").outputs
+             for part in output.correction.parts}  # fmt: skip
+    assert names == {"2.1/", "3.1/", "5.1/", "11.1"}
     assert file_recipe(file, "2.1") is None
     assert file_recipe(file, "1.1") is None
     assert file_recipe(file) is None
