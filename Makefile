@@ -43,7 +43,7 @@ test: lint  ## lint, then all tests (ARGS="-k names" chooses some)
 pytest: setup
 	$(BIN)/pytest $(ARGS)
 
-bench: setup  ## measure against h5py, silx, fabio, numpy (ARGS=--quick: less of it)
+bench: setup  ## measure against h5py, silx, fabio, numpy (ARGS=--quick: less; ARGS="--only slow": behind a file server)
 	$(BIN)/pip install --quiet '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
 

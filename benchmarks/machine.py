@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,18 +43,23 @@ class Mount:
 
 
 @contextlib.contextmanager
-def mounted(source: Path, at: Path, *options: str) -> Iterator[Mount]:
-    """`source`, mounted for as long as this lasts."""
+def mounted(source: Path, at: Path, *options: str, index: Path | None = None) -> Iterator[Mount]:
+    """`source`, mounted for as long as this lasts.
+
+    `index`: the folder in which mounts keep what they learnt for later ones; None: a new one.
+    """
     at.mkdir(exist_ok=True)
     program = Path(sys.executable).with_name("esrffs")
     command = [str(program), str(source), str(at), *(f"-o{option}" for option in options)]
-    subprocess.run(command, check=True)
-    try:
-        yield Mount(at, json.loads(os.getxattr(at, "user.esrffs.status"))["pid"])
-    finally:
-        subprocess.run([program, "-u", at], check=True)
-        while os.path.ismount(at):
-            time.sleep(0.01)
+    with tempfile.TemporaryDirectory(prefix="esrffs-bench-index-") as fresh:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(index or fresh)}
+        subprocess.run(command, check=True, env=environment)
+        try:
+            yield Mount(at, json.loads(os.getxattr(at, "user.esrffs.status"))["pid"])
+        finally:
+            subprocess.run([program, "-u", at], check=True)
+            while os.path.ismount(at):
+                time.sleep(0.01)
 
 
 def own_cpu() -> float:

@@ -71,10 +71,10 @@ def sizes(folder: Path, frames: int) -> None:
         _write(folder / f"x{times}.h5", whole, chunks=(1, SIDE, SIDE), **FILTERS["bslz4"])
 
 
-def tomography(folder: Path, frames: int) -> None:
+def tomography(folder: Path, frames: int, **storage: Any) -> None:
     """A stack of projections with a dark and a flat at each end."""
     with h5py.File(folder / "tomo.h5", "w") as file:
-        file["data"] = stack(frames, 3)
+        file.create_dataset("data", data=stack(frames, 3), **storage)
         file["dark/0000"] = stack(1, 4, counts=3)[0]
         file["flatfield/0000"] = stack(1, 5, counts=300)[0]
         file[f"flatfield/{frames:04}"] = stack(1, 6, counts=260)[0]
@@ -147,3 +147,44 @@ def make(folder: Path, *, quick: bool, told: Callable[[str], None]) -> int:
         told(f"making {name}")
         work()
     return frames
+
+
+# Behind a slow source
+
+
+def slow(folder: Path, frames: int = 24) -> None:
+    """What is measured behind a file server: stacks of 200 MB, and many small files."""
+    whole = stack(frames, 21)
+    for name in ("gzip", "bslz4"):
+        _write(folder / f"{name}.h5", whole, chunks=(1, SIDE, SIDE), **FILTERS[name])
+    _write(folder / "contiguous.h5", whole)
+    tomography(folder, frames, **FILTERS["bslz4"], chunks=(1, SIDE, SIDE))
+    _structure(folder / "structure.h5", groups=400, datasets=10)
+    hdf5_files(folder / "hdf5", 200)
+    edf_files(folder / "edf", 200)
+
+
+def _structure(path: Path, groups: int, datasets: int, numbers: int = 4096) -> None:
+    """Groups of datasets with an attribute each: what describes them lies among their values."""
+    with h5py.File(path, "w") as file:
+        for k in range(groups):
+            group = file.create_group(f"{k:04}/measurement")
+            for j in range(datasets):
+                made = group.create_dataset(f"counter{j}", data=np.arange(numbers + j, dtype=float))
+                made.attrs["units"] = "mm"
+
+
+def hdf5_files(folder: Path, count: int) -> None:
+    """Small HDF5 files."""
+    folder.mkdir()
+    for k in range(count):
+        _write(folder / f"scan{k:04}.h5", np.full((64, 64), k, np.uint16))
+
+
+def edf_files(folder: Path, count: int, side: int = 512) -> None:
+    """A series of EDF files of one frame each."""
+    folder.mkdir()
+    values = stack(count, 22, side)
+    for k, frame in enumerate(values):
+        header = {"run": "0", "motor_pos": str(k)}
+        fabio.edfimage.EdfImage(data=frame, header=header).write(str(folder / f"s_{k:04}.edf"))

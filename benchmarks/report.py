@@ -74,3 +74,34 @@ def _markdown(line: Line) -> str:
 def _verdict(ratio: float, goal: float | None) -> str:
     mark = "" if goal is None or ratio >= goal else " ✗"
     return f"{ratio:.2f}{mark}"
+
+
+FLOOR_GOAL = 1.4  # times the floor of FUSE and the decoding, at most
+
+
+def floor_table(rows: Sequence[Row], times: Times) -> str:
+    """Markdown: first reads as multiples of the floor of FUSE, with decoding on all cores."""
+    head = [
+        "\n| first read | floor, ms | decoding, ms | esrffs, ms | times floor + decoding |",
+        "|---|---|---|---|---|",
+    ]
+    return "\n".join(head + [_floor_line(row, times) for row in rows if row.nbytes])
+
+
+def _floor_line(row: Row, times: Times) -> str:
+    decoding = times.get((row.name, "decoding", "first"))
+    seconds = middle(decoding).wall if decoding else 0.0
+    floors = {kind: middle(times[row.name, f"floor, {kind}", "first"]).wall for kind in READ_AHEADS}
+    ours = {kind: middle(times[row.name, kind, "first"]).wall for kind in READ_AHEADS}
+    multiples = {kind: ours[kind] / (floors[kind] + seconds) for kind in READ_AHEADS}
+    cells = [
+        row.name,
+        " / ".join(f"{1e3 * floors[kind]:.0f}" for kind in READ_AHEADS),
+        f"{1e3 * seconds:.0f}",
+        " / ".join(f"{1e3 * ours[kind]:.0f}" for kind in READ_AHEADS),
+        " / ".join(
+            f"{multiples[kind]:.2f}{'' if multiples[kind] <= FLOOR_GOAL else ' ✗'}"
+            for kind in READ_AHEADS
+        ),
+    ]
+    return "| " + " | ".join(cells) + " |"

@@ -22,6 +22,9 @@ import silx.io
 from silx.io.convert import convert
 from silx.io.utils import h5ls
 
+from benchmarks.decoding import Decoding
+from benchmarks.material import FRAME
+
 try:
     from nabu.preproc.flatfield import FlatFieldArrays
 except ImportError:
@@ -49,6 +52,8 @@ class Row:
 
     `again`: ours is done twice in the same mount, and the second time has this rival.
     `prepared`: the works return what is to be timed.  `alike`: what they return is compared.
+    `nbytes`: bytes that come through the mount, for the floor of FUSE; `decoding`: work that
+    returns what only decodes the same data (`benchmarks.decoding`).
     """
 
     name: str
@@ -57,6 +62,8 @@ class Row:
     again: Rival | None = None
     prepared: bool = False
     alike: bool = True
+    nbytes: int = 0
+    decoding: Work | None = None
 
 
 def _h5py(name: str) -> Work:
@@ -87,11 +94,18 @@ _GOALS = {
 }
 
 
-def stacks() -> list[Row]:
-    """Whole stacks, first and second time."""
+def stacks(count: int) -> list[Row]:
+    """Whole stacks of `count` frames, first and second time."""
     again = Rival("np.load of a plain .npy", _plain, 0.8)
     return [
-        Row(title, _load(name), (Rival("h5py [...]", _h5py(name), goal, root),), again)
+        Row(
+            title,
+            _load(name),
+            (Rival("h5py [...]", _h5py(name), goal, root),),
+            again,
+            nbytes=count * FRAME,
+            decoding=Decoding(f"{name}.h5"),
+        )
         for name, (title, goal, root) in _GOALS.items()
     ]
 
@@ -116,6 +130,7 @@ def frames(count: int, number: int) -> list[Row]:
             f"one frame, {_GOALS[name][0]}",
             ours(name),
             (Rival("h5py: open, one frame", theirs(name), 1.0),),
+            nbytes=FRAME,
         )
         for name in ("gzip", "bslz4", "contiguous")
     ]
@@ -175,7 +190,7 @@ def side_by_side() -> list[Row]:
     ]
 
 
-def _loop(source: Path) -> Any:
+def tomography_loop(source: Path) -> Any:
     """As the training solves it: frame by frame, the flat interpolated for each."""
     with h5py.File(source / "tomo.h5") as file:
         names = sorted(file["flatfield"])
@@ -201,14 +216,17 @@ def _nabu(source: Path) -> Any:
         return radios
 
 
-def corrected() -> list[Row]:
+def corrected(count: int) -> list[Row]:
+    """A stack of `count` frames; the result has four bytes where the raw data have two."""
+
     def ours(mount: Path) -> Any:
         return np.load(mount / "tomo.h5/corrected/data.npy")
 
-    rivals = [Rival("the training's loop", _loop, 3.0)]
+    rivals = [Rival("the training's loop", tomography_loop, 3.0)]
     if FlatFieldArrays is not None:
         rivals.append(Rival("h5py + nabu", _nabu, 0.8))
-    return [Row("corrected/, whole stack", ours, tuple(rivals), alike=False)]
+    nbytes = 2 * count * FRAME
+    return [Row("corrected/, whole stack", ours, tuple(rivals), alike=False, nbytes=nbytes)]
 
 
 def _ls(mount: Path) -> None:

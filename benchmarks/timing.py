@@ -6,6 +6,7 @@ A virtual machine may get each page of its memory from its host at the first tou
 longer than to read it: so everybody begins with memory that was touched a moment ago.
 """
 
+import contextlib
 import gc
 import os
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.floor import served
 from benchmarks.machine import Mount, mounted, own_cpu
 from benchmarks.rows import Row, Work
 
@@ -48,7 +50,7 @@ def _timed(work: Work, at: Path, cpu: Callable[[], float], *, prepared: bool) ->
     return Taken(wall, cpu() - before), result
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and np.array_equal(one, other)
     return bool(one == other)
@@ -66,16 +68,38 @@ class Clock:
 
     def round(self, name: str, rows: Sequence[Row]) -> None:
         """All rows once, in a fresh mount of each kind."""
-        with (
-            mounted(
-                self._source, self._scratch / "a", f"read_ahead={READ_AHEADS['ordinary']}"
-            ) as a,
-            mounted(self._source, self._scratch / "b", f"read_ahead={READ_AHEADS['root']}") as b,
-        ):
+        with contextlib.ExitStack() as stack:
+            mounts = {
+                kind: stack.enter_context(
+                    mounted(self._source, self._scratch / kind, f"read_ahead={kib}")
+                )
+                for kind, kib in READ_AHEADS.items()
+            }
+            if any(row.nbytes for row in rows):
+                for kind, kib in READ_AHEADS.items():
+                    at = self._scratch / f"floor-{kind}"
+                    stack.enter_context(served("benchmarks.floor", at, at, kib))
             for row in rows:
                 self._told(f"{name}: {row.name}")
-                self._row(row, {"ordinary": a, "root": b})
-            self.peaks[name].append(max(a.peak(), b.peak()))
+                self._row(row, mounts)
+                self._floor(row)
+            self.peaks[name].append(max(mount.peak() for mount in mounts.values()))
+
+    def _floor(self, row: Row) -> None:
+        """The same number of bytes from the server of `benchmarks.floor`, and the decoders alone.
+
+        The server has a new file for each, of which the kernel knows nothing.
+        """
+        if not row.nbytes:
+            return
+        for kind in READ_AHEADS:
+            at = self._scratch / f"floor-{kind}" / f"{row.nbytes}-{time.monotonic_ns()}"
+            read = partial(np.fromfile, dtype=np.uint8)
+            taken, _ = _timed(read, at, own_cpu, prepared=False)
+            self.times[row.name, f"floor, {kind}", "first"].append(taken)
+        if row.decoding is not None:
+            taken, _ = _timed(row.decoding, self._source, own_cpu, prepared=True)
+            self.times[row.name, "decoding", "first"].append(taken)
 
     def _row(self, row: Row, mounts: Mapping[str, Mount]) -> None:
         for rival in row.rivals:
@@ -89,7 +113,7 @@ class Clock:
             return own_cpu() + mount.cpu()
 
         taken, result = _timed(row.ours, mount.path, cpu, prepared=row.prepared)
-        if row.alike and not _same(result, expected):
+        if row.alike and not same(result, expected):
             raise AssertionError(f"{row.name}: not what {row.rivals[-1].name} reads")
         self.times[row.name, kind, "first"].append(taken)
         if row.again is not None:
