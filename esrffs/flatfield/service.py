@@ -76,10 +76,10 @@ class CorrectionService:
             steps = detect_in_group(address.strip("/"), self.options)
             found = await _answer_queries(steps, inspector)
             text = f"{source.path}: {found.reason}" if isinstance(found, Rejected) else None
-            if text is None or source.errors.get(address) != text:
+            if text is None or source.error_text(address) != text:
                 _log(found, source.path, address)
             if text is not None:
-                source.errors[address] = text
+                self.context.errors.record(source.version, text, address)
             return await _resolve(found, inspector, source.status)
 
         return await self._current((source.version, address, "correction"), detect)

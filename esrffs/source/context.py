@@ -1,6 +1,6 @@
 """What everything that reads the data files of one mount shares."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from esrffs.background import StartTask
 from esrffs.cache import ByteCache
@@ -15,4 +15,8 @@ class DataContext:
     files: DataFiles
     cache: ByteCache
     start_task: StartTask
-    errors: ErrorRegistry = field(default_factory=ErrorRegistry)
+
+    @property
+    def errors(self) -> ErrorRegistry:
+        """What went wrong with the objects of the mount; data files record theirs themselves."""
+        return self.files.errors

@@ -40,6 +40,7 @@ from esrffs.model import (
     GroupListing,
     JsonInfo,
 )
+from esrffs.source.error_registry import ErrorRegistry
 from esrffs.source.root import SourceRoot
 from esrffs.workers.pool import WorkerPool
 from esrffs.workers.protocol import ReaderSpec
@@ -59,7 +60,6 @@ MAX_CRASHES = 2  # times that a file is asked which crashes its reader
 MAX_KILLS = 5  # … or whose reader is killed
 SERIES_RECHECK_SECONDS = 0.5  # seconds
 _DTYPES = 10_000  # of datasets of texts, remembered for one file
-MAX_ERRORS_PER_FILE = 100  # error texts kept for one file
 
 
 class DataFile:
@@ -72,17 +72,18 @@ class DataFile:
         status: FileStatus,
         workers: WorkerPool,
         forget: Callable[[str], object] = id,
+        errors: ErrorRegistry | None = None,
     ) -> None:
         self.subject = subject
         self.path = path  # for people: relative to the source folder
         self.status = status
-        self.errors: dict[str, str] = {}  # by address
         self.members: tuple[str, ...] = ()  # of a series, and …
         self.checked_at = 0.0  # … when they were looked at
         self._dtypes: dict[str, np.dtype[np.generic]] = {}  # of texts, by address
         self.version = blake2b(repr(subject).encode(), digest_size=16).digest()
         self._workers = workers
         self._forget = forget
+        self._errors = errors or ErrorRegistry()
         self._limiter = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
         self._end_is_told = False
@@ -125,18 +126,16 @@ class DataFile:
         return listing
 
     def record_error(self, address: str, text: str) -> None:
-        """What is wrong with the object at this address, as it is told at the file too."""
-        if len(self.errors) < MAX_ERRORS_PER_FILE:
-            self.errors.setdefault(address, text)
+        """Keep what is wrong with the object at this address, unless something is known already."""
+        self._errors.record(self.version, text, address, replace=False)
 
-    def error_text(self, group: str) -> str | None:
+    def error_text(self, address: str) -> str | None:
+        """What went wrong with the object at this address itself."""
+        return self._errors.text(self.version, address)
+
+    def error_text_within(self, group: str) -> str | None:
         """What went wrong with this group and with the objects in it; "": with any of the file."""
-        inside = [
-            text
-            for address, text in self.errors.items()
-            if address == group or address.startswith(f"{group}/") or not group
-        ]
-        return "\n".join(inside) or None
+        return self._errors.text_within(self.version, group)
 
     async def listings(self, address: str, following: Sequence[str]) -> dict[str, GroupListing]:
         """The listing of a group, and of some of the `following` and what is beneath them.
@@ -229,11 +228,8 @@ class DataFile:
             isinstance(error, ReaderDiedError) and not error.never_started
         ):
             self._failure = named
-        if (
-            not isinstance(error, StaleError | UnavailableError)
-            and len(self.errors) < MAX_ERRORS_PER_FILE
-        ):
-            self.errors[address] = str(named)
+        if not isinstance(error, StaleError | UnavailableError):
+            self._errors.record(self.version, str(named), address)
         return named
 
 
@@ -249,6 +245,7 @@ class DataFiles:
 
     def __init__(self, folders: SourceRoot, workers: WorkerPool) -> None:
         self.folders = folders
+        self.errors = ErrorRegistry()
         self._workers = workers
         self._current: OrderedDict[str, DataFile] = OrderedDict()
 
@@ -321,7 +318,7 @@ class DataFiles:
         known = self._current.get(path)
         if known is None or known.subject != subject:
             known = self._current[path] = DataFile(
-                subject, path, status, self._workers, self.folders.forget
+                subject, path, status, self._workers, self.folders.forget, self.errors
             )
         self._current.move_to_end(path)
         while len(self._current) > MAX_DATA_FILES:

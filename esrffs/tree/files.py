@@ -127,10 +127,10 @@ class NpyFile:
         return views.tells_colour(told)
 
     def record_error(self, text: str) -> None:
-        self.source.errors.setdefault(self.info.address, text)
+        self.source.record_error(self.info.address, text)
 
     def error_text(self) -> str | None:
-        return self.source.errors.get(self.info.address)
+        return self.source.error_text(self.info.address)
 
     async def listed_xattrs(self) -> xattrs.Xattrs:
         named = {xattrs.VALUE: b""} if xattrs.has_value(self.info) else {}
@@ -240,7 +240,7 @@ class JsonFile:
         return content
 
     def error_text(self) -> str | None:
-        return self.source.errors.get(self.address)
+        return self.source.error_text(self.address)
 
 
 @dataclass(frozen=True, slots=True)

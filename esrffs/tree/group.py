@@ -67,8 +67,8 @@ class GroupDirectory:
         if source is None:
             return None
         if self.path != self.root:
-            return source.errors.get(self.address)
-        return source.error_text("")
+            return source.error_text(self.address)
+        return source.error_text_within("")
 
     async def stat(self) -> Stat:
         return Stat.directory((await self.file.source()).status)

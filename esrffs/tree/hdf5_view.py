@@ -256,7 +256,7 @@ class FileContents:
         return self.source.status
 
     def error_text(self) -> str | None:
-        return self.source.error_text(self.address)
+        return self.source.error_text_within(self.address)
 
     async def image(self, limits: ImageLimits) -> Hdf5Image:
         folders = self.context.files.folders

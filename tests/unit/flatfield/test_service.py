@@ -19,6 +19,7 @@ from esrffs.flatfield.resolved_plan import ATTRIBUTES, CorrectedEntry, ResolvedP
 from esrffs.flatfield.service import CorrectionService
 from esrffs.model import DatasetInfo, FileStatus, Generation
 from esrffs.source.context import DataContext
+from esrffs.source.error_registry import ErrorRegistry
 
 IMAGE = DatasetInfo("data", "/data", (4, 5), np.dtype("<u2"))
 
@@ -37,7 +38,7 @@ class Folder:
             open=lambda name: os.open(path / name, os.O_RDONLY),
             confined=False,
         )
-        files: Any = SimpleNamespace(folders=folders)
+        files: Any = SimpleNamespace(folders=folders, errors=ErrorRegistry())
         context = DataContext(files, ByteCache(cache), lambda *_: None)
         self.service = CorrectionService(context, CorrectionOptions())
 
