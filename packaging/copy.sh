@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Copy what pip needs to build esrffs: packaging/copy.sh FOLDER.  Built in a copy, it leaves nothing in
-# the clone, where the next user could not change what root has left.
+# Copy what pip needs to build esrffs into FOLDER: packaging/copy.sh FOLDER.  pip builds from the copy,
+# so that a build by root leaves no file in the clone that its owner could not change.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+mkdir -p "$1"
 cp -r pyproject.toml README.md LICENSE esrffs "$1"
 find "$1" -name __pycache__ -type d -prune -exec rm -rf {} +
+find "$1" -name '*.so' -delete

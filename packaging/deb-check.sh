@@ -65,6 +65,7 @@ quietly inside check apt-get -qq -y install /tmp/esrffs.deb
 inside check esrffs --version
 inside check /usr/bin/python3 -c 'if True:
     import sys; sys.path.insert(0, "/usr/lib/esrffs")
+    import esrffs.flatfield._kernel
     import h5py, os; os.mkdir("/tmp/source"); h5py.File("/tmp/source/data.h5", "w")["x"] = range(10)'
 inside check sh -c 'cd /tmp && esrffs source && ls source.mnt/data.h5 && esrffs -u source.mnt'
 inside check sh -c 'cd /tmp && mkdir mnt && mount -t esrffs source mnt && ls mnt/data.h5 && umount mnt'

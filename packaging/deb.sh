@@ -19,6 +19,7 @@ packaging/copy.sh "$work/source"
 echo "esrffs and its libraries, for $("$python" --version) (120 MB to fetch; a minute)"
 .ci/pip-install "$python" --no-compile --target "$root$library" "$work/source"
 rm -rf "$root$library/bin" # programs of the libraries
+ls "$root$library"/esrffs/flatfield/_kernel*.so >/dev/null # the C code was compiled
 # with the modules compiled, so that nothing is written below /usr when they are imported
 "$python" -m compileall -q -s "$root" -p / "$root$library" || true # some libraries bring templates
 

@@ -20,6 +20,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+try:
+    from esrffs.flatfield._kernel import correct as correct_in_c
+except ImportError:  # esrffs was installed without a C compiler
+    correct_in_c = None  # type: ignore[assignment]
+
 Method = Literal["linear", "nearest", "first"]
 Pixels = npt.NDArray[np.float32]
 Raw = npt.NDArray[Any]  # any real dtype, either byte order
@@ -28,6 +33,7 @@ PIXELS_PER_SLICE = (
     1 << 17
 )  # pixels worked on at a time: 1 MiB of float64, small enough for the caches
 PIXELS_PER_MEDIAN = 1 << 14  # pixels whose median is taken at a time
+KERNEL_DTYPES = "bBhHiIlLqQfd"  # codes of the native dtypes that `_kernel.c` converts to float32
 
 
 class FlatWeights(NamedTuple):
@@ -104,11 +110,44 @@ def correct(
 ) -> None:
     """Write `(raw - dark) / (flat - dark) * scale` for pixels of one frame into `out`.
 
-    With `flat_dark` the divisor is `flat - flat_dark`.  All arrays have one axis of the same
-    length.  `first` and `second` are the flats of the `FlatWeights`; where one serves alone they
-    are the same object.  Division by zero gives what IEEE 754 says, and `nan` then stands in for
-    all that is not finite.
+    All arrays have one axis of the same length and are contiguous.  `raw` may have any real dtype
+    in either byte order; the others are float32.  `first` and `second` are the flats of the
+    `FlatWeights`; where one serves alone they are the same object.  With `flat_dark` the divisor
+    is `flat - flat_dark`.  Division by zero gives what IEEE 754 says; if `nan` is given, it
+    replaces all that is not finite.
+
+    C computes where esrffs was built with a compiler, else NumPy: the bits are the same.
     """
+    if correct_in_c is None:
+        correct_in_numpy(raw, dark, first, second, weight, out, nan, scale, flat_dark)
+        return
+    under = dark if flat_dark is None else flat_dark
+    other = None if second is first else second
+    if raw.dtype.isnative and raw.dtype.char in KERNEL_DTYPES:
+        correct_in_c(raw, dark, under, first, other, weight, scale, nan, out)
+        return
+    for start in range(0, len(raw), PIXELS_PER_SLICE):
+        part = slice(start, start + PIXELS_PER_SLICE)
+        values, right = out[part], None if other is None else other[part]
+        with np.errstate(all="ignore"):
+            values[...] = raw[part]
+        correct_in_c(
+            values, dark[part], under[part], first[part], right, weight, scale, nan, values
+        )
+
+
+def correct_in_numpy(
+    raw: Raw,
+    dark: Pixels,
+    first: Pixels,
+    second: Pixels,
+    weight: float,
+    out: Pixels,
+    nan: float | None = None,
+    scale: float = 1.0,
+    flat_dark: Pixels | None = None,
+) -> None:
+    """What `correct` does, without C."""
     size = min(PIXELS_PER_SLICE, len(raw))
     flat, left, right = np.empty(size, np.float32), np.empty(size), np.empty(size)
     alone = second is first

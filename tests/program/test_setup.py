@@ -17,6 +17,8 @@ from tests.conftest import TESTS, pytest_collection_modifyitems
 
 ROOT = Path(__file__).parents[2]
 
+KERNEL = "esrffs/flatfield/_kernel.c"
+
 _PYTHON = """\
 #!{python}
 import ensurepip, os, shutil, sys, sysconfig, venv  # which ask for the version now
@@ -57,12 +59,12 @@ class Machine:
         self.home = folder / "home"
         self.bin = folder / "bin"
         self._log = folder / "log"
-        for made in (self.home, self.bin, self.clone / "esrffs"):
+        for made in (self.home, self.bin, self.clone / "esrffs/flatfield"):
             made.mkdir(parents=True)
         for name in (".ci", "packaging"):
             shutil.copytree(ROOT / name, self.clone / name)
-        for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(ROOT / name, self.clone)
+        for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE", KERNEL):
+            shutil.copy(ROOT / name, self.clone / name)
         for name in ("apt-get", "sudo"):
             self._program(self.bin / name, _WRITES_DOWN.format(log=self._log))
 
@@ -164,6 +166,9 @@ def test_a_demo_installs_what_a_demo_needs(machine: Machine) -> None:
     for what in ("demo", "test"):
         assert machine.run(".ci/setup", what, PYTHON=python) == ""
     assert machine.asked() == []
+    (machine.clone / KERNEL).write_text("/* another */")
+    assert "making" not in machine.run(".ci/setup", "test", PYTHON=python)
+    assert len(machine.asked()) == 1, "pip compiles the new kernel"
     other = machine.python(machine.home / "other", 98)
     assert "making .venv with Python 3.98" in machine.run(".ci/setup", "demo", PYTHON=other)
 
