@@ -28,7 +28,7 @@ from esrffs.model import Buffer, FileStatus
 from esrffs.source.context import DataContext
 from esrffs.tree.context import ViewOptions
 from esrffs.tree.handles import ArrayHandle, BytesHandle, OpenArray
-from esrffs.tree.hdf5_view import ArrayContents
+from esrffs.tree.hdf5_contents import ArrayContents
 from esrffs.tree.nodes import FileHandle, Node, Path, Stat
 from esrffs.tree.view_files import ArrayFile
 from esrffs.tree.views import ViewFinder, is_array

@@ -33,7 +33,7 @@ from esrffs.source.retry import retry_while_changing
 from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
 from esrffs.tree.files import JsonFile, NpyFile, attribute_xattrs, inner_path
-from esrffs.tree.hdf5_view import FileContents
+from esrffs.tree.hdf5_contents import FileContents
 from esrffs.tree.nodes import BrokenFile, Node, Path, Stat, Symlink
 from esrffs.tree.view_files import ArrayFile
 from esrffs.tree.views import ViewFinder, group_view, has_view

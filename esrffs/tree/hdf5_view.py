@@ -1,45 +1,32 @@
 """`G.h5`: an HDF5 file of a group, of which only the structure is ever made.
 
-Decided here: that the structure is made when the view is looked up and kept by the cache, and that
-each array is opened when its bytes are first read, so that a broken one costs nothing else.  What
-stands in the structure is decided in `formats/hdf5/image_source` and `image_reader`.
+The structure is made when the view is looked up, and kept by the cache.  Each array is opened when
+its bytes are first read, so that a broken one costs nothing else (`hdf5_contents`).  What stands in
+the structure is decided in `formats/hdf5/image_source` and `image_reader`.
 """
 
-import json
 import logging
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Protocol
 
 import trio
 
 from esrffs.arrays.block_array import join_buffers
 from esrffs.cache import ByteCache
-from esrffs.errors import EsrffsError, StaleError
+from esrffs.errors import StaleError
 from esrffs.formats.hdf5.image import (
     ArrayRunPlace,
-    DescribedDataset,
-    DescribedGroup,
     Hdf5Image,
     ImageLimits,
 )
-from esrffs.linux.permissions import intersect
-from esrffs.model import Buffer, DatasetInfo, FileStatus
-from esrffs.source.array_location import ArrayLocation
-from esrffs.source.context import DataContext
-from esrffs.source.data_file import DataFile, DataFiles, version_of
-from esrffs.source.listings import plan
-from esrffs.source.open_data_file import OpenDataFile
-from esrffs.source.path_resolver import PathResolver
-from esrffs.tree.files import NpyFile
+from esrffs.model import Buffer, FileStatus
+from esrffs.source.data_file import version_of
 from esrffs.tree.handles import OpenArray
 from esrffs.tree.nodes import FileHandle, Path, Stat
-from esrffs.tree.view_files import ArrayFile
 
 _OPEN_ARRAYS = 8  # of one open view; a reader of HDF5 goes from one to the next
 _ENTRY_SIZE = 400  # bytes that a run takes in memory, about
@@ -234,176 +221,3 @@ class Hdf5Handle:
         while self._arrays:
             self._arrays.popitem()[1].close()
         self._contents.close()
-
-
-# Groups of data files
-
-
-@dataclass(frozen=True, slots=True)
-class FileContents:
-    """A group of a data file or series."""
-
-    context: DataContext
-    source: DataFile
-    address: str
-
-    @property
-    def key(self) -> bytes:
-        return self.source.version + self.address.encode("utf-8", "surrogateescape")
-
-    @property
-    def status(self) -> FileStatus:
-        return self.source.status
-
-    def error_text(self) -> str | None:
-        return self.source.error_text_within(self.address)
-
-    async def image(self, limits: ImageLimits) -> Hdf5Image:
-        folders = self.context.files.folders
-        folder = None if folders.single_file else folders.root
-        image = await self.source.image(self.address, folder, limits)
-        for part in image.broken:
-            where = part.address or "/"
-            text = part.reason if part.reason.startswith(where) else f"{where}: {part.reason}"
-            self.source.record_error(part.address, f"{self.source.path}: {text}")
-        if image.broken:
-            log.info(
-                "%s: %s: %d objects or attributes are missing from its .h5 view: %s",
-                self.source.path,
-                self.address or "/",
-                len(image.broken),
-                image.broken[0].reason,
-            )
-        return image
-
-    async def state(self, image: Hdf5Image) -> bytes:
-        return await self.context.files.dependency_version([path for path, _ in image.files])
-
-    async def open(self, image: Hdf5Image) -> OpenContents:
-        """Something of the largest array is read, so that growth can be told from a rewrite."""
-        opened = _OpenFile(self.context, self.source)
-        if image.runs:
-            with suppress(EsrffsError):  # it says why when it is read
-                array = await opened.open_array(max(image.runs, key=lambda run: run.nbytes))
-                try:
-                    await array.read(0, 1)
-                finally:
-                    array.close()
-        return opened
-
-
-class _OpenFile:
-    """The arrays of one open file, all through one descriptor."""
-
-    def __init__(self, context: DataContext, source: DataFile) -> None:
-        self._context = context
-        self._source = source
-        self._opened = OpenDataFile(context.files, source)
-        self._group: tuple[bytes, str] | None = None  # whose arrays are in …
-        self._infos: dict[str, DatasetInfo] = {}
-
-    async def open_array(self, place: ArrayRunPlace) -> OpenArray:
-        # Bytes of the file are only given while it is what it was: its descriptor is opened first.
-        if not self._source.subject.series:
-            await self._opened.file()
-        try:
-            found = await self._located(self._source, place.address)
-        except StaleError:
-            found = await self._grown(place)
-        info = found.info
-        same = info.dtype.itemsize * prod(info.shape) == place.nbytes
-        if not same and found.source is self._source:
-            raise StaleError(f"{self._source.path}: {place.address}: changed since listed")
-        array = NpyFile((), found.source, info, self._context, found.state)
-        own = found.source.version == self._source.version and not found.state
-        return await array.open_array(self._opened if own else None)
-
-    async def _located(self, source: DataFile, address: str) -> ArrayLocation:
-        """An entry of its group, whose plan is known in most cases, or what a link leads to."""
-        group = address.rpartition("/")[0]
-        if self._group != (source.version, group):
-            entries = (await plan(self._context, source, group)).entries.values()
-            self._infos = {one.address: one for one in entries if isinstance(one, DatasetInfo)}
-            self._group = source.version, group
-        info = self._infos.get(address)
-        if info is None:
-            return await PathResolver(self._context).locate_dataset(source, address)
-        state = await self._context.files.dependency_version(info.dependencies)
-        return ArrayLocation(source, info, state=state)
-
-    async def _grown(self, place: ArrayRunPlace) -> ArrayLocation:
-        """The same array of a file that has only grown since: what was there is its beginning."""
-        source = self._source
-        if source.subject.series:
-            raise StaleError(f"{source.path}: {place.address}: changed since listed")
-        seen = await (await self._opened.file()).verified()
-        now = await self._context.files.current(source.path, source.subject.format)
-        if now.subject.generations[0] != seen:  # another file has its name
-            raise StaleError(f"{source.path}: was rewritten since it was opened")
-        found = await self._located(now, place.address)
-        info = found.info
-        if (
-            info.dtype != place.dtype
-            or info.shape[1:] != place.shape[1:]
-            or info.shape[:1] < place.shape[:1]
-        ):
-            raise StaleError(f"{source.path}: {place.address}: changed since listed")
-        return found
-
-    def close(self) -> None:
-        self._opened.release()
-
-
-# Arrays that no data file holds
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayContents:
-    """The directory `corrected/`: its arrays by file name, and its `attrs.json`."""
-
-    files: DataFiles
-    version: bytes
-    folder: FileStatus
-    arrays: Mapping[bytes, ArrayFile]
-    attributes: bytes
-
-    @property
-    def key(self) -> bytes:
-        return self.version
-
-    @property
-    def status(self) -> FileStatus:
-        """Who may not read one of them may not read the file that has all of them."""
-        return intersect([array.status for array in self.arrays.values()] or [self.folder])
-
-    def error_text(self) -> str | None:
-        texts = [text for array in self.arrays.values() if (text := array.error_text())]
-        return "\n".join(dict.fromkeys(texts)) or None
-
-    async def image(self, limits: ImageLimits) -> Hdf5Image:
-        members = []
-        for name, array in self.arrays.items():
-            described = array.description()
-            address = os.fsdecode(name)
-            members.append(
-                DescribedDataset(described.name, address, described.shape, described.dtype)
-            )
-        root = DescribedGroup("", tuple(members), json.loads(self.attributes))
-        return await self.files.image_of_description(root, limits)
-
-    async def state(self, image: Hdf5Image) -> bytes:  # noqa: ARG002  # the version tells all
-        return b""
-
-    async def open(self, image: Hdf5Image) -> OpenContents:  # noqa: ARG002  # each has its own file
-        return _OpenArrays(self.arrays)
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenArrays:
-    arrays: Mapping[bytes, ArrayFile]
-
-    async def open_array(self, place: ArrayRunPlace) -> OpenArray:
-        return await self.arrays[os.fsencode(place.address)].open_array()
-
-    def close(self) -> None:
-        pass
