@@ -1,6 +1,8 @@
 """Real mounts for tests: made in a moment, always taken away, their logs looked at."""
 
 import math
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +47,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_time_limit() -> None:
     """What one test called of a reader's time leaves no limit for the next."""
     budget.begin(math.inf)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that all users may enter, unlike `tmp_path`; its `mnt` is unmounted at the end."""
+    path = Path(f"/tmp/esrffs-test-{os.getpid()}")
+    path.mkdir(mode=0o755)
+    path.chmod(0o755)
+    yield path
+    subprocess.run(["umount", "-l", path / "mnt"], check=False, stderr=subprocess.DEVNULL)
+    shutil.rmtree(path)
 
 
 @pytest.fixture

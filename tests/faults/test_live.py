@@ -60,7 +60,7 @@ def test_spec_line_by_line(mount: MountFactory, tmp_path: Path) -> None:
 
 
 def test_a_series_that_grows(mount: MountFactory, tmp_path: Path) -> None:
-    from tests.mount.security.test_security import edf
+    from tests.support.secrets import edf
 
     source = tmp_path / "source"
     source.mkdir()

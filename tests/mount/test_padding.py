@@ -98,11 +98,3 @@ def test_every_byte_is_what_h5py_gives(
             if content[len(content) - len(expected) :] != expected:
                 wrong.append(name)
     assert wrong == []
-
-
-def test_a_copy_of_records_has_their_padding() -> None:
-    dtype = DTYPES["gaps"]
-    raw = np.arange(20 * dtype.itemsize, dtype=np.uint8)
-    array = raw.view(dtype).reshape(4, 5)[:, 1:3]
-    wanted = raw.reshape(4, 5, -1)[:, 1:3].tobytes()
-    assert raw_bytes(array).tobytes() == wanted

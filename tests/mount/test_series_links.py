@@ -6,39 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trio
 
-from esrffs.source.root import SourceRoot
 from tests.support.image_files import edf, image
+from tests.support.linked_images import linked_images
 from tests.support.mounts import MountFactory
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """`sorted` holds links to `raw` within the source, and to `far` beside it."""
-    found = tmp_path / "source"
-    for folder in (found / "raw", found / "sorted", tmp_path / "far"):
-        folder.mkdir(parents=True)
-    for number, name in enumerate(("k17", "k03", "k11")):
-        edf(found / "raw" / f"{name}.edf", image(number))
-        edf(tmp_path / "far" / f"{name}.edf", image(number))
-        (found / "sorted" / f"in_{number:04d}.edf").symlink_to(f"../raw/{name}.edf")
-        (found / "sorted" / f"abs_{number:04d}.edf").symlink_to(found / "raw" / f"{name}.edf")
-        (found / "sorted" / f"out_{number:04d}.edf").symlink_to(tmp_path / "far" / f"{name}.edf")
-        (found / "sorted" / f"gone_{number:04d}.edf").symlink_to("../raw/nothing.edf")
-        (found / "sorted" / f"folder_{number:04d}.edf").symlink_to("../raw")
-    return found
-
-
-@pytest.mark.parametrize("confined", [False, True])
-def test_what_links_are_taken_for(source: Path, confined: bool) -> None:
-    folders = SourceRoot(str(source), confined=confined)
-    found = {e.name: (e.format, e.link) for e in trio.run(folders.scan, "sorted")}
-    assert found["in_0001.edf"] == ("raster", "../raw/k03.edf")
-    absolute = None if confined else "raster"  # which is opened by no confined mount
-    assert found["abs_0001.edf"] == (absolute, "../raw/k03.edf")
-    assert found["out_0001.edf"][0] == (None if confined else "raster")
-    assert found["gone_0001.edf"][0] is found["folder_0001.edf"][0] is None
+    return linked_images(tmp_path)
 
 
 def test_series_of_links(source: Path, mount: MountFactory) -> None:

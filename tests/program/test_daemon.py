@@ -217,56 +217,56 @@ def test_a_log_line_stays_one_line(mount: MountFactory, source: Path) -> None:
 
 
 @as_root
-def test_others_see_what_owners_and_modes_allow(source: Path, open_path: Path) -> None:
-    shutil.copytree(source, open_path / "source")
-    shutil.copy(source / "data.h5", open_path / "source/private.h5")
-    (open_path / "source/private.h5").chmod(0o600)
-    (open_path / "mnt").mkdir()
-    assert esrffs(open_path / "source", open_path / "mnt", "-o", "allow_other").returncode == 0
-    read = as_nobody("cat", open_path / "mnt/data.h5/x.npy")
+def test_others_see_what_owners_and_modes_allow(source: Path, place: Path) -> None:
+    shutil.copytree(source, place / "source")
+    shutil.copy(source / "data.h5", place / "source/private.h5")
+    (place / "source/private.h5").chmod(0o600)
+    (place / "mnt").mkdir()
+    assert esrffs(place / "source", place / "mnt", "-o", "allow_other").returncode == 0
+    read = as_nobody("cat", place / "mnt/data.h5/x.npy")
     assert read.returncode == 0
     for command in ("ls", "cat"):
-        refused = as_nobody(command, open_path / "mnt/private.h5/x.npy")
+        refused = as_nobody(command, place / "mnt/private.h5/x.npy")
         assert refused.returncode != 0
         assert "Permission denied" in refused.stderr
-    assert "Permission denied" in as_nobody("ls", open_path / "mnt/private.h5").stderr
-    assert esrffs("-u", open_path / "mnt").returncode == 0
+    assert "Permission denied" in as_nobody("ls", place / "mnt/private.h5").stderr
+    assert esrffs("-u", place / "mnt").returncode == 0
 
 
 @as_root
-def test_a_private_mount_is_private(source: Path, open_path: Path) -> None:
-    shutil.copytree(source, open_path / "source")
-    (open_path / "mnt").mkdir()
-    assert esrffs(open_path / "source", open_path / "mnt").returncode == 0
-    assert "Permission denied" in as_nobody("ls", open_path / "mnt").stderr
-    assert esrffs("-u", open_path / "mnt").returncode == 0
+def test_a_private_mount_is_private(source: Path, place: Path) -> None:
+    shutil.copytree(source, place / "source")
+    (place / "mnt").mkdir()
+    assert esrffs(place / "source", place / "mnt").returncode == 0
+    assert "Permission denied" in as_nobody("ls", place / "mnt").stderr
+    assert esrffs("-u", place / "mnt").returncode == 0
 
 
 @as_root
-def test_nothing_outside_the_source_for_others(source: Path, open_path: Path) -> None:
-    inner = open_path / "source"
+def test_nothing_outside_the_source_for_others(source: Path, place: Path) -> None:
+    inner = place / "source"
     shutil.copytree(source, inner)
-    shutil.copy(source / "data.h5", open_path / "secret.h5")
-    (open_path / "secret.raw").write_bytes(b"secret!!")
+    shutil.copy(source / "data.h5", place / "secret.h5")
+    (place / "secret.raw").write_bytes(b"secret!!")
     (inner / "linked.h5").symlink_to("../secret.h5")
     with h5py.File(inner / "links.h5", "w") as file:
         file["external"] = h5py.ExternalLink("../secret.h5", "/x")
         layout = h5py.VirtualLayout((10,), "i8")
         layout[:] = h5py.VirtualSource("../secret.h5", "x", (10,))
         file.create_virtual_dataset("virtual", layout)
-        file.create_dataset("raw", (8,), "u1", external=[(str(open_path / "secret.raw"), 0, 8)])
-    (open_path / "mnt").mkdir()
+        file.create_dataset("raw", (8,), "u1", external=[(str(place / "secret.raw"), 0, 8)])
+    (place / "mnt").mkdir()
 
     def errors(*options: str) -> dict[str, int]:
-        assert esrffs(inner, open_path / "mnt", *options).returncode == 0
+        assert esrffs(inner, place / "mnt", *options).returncode == 0
         found = {}
         for name in ("external", "virtual.npy", "raw.npy", "external.npy"):
             try:
-                (open_path / "mnt/links.h5" / name).read_bytes()
+                (place / "mnt/links.h5" / name).read_bytes()
                 found[name] = 0
             except OSError as error:
                 found[name] = error.errno or -1
-        assert esrffs("-u", open_path / "mnt").returncode == 0
+        assert esrffs("-u", place / "mnt").returncode == 0
         return found
 
     private = errors()
@@ -293,20 +293,20 @@ user ls {folder}/mnt
 
 
 @as_root
-def test_an_ordinary_user_mounts(source: Path, open_path: Path) -> None:
+def test_an_ordinary_user_mounts(source: Path, place: Path) -> None:
     try:
         reachable = as_nobody(ESRFFS, "--help").returncode == 0
     except PermissionError:
         reachable = False
     if not reachable:
         pytest.skip("the virtual environment lies where only root may enter")
-    shutil.copytree(source, open_path / "source")
-    (open_path / "mnt").mkdir()
-    (open_path / "dev").mkdir()
+    shutil.copytree(source, place / "source")
+    (place / "mnt").mkdir()
+    (place / "dev").mkdir()
     nobody = pwd.getpwnam("nobody")
-    os.chown(open_path / "mnt", nobody.pw_uid, nobody.pw_gid)
+    os.chown(place / "mnt", nobody.pw_uid, nobody.pw_gid)
     script = _AS_A_USER.format(
-        folder=open_path,
+        folder=place,
         uid=nobody.pw_uid,
         gid=nobody.pw_gid,
         esrffs=ESRFFS,

@@ -1,16 +1,12 @@
 """Options, mount points and mount(8): what people are used to, on real mounts where it matters."""
 
 import contextlib
-import grp
 import json
 import os
 import pty
-import pwd
 import signal
-import stat
 import subprocess
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import h5py
@@ -18,10 +14,6 @@ import numpy as np
 import pytest
 
 from esrffs.cli.mountpoint import make_default_mountpoint
-from esrffs.cli.options import MountOptions, apply_option_strings, split_option_string
-from esrffs.errors import UsageError
-from esrffs.fuse.attributes import AttributeOptions
-from esrffs.tree.nodes import Stat
 from tests.support.marks import as_root, needs_fuse
 from tests.support.mounts import MountFactory, is_mounted
 from tests.support.programs import ESRFFS, esrffs, run, wait_for
@@ -52,58 +44,7 @@ def mountpoint(source: Path) -> Path:
     return path
 
 
-# The table
-
-
-def test_the_values_of_every_option() -> None:
-    assert apply_option_strings(MountOptions(), []) == MountOptions()
-    changed = apply_option_strings(
-        MountOptions(), ["uid=0,gid=12,umask=027", "noexec,nan=1.5", "cache_size=9"]
-    )
-    assert (changed.uid, changed.gid, changed.umask, changed.noexec) == (0, 12, 0o27, True)
-    assert (changed.nan, changed.cache_size) == (1.5, 9)
-    assert apply_option_strings(MountOptions(), ["uid=root"]).uid == 0
-    assert apply_option_strings(MountOptions(), ["gid=" + grp.getgrgid(0).gr_name]).gid == 0
-
-
-@pytest.mark.parametrize(
-    "text", ["uid=-1", "uid=no-such-user", "gid=x y", "umask=8", "umask=1777", "fmask=", "uid"]
-)
-def test_values_that_are_none(text: str) -> None:
-    with pytest.raises(UsageError, match=text.split("=")[0]):
-        apply_option_strings(MountOptions(), [text])
-
-
-def test_the_last_one_counts() -> None:
-    assert apply_option_strings(MountOptions(), ["workers=3,workers=4", "workers=5"]).workers == 5
-
-
-def test_commas_in_values() -> None:
-    assert split_option_string(r"a,log_file=x\,y,,b\\") == ["a", "log_file=x,y", "b\\"]
-
-
-def test_every_option_says_what_it_is() -> None:
-    for entry in fields(MountOptions):
-        assert entry.metadata["help"]
-        assert (entry.metadata["convert"] is None) == (entry.metadata["kind"] == "")
-
-
 # What is shown
-
-
-def shown(mode: int, **options: int) -> str:
-    status = Stat(mode, 1, 2, 3, 4, 5, 6)
-    return stat.filemode(AttributeOptions(**options).apply(status).mode)
-
-
-def test_masks() -> None:
-    assert shown(stat.S_IFREG | 0o640) == "-rw-r-----"
-    assert shown(stat.S_IFREG | 0o600, fmask=0o022) == "-rw-r--r--"
-    assert shown(stat.S_IFREG | 0o700, fmask=0o007) == "-rwxrw----"
-    assert shown(stat.S_IFREG | 0o600, dmask=0o077) == "-rw-------"
-    assert shown(stat.S_IFDIR | 0o700, dmask=0o027) == "drwxr-x---"
-    assert shown(stat.S_IFDIR | 0o700, fmask=0o027) == "drwx------"
-    assert shown(stat.S_IFLNK | 0o777, fmask=0o777, dmask=0o777) == "lrwxrwxrwx"
 
 
 @needs_fuse
@@ -419,12 +360,7 @@ def test_fstab_without_path_and_home(mount8: str, source: Path, mountpoint: Path
 
 @needs_fuse
 @as_root
-def test_a_rehearsal_mounts_nothing(source: Path, mountpoint: Path) -> None:
+def test_a_fake_mount_mounts_nothing(source: Path, mountpoint: Path) -> None:
     assert run(HELPER, source, mountpoint, "-f", "-o", "rw").returncode == 0
     assert not is_mounted(mountpoint)
     assert run(HELPER, source).returncode == 1
-
-
-def test_the_user_is_found_by_name() -> None:
-    nobody = pwd.getpwnam("nobody")
-    assert apply_option_strings(MountOptions(), ["uid=nobody"]).uid == nobody.pw_uid

@@ -16,13 +16,11 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.cli.options import SWITCHES, MountOptions
-from esrffs.linux import systemd
+from esrffs.cli.options import MountOptions
 from tests.support.marks import needs_fuse
 from tests.support.mounts import is_mounted
 from tests.support.programs import ESRFFS, run
 from tests.support.stopwatch import Stopwatch
-from tools import pages
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "systemd"
@@ -117,31 +115,6 @@ def test_a_service_is_ready_alive_and_stopped(
         subprocess.run(["umount", "-ql", mountpoint], check=False)
 
 
-def test_a_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
-    assert systemd.watchdog_period() == 0.5
-    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    assert systemd.watchdog_period() == 0.5
-    monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert systemd.watchdog_period() == float("inf")
-
-
-def test_a_socket_in_the_abstract_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(f"\0esrffs-test-{os.getpid()}")
-        listener.settimeout(5)
-        monkeypatch.setenv("NOTIFY_SOCKET", f"@esrffs-test-{os.getpid()}")
-        systemd.notify("READY=1")
-        assert listener.recv(100) == b"READY=1"
-
-
-def test_nobody_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
-    systemd.notify("READY=1")
-    monkeypatch.delenv("NOTIFY_SOCKET")
-    systemd.notify("READY=1")
-
-
 @needs_systemd
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: str(path.relative_to(SYSTEMD)))
 def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
@@ -161,11 +134,6 @@ def test_the_service_is_confined() -> None:
 
 
 # Manual pages and completions
-
-
-@pytest.mark.parametrize("name", sorted(pages.made(ROOT)))
-def test_what_is_committed_is_what_is_made(name: str) -> None:
-    assert (ROOT / name).read_text() == pages.made(ROOT)[name], "run `python -m tools.pages`"
 
 
 @pytest.mark.parametrize("page", ["esrffs.1", "mount.esrffs.8"])
@@ -204,20 +172,6 @@ def test_other_shells_can_read_theirs(shell: str, file: str) -> None:
         pytest.skip(f"there is no {shell}")
     done = run(shell, "-n", ROOT / "completions" / file)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-# Tables in docs/options.md
-
-
-def test_every_option_of_esrffs_that_the_comparison_names_exists() -> None:
-    text = (ROOT / pages.OPTIONS_PAGE).read_text().split("## Coming from")[1]
-    ours = {"--" + entry.name.replace("_", "-") for entry in fields(MountOptions)}
-    ours |= {f"--{switch.name}" for switch in SWITCHES}
-    for row in re.findall(r"^\| (.*?) \| (.*) \|$", text, re.MULTILINE):
-        left, right = row
-        same = left if right.startswith("the same") else ""
-        named = set(re.findall(r"`(--[a-z-]+)", right + same))
-        assert named <= ours, row
 
 
 # Installation

@@ -17,13 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.program.conftest import open_path
 from tests.support.marks import as_root, needs_fuse
 from tests.support.mounts import MountFactory, is_mounted
 from tests.support.processes import as_nobody, daemon_of, gone
 from tests.support.programs import ESRFFS, esrffs, run, wait_for
-
-__all__ = ["open_path"]  # a fixture
 
 pytestmark = needs_fuse
 
@@ -370,22 +367,20 @@ echo "unmounted by root $?"
 
 
 @as_root
-def test_an_ordinary_user_without_mtab(source: Path, open_path: Path) -> None:
+def test_an_ordinary_user_without_mtab(source: Path, place: Path) -> None:
     try:
         reachable = as_nobody(ESRFFS, "--help").returncode == 0
     except PermissionError:
         reachable = False
     if not reachable:
         pytest.skip("the virtual environment lies where only root may enter")
-    shutil.copytree(source, open_path / "source")
+    shutil.copytree(source, place / "source")
     for name in ("mnt", "dev", "upper"):
-        (open_path / name).mkdir()
+        (place / name).mkdir()
     nobody = pwd.getpwnam("nobody")
-    os.chown(open_path / "mnt", nobody.pw_uid, nobody.pw_gid)
-    script = _AS_A_USER.format(folder=open_path, gid=nobody.pw_gid, esrffs=ESRFFS)
+    os.chown(place / "mnt", nobody.pw_uid, nobody.pw_gid)
+    script = _AS_A_USER.format(folder=place, gid=nobody.pw_gid, esrffs=ESRFFS)
     done = run("unshare", "--mount", "bash", "-c", script, cwd="/")
     told = ["mounted 0", "1", "unmounted 0", "not unmounted 1", "unmounted by root 0"]
     assert done.stdout.splitlines() == told, done.stderr
-    assert done.stderr == (
-        f"esrffs: {open_path}/mnt: mounted by root: `sudo umount {open_path}/mnt`\n"
-    )
+    assert done.stderr == (f"esrffs: {place}/mnt: mounted by root: `sudo umount {place}/mnt`\n")

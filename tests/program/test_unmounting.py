@@ -152,11 +152,6 @@ def test_a_forger_is_not_ended(mount: MountFactory, source: Path) -> None:
         assert forger.returncode == 0
 
 
-def test_a_told_number_is_believed_only_of_a_daemon() -> None:
-    for told in (1, os.getpid(), -1, 2**70, "1", True, None, [1]):
-        assert daemon_processes.daemons(MOUNT, told) == []
-
-
 # What it tells
 
 
