@@ -1,16 +1,16 @@
-"""The texts of small arrays of strings, told with the listing of their group.
+"""The texts of small arrays of strings, which come with the listing of their group.
 
-Decided here: which arrays these are, so that a directory can show `title.txt` beside `title.npy`
-with its exact size.  They are those that lie in the file as they are, and those of variable length,
-which a listing has to read for their width.  Others (larger ones, and packed ones of fixed length,
-whose damage should not be met by who lists the group) are found by name, and are made then.
+So a directory can show `title.txt` beside `title.npy` with its exact size.  Included are small
+arrays of strings that are stored in the file as they are, and those of variable length, which a
+listing has to read for their width.  Others (larger arrays, and compressed ones of fixed length,
+whose damage should not break the listing of their group) have a view `x.txt` that is made when it
+is opened by its name.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
@@ -29,20 +29,36 @@ from esrffs.model import (
 MAX_NBYTES = 64 << 10  # of a text that is listed
 
 
-def with_texts(reader: Reader, path: str, listing: GroupListing) -> GroupListing:
-    """The same listing, its small texts told; `path`: of the file, as the reader opened it."""
-    if not any(map(_is_small, listing.members)):
+class _HasStored(Protocol):
+    """A reader of files whose arrays are stored in one run."""
+
+    def stored(self, runs: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes in these runs of the file: offsets and lengths; fewer where it ends before."""
+
+
+def with_texts(reader: Reader, listing: GroupListing) -> GroupListing:
+    """The listing with `DatasetInfo.text` of its small arrays of strings (at most 64 KiB each).
+
+    An array that cannot be read keeps `text=None`: opening it tells why.
+    """
+    small = [member for member in listing.members if _is_small(member)]
+    if not small:
         return listing
-    try:
-        with _opened(path) as descriptor:
-            members = tuple(_told(reader, descriptor, member) for member in listing.members)
-    except OSError:
-        return listing  # who opens the arrays hears why
+    texts: dict[str, JsonText] = {}
+    stored = _stored(reader, small)
+    for info in small:
+        try:
+            content = text.lines(_elements(reader, info, stored.get(info.address)))
+        except EsrffsError:
+            continue
+        if len(content) <= MAX_NBYTES:
+            texts[info.address] = JsonText.of(content)
+    members = tuple(_with_text(member, texts) for member in listing.members)
     return replace(listing, members=members)
 
 
-def _is_small(member: Member) -> bool:
-    """Might this be a text of at most 64 KiB?  A character of numpy's own text takes four bytes."""
+def _is_small(member: Member) -> TypeGuard[DatasetInfo]:
+    """Whether the text has at most 64 KiB.  A character of NumPy's own text takes four bytes."""
     if not isinstance(member, DatasetInfo) or member.dtype.kind not in "SU":
         return False
     if member.text is not None or member.dependencies:
@@ -53,31 +69,32 @@ def _is_small(member: Member) -> bool:
     return prod(member.shape) * (member.dtype.itemsize + wide) <= wide * MAX_NBYTES
 
 
-def _told(reader: Reader, descriptor: int, member: Member) -> Member:
-    if not _is_small(member) or not isinstance(member, DatasetInfo):
-        return member
+def _with_text(member: Member, texts: dict[str, JsonText]) -> Member:
+    if isinstance(member, DatasetInfo) and member.address in texts:
+        return replace(member, text=texts[member.address])
+    return member
+
+
+def _stored(reader: Reader, small: Sequence[DatasetInfo]) -> dict[str, bytes]:
+    """By address, the bytes of the arrays that lie in one run; all are fetched together."""
+    runs = {
+        info.address: (info.layout.offset, prod(info.shape) * info.dtype.itemsize)
+        for info in small
+        if isinstance(info.layout, ContiguousLayout) and info.dtype.itemsize
+    }
+    if not runs or not _has_stored(reader):
+        return {}
     try:
-        content = text.lines(_elements(reader, descriptor, member))
+        return dict(zip(runs, reader.stored(list(runs.values())), strict=True))
     except EsrffsError:
-        return member
-    if len(content) > MAX_NBYTES:
-        return member
-    return replace(member, text=JsonText.of(content))
+        return {}
 
 
-def _elements(reader: Reader, descriptor: int, info: DatasetInfo) -> np.ndarray:
-    if isinstance(info.layout, ContiguousLayout) and info.dtype.itemsize:
-        count = prod(info.shape)
-        stored = os.pread(descriptor, count * info.dtype.itemsize, info.layout.offset)
-        if len(stored) == count * info.dtype.itemsize:
-            return np.frombuffer(stored, info.dtype)
+def _has_stored(reader: object) -> TypeGuard[_HasStored]:
+    return hasattr(reader, "stored")
+
+
+def _elements(reader: Reader, info: DatasetInfo, stored: bytes | None) -> np.ndarray:
+    if stored is not None and len(stored) == prod(info.shape) * info.dtype.itemsize:
+        return np.frombuffer(stored, info.dtype)
     return reader.read(info.address, Box((0,) * len(info.shape), info.shape))
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -182,7 +182,7 @@ def _answer(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
         else:
             answer = getattr(reader, method)(*arguments)
         if method == "listing":
-            answer = with_texts(reader, subject.paths[0], answer)
+            answer = with_texts(reader, answer)
         _check_size(str(arguments[0]) or "/", answer)
     except EsrffsError:
         subject.check()  # a file caught in change is not damaged

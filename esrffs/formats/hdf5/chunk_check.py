@@ -17,9 +17,9 @@ from esrffs.formats.hdf5.layout import filters_of
 from esrffs.formats.hdf5.library import (
     h5d,
     h5i,
-    h5o,
     h5p,
     h5t,
+    object_address,
     partial_chunks_unfiltered,
     translate_errors,
 )
@@ -138,7 +138,7 @@ def _key(
 ) -> tuple[object, ...]:
     status = os.fstat(raw)
     file = status.st_dev, status.st_ino
-    return file, h5o.get_info(dataset).addr, corner, *stored
+    return file, object_address(dataset), corner, *stored
 
 
 def _digest(content: bytes) -> bytes:

@@ -5,8 +5,11 @@ The other `hdf5*` modules take h5py from here, because the environment is read w
 """
 
 import ctypes
+import functools
 import os
 import resource
+from collections.abc import Callable
+from typing import cast
 
 # An acquisition that opens the file for writing must not fail because it is mounted here.
 os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
@@ -53,6 +56,8 @@ __all__ += [
     "H5PY_EXCEPTIONS",
     "close_file",
     "h5z",
+    "is_chunked",
+    "object_address",
     "open_file",
     "partial_chunks_unfiltered",
     "translate_errors",
@@ -179,9 +184,54 @@ def close_file(file: h5f.FileID) -> None:
 def partial_chunks_unfiltered(plist: h5p.PropDCID) -> bool:
     """H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, which h5py does not tell; True where unknown."""
     options = ctypes.c_uint()
-    try:
-        get = ctypes.CDLL(h5p.__file__).H5Pget_chunk_opts  # found in the libhdf5 that h5py uses
-        failed = get(ctypes.c_int64(plist.id), ctypes.byref(options)) < 0
-    except (OSError, AttributeError):
-        return True
+    get = _function("H5Pget_chunk_opts")
+    failed = get is None or get(ctypes.c_int64(plist.id), ctypes.byref(options)) < 0
     return failed or bool(options.value & 2)
+
+
+def is_chunked(dataset: h5d.DatasetID) -> bool:
+    """Whether the layout is certainly chunked; False for other layouts, and where unknown.
+
+    The property list would say it too, but to make one takes long for a virtual dataset.
+    """
+    kind = ctypes.c_int()
+    get = _function("H5Dget_chunk_index_type")
+    return get is not None and get(ctypes.c_int64(dataset.id), ctypes.byref(kind)) >= 0
+
+
+class _ObjectInfo(ctypes.Structure):
+    """H5O_info2_t of <H5Opublic.h>; the native token is the address, little endian."""
+
+    _fields_ = (
+        ("fileno", ctypes.c_ulong),
+        ("token", ctypes.c_uint8 * 16),
+        ("type", ctypes.c_int),
+        ("references", ctypes.c_uint),
+        ("times", ctypes.c_int64 * 4),
+        ("attributes", ctypes.c_uint64),
+    )
+
+
+_BASIC = 1  # H5O_INFO_BASIC
+
+
+def object_address(opened: h5g.GroupID | h5d.DatasetID | h5t.TypeID) -> int:
+    """Where the object header is in the file.
+
+    `h5o.get_info` also tells the size of all indexes of the object, which it reads for that: of a
+    chunked dataset the whole index of its chunks.
+    """
+    info = _ObjectInfo()
+    get = _function("H5Oget_info3")
+    if get is None or get(ctypes.c_int64(opened.id), ctypes.byref(info), _BASIC) < 0:
+        return int(h5o.get_info(opened).addr)
+    return int.from_bytes(bytes(info.token)[:8], "little")
+
+
+@functools.cache
+def _function(name: str) -> Callable[..., int] | None:
+    """A function of the libhdf5 that h5py uses, which h5py does not offer; None: not there."""
+    try:
+        return cast("Callable[..., int]", getattr(ctypes.PyDLL(h5p.__file__), name))
+    except (OSError, AttributeError):
+        return None

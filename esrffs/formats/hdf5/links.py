@@ -38,6 +38,7 @@ from esrffs.formats.hdf5.library import (
     open_file,
     translate_errors,
 )
+from esrffs.formats.hdf5.metadata_prefetch import MetadataPrefetch
 from esrffs.formats.hdf5.object_header import Heaps
 from esrffs.formats.hdf5.references import References, decoded
 from esrffs.formats.hdf5.weighted_dict import WeightedDict
@@ -61,6 +62,7 @@ class OpenFile:
     root: h5g.GroupID
     references: References
     size_when_opened: int  # its size when it was opened
+    prefetch: MetadataPrefetch
     id_prefix: int = 0
     mappings: WeightedDict[Any] = field(default_factory=partial(WeightedDict, _MAPPINGS))
     heaps: Heaps = field(default_factory=dict)
@@ -84,9 +86,10 @@ class OpenFile:
 def _open(path: str, brand: int = 0) -> OpenFile:
     file = open_file(path)
     with translate_errors("the root group"):
-        return OpenFile(
-            path, file, h5g.open(file, b"/"), References(file), os.stat(path).st_size, brand
-        )
+        base = file.get_create_plist().get_userblock()
+        prefetch = MetadataPrefetch(file.get_vfd_handle(), base)
+        root, size = h5g.open(file, b"/"), os.stat(path).st_size
+        return OpenFile(path, file, root, References(file), size, prefetch, brand)
 
 
 def find_file(name: bytes, holder: str, confine: str | None, *, by_library: bool = False) -> str:

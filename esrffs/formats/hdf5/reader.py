@@ -8,6 +8,7 @@ The low-level API is used throughout: it is faster than `h5py.File`, and opens n
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,8 +32,19 @@ from esrffs.formats.hdf5.fast_path import describe_contiguous_dataset
 from esrffs.formats.hdf5.image import Hdf5Image, ImageLimits
 from esrffs.formats.hdf5.image_source import image_of_group
 from esrffs.formats.hdf5.layout import chunk_index, contiguous_layout, layout
-from esrffs.formats.hdf5.library import h5, h5d, h5g, h5l, h5o, h5p, h5t, translate_errors
+from esrffs.formats.hdf5.library import (
+    h5,
+    h5d,
+    h5g,
+    h5l,
+    h5o,
+    h5p,
+    h5t,
+    object_address,
+    translate_errors,
+)
 from esrffs.formats.hdf5.links import FileSet, ResolvedObject, expected_path, find_file
+from esrffs.formats.hdf5.metadata_prefetch import Link
 from esrffs.formats.hdf5.references import decoded
 from esrffs.formats.hdf5.values import DatasetValues, dataset_of, shape_of
 from esrffs.formats.hdf5.virtual_layout import dependencies, virtual_layout
@@ -56,6 +68,7 @@ from esrffs.model import (
     VirtualLayout,
 )
 
+ADDRESS_MASK = (1 << 64) - 1
 _IMAGE_LIMITS = ImageLimits()
 _Kinds = dict[object, MemberKind | EsrffsError]  # what links lead to, by their values
 
@@ -76,10 +89,13 @@ class Hdf5Reader:
         with self._files.call(address) as group:
             if not isinstance(group.object, h5g.GroupID):
                 raise NotFoundError(f"{address} is not a group")
+            identity = _identity(group)
+            group.file.prefetch.group(identity & ADDRESS_MASK)
             limits.check_children(address or "/", group.object.get_num_objs())
             kinds: _Kinds = {}
-            members = tuple(self._member(group, *link, kinds) for link in _links(group.object))
-            return GroupListing(members, _attributes(group), _identity(group))
+            links = group.file.prefetch.links(_links(group.object))
+            members = tuple(self._member(group, link, kinds) for link in links)
+            return GroupListing(members, _attributes(group), identity)
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
         """The object at this path; NotFoundError, LinkLoopError, AccessDeniedError."""
@@ -106,6 +122,11 @@ class Hdf5Reader:
         with self._files.call(address) as found:
             return self._json(found)
 
+    def stored(self, runs: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes in these runs of the file: offsets and lengths, fewer where it ends before."""
+        with translate_errors("its bytes"):
+            return self._files.main.prefetch.stored(runs)
+
     def chunk_index(self, address: str) -> ChunkIndex:
         """Where the chunks lie."""
         with self._files.call(address) as found:
@@ -130,7 +151,8 @@ class Hdf5Reader:
         """Let go of the file."""
         self._files.close()
 
-    def _member(self, group: ResolvedObject, name: bytes, type_: int, kinds: _Kinds) -> Member:
+    def _member(self, group: ResolvedObject, link: Link, kinds: _Kinds) -> Member:
+        name, type_, _ = link
         shown = decoded(name)
         try:
             with translate_errors(f"{group.address}/{shown}"), budget.one_object():
@@ -279,16 +301,19 @@ class Hdf5Reader:
 
 
 def _identity(group: ResolvedObject) -> int:
-    return int(group.file.id_prefix | h5o.get_info(group.object).addr)
+    return group.file.id_prefix | object_address(group.object)
 
 
-def _links(group: h5g.GroupID) -> list[tuple[bytes, int]]:
-    links: list[tuple[bytes, int]] = []
+def _links(group: h5g.GroupID) -> list[Link]:
+    links: list[Link] = []
     tracked = group.get_create_plist().get_link_creation_order() & h5p.CRT_ORDER_TRACKED
     index = h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME
-    group.links.iterate(
-        lambda name, link: links.append((name, link.type)), info=True, idx_type=index
-    )
+
+    def note(name: bytes, link: h5l.LinkInfo) -> None:
+        address = link.u if link.type == h5l.TYPE_HARD else None
+        links.append(Link(name, link.type, address))
+
+    group.links.iterate(note, info=True, idx_type=index)
     return links
 
 

@@ -11,7 +11,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5f, h5g, h5o, h5r, h5s, h5t
+from esrffs.formats.hdf5.library import (
+    H5PY_EXCEPTIONS,
+    h5d,
+    h5f,
+    h5g,
+    h5o,
+    h5r,
+    h5s,
+    h5t,
+    object_address,
+)
 
 HdfObject: TypeAlias = h5g.GroupID | h5d.DatasetID | h5t.TypeID
 
@@ -62,11 +72,11 @@ class References:
         HDF5 would search the whole file for each name: here that happens once.
         """
         self._know_names()
-        return self._names.get(h5o.get_info(target).addr, "?")
+        return self._names.get(object_address(target), "?")
 
     def _know_names(self) -> None:
         if not self._names:
-            self._names[h5o.get_info(self._file).addr] = "/"
+            self._names[object_address(self._file)] = "/"
             with suppress(
                 *H5PY_EXCEPTIONS
             ):  # a damaged object ends the search: HDF5 may know more names

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.formats import budget
-from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5o
+from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, object_address
 from esrffs.formats.hdf5.links import OpenFile
 from esrffs.formats.hdf5.object_header import virtual_heap_object
 from esrffs.formats.hdf5.stored_selections import EVER, StoredSelection, selection_of
@@ -87,7 +87,7 @@ def _meeting(
 
 def stored_mappings(file: OpenFile, dataset: h5d.DatasetID) -> StoredMappings | None:
     """The mappings of a dataset of this file; None where it has none, or other ones."""
-    address = h5o.get_info(dataset).addr
+    address = object_address(dataset)
     if address not in file.mappings:
         found = _read(file, address)
         file.mappings.put(address, found, 1 if found is None else len(found))

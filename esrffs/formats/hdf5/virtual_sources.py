@@ -15,7 +15,7 @@ from itertools import count
 
 from esrffs.errors import DamagedError, EsrffsError, NotFoundError, UnsupportedError
 from esrffs.formats import budget
-from esrffs.formats.hdf5.library import h5d, h5s
+from esrffs.formats.hdf5.library import h5d, h5s, is_chunked
 from esrffs.formats.hdf5.links import FileSet, OpenFile, ResolvedObject, find_file
 from esrffs.formats.hdf5.stored_mappings import stored_mappings
 from esrffs.formats.hdf5.stored_selections import StoredSelection
@@ -155,7 +155,7 @@ def _asked_for(
 
 def is_virtual(file: OpenFile, dataset: h5d.DatasetID) -> bool:
     """Whether this dataset is a virtual one."""
-    if dataset.get_offset() is not None:
+    if dataset.get_offset() is not None or is_chunked(dataset):
         return False
     if stored_mappings(file, dataset) is not None:
         return True
@@ -166,8 +166,10 @@ def check_shape_allowed(files: FileSet, holder: OpenFile, dataset: h5d.DatasetID
     """AccessDeniedError if libhdf5, to tell the shape, would open what this mount may not read."""
     if files.confine is None or dataset.get_offset() is not None:
         return
+    if not is_virtual(holder, dataset):
+        return
     stored = stored_mappings(holder, dataset)
-    if not is_virtual(holder, dataset) or (stored is not None and not stored.open_ended):
+    if stored is not None and not stored.open_ended:
         return
     for mapping in mappings(holder, dataset):
         if not mapping.is_unlimited:
