@@ -29,11 +29,12 @@ from esrffs.flatfield.formula import (
     as_float32,
     correct_run,
     current_ratio,
+    frame_slices,
     median,
     per_exposure,
     pixel_bands,
 )
-from esrffs.flatfield.plan import CorrectedDataset, FrameRange, ReducedFrame
+from esrffs.flatfield.plan import CorrectedDataset, FrameRange, ReducedDataset, ReducedFrame
 from esrffs.linux.buffers import allocate
 from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
@@ -85,18 +86,22 @@ class InputArrays:
                 opened.release()
             self._opened.clear()
 
-    async def check(self, output: CorrectedDataset) -> None:
+    async def check(self, output: CorrectedDataset | ReducedDataset) -> None:
         """StaleError unless all sources are what they were when the roles were found.
 
         Raw files are opened; dark and flats, which may be many, when they are to be reduced.
         """
         folders = self.context.files.folders
-        for part in output.correction.parts:
+        raw = output.raw if isinstance(output, CorrectedDataset) else ()
+        opened = dict.fromkeys(run.part.path for run in raw)
+        for part in output.parts:
+            if part.path in opened:
+                continue
             path, seen = self._locations[part.path].file
             if await folders.executor.run(partial(folders.generation, path)) != seen:
                 raise StaleError(f"{path}: changed since it was listed")
-        for stretch in output.raw:
-            await self.frames(stretch.part.path)
+        for path in opened:
+            await self.frames(path)
 
     async def frames(self, path: str) -> FrameReader:
         frames = self._frames.get(path)
@@ -240,10 +245,35 @@ class CorrectedBlocks:
         ]
 
 
-def open_corrected_array(output: CorrectedDataset, inputs: InputArrays, key: bytes) -> BlockArray:
+class ReducedBlocks:
+    """Darks or flats as the formula uses them."""
+
+    def __init__(self, output: ReducedDataset, inputs: InputArrays) -> None:
+        self._output = output
+        self._inputs = inputs
+
+    async def run(self, first: int, last: int) -> memoryview:
+        """Elements [first, last) as bytes of float32."""
+        data = allocate((last - first) * _ITEMSIZE, f"corrected/{self._output.name}")
+        out = np.frombuffer(data, np.float32)
+        position = 0
+        for frame, start, stop in frame_slices(first, last, self._inputs.pixels):
+            reduced = await self._inputs.reduced(self._output.frames[frame])
+            out[position : position + stop - start] = reduced[start:stop]
+            position += stop - start
+        return data
+
+
+def open_corrected_array(
+    output: CorrectedDataset | ReducedDataset, inputs: InputArrays, key: bytes
+) -> BlockArray:
     """The data of `corrected/<name>.npy`, which must have at least one pixel."""
     blocks = block_grid(output.shape, _ITEMSIZE)
-    corrected = CorrectedBlocks(output, inputs)
+    corrected: CorrectedBlocks | ReducedBlocks
+    if isinstance(output, CorrectedDataset):
+        corrected = CorrectedBlocks(output, inputs)
+    else:
+        corrected = ReducedBlocks(output, inputs)
 
     async def make(number: int) -> memoryview:
         start, stop = blocks.byte_range(number)
@@ -259,7 +289,7 @@ def open_corrected_array(output: CorrectedDataset, inputs: InputArrays, key: byt
     return BlockArray(inputs, names, blocks, make, context.cache, context.start_task, piece)
 
 
-def pixels_per_frame(output: CorrectedDataset) -> int:
+def pixels_per_frame(output: CorrectedDataset | ReducedDataset) -> int:
     return prod(output.shape[-2:])
 
 

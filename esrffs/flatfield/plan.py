@@ -105,6 +105,28 @@ class CorrectedDataset:
     currents: tuple[float, ...] = ()
     absorption: bool = False
 
+    @property
+    def parts(self) -> tuple[FrameRange, ...]:
+        """All that it is computed from."""
+        return (*(run.part for run in self.raw), *self.correction.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ReducedDataset:
+    """`corrected/dark.npy` (y, x) or `corrected/flats.npy` (n, y, x), float32, C order.
+
+    The frames are those that the formula uses.  `abscissae` are those of flats, one for each frame.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    frames: tuple[ReducedFrame, ...]
+    abscissae: tuple[float, ...] = ()
+
+    @property
+    def parts(self) -> tuple[FrameRange, ...]:
+        return tuple(part for frame in self.frames for part in frame.parts)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AuxiliaryDataset:
@@ -123,6 +145,11 @@ class CorrectionPlan:
     extras: tuple[AuxiliaryDataset, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """Those of all outputs, each once: many outputs share one."""
+        return tuple({id(one.correction): one.correction for one in self.outputs}.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from esrffs.flatfield.plan import Correction, CorrectionPlan, ReducedFrame
+from esrffs.flatfield.plan import Correction, CorrectionPlan, ReducedDataset, ReducedFrame
 
 FORMULA = "(raw - dark) / (flat - dark)"
 _ABSCISSA = (
@@ -22,10 +22,14 @@ _METHODS = {
 
 def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapping[str, Any]:
     """What `corrected/attrs.json` tells, ready for JSON; `stems` name the outputs as shown."""
-    corrections = {id(output.correction): output.correction for output in plan.outputs}
-    of_their_own = any(one.flat_dark is not None for one in corrections.values())
-    told = [_correction(correction, of_their_own) for correction in corrections.values()]
-    places = {key: place for place, key in enumerate(corrections)}
+    corrections = plan.corrections
+    of_their_own = any(one.flat_dark is not None for one in corrections)
+    absorption = plan.outputs[0].absorption
+    told = [_correction(correction, of_their_own) for correction in corrections]
+    for number, (correction, one) in enumerate(zip(corrections, told, strict=True)):
+        if not absorption:
+            one["files"] = _files(correction, f"_{number}" if len(told) > 1 else "")
+    places = {id(one): place for place, one in enumerate(corrections)}
     results: dict[str, dict[str, Any]] = {}
     for stem, output in zip(stems, plan.outputs, strict=True):
         results[stem] = {
@@ -38,9 +42,8 @@ def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapp
     formula = FORMULA.replace("flat - dark", "flat - flat_dark") if of_their_own else FORMULA
     if normalised:
         formula += " * flat_current / raw_current"
-    if any(one.scale != 1.0 for one in corrections.values()):
+    if any(one.scale != 1.0 for one in corrections):
         formula += " * scale"
-    absorption = plan.outputs[0].absorption
     return {
         "formula": f"-ln({formula})" if absorption else formula,
         **({} if absorption else {"absorption": _ABSORPTION}),
@@ -55,21 +58,34 @@ def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapp
     }
 
 
+def attributes_of(dataset: ReducedDataset) -> Mapping[str, Any]:
+    """What `dark.attrs.json` or `flats.attrs.json` tells, ready for JSON."""
+    if not dataset.abscissae:
+        return _reduced(dataset.frames[0])
+    return {
+        "abscissae": list(dataset.abscissae),
+        "flats": [_reduced(frame) for frame in dataset.frames],
+    }
+
+
+def _files(correction: Correction, end: str) -> dict[str, str]:
+    """Where the frames that are used can be read, beside `attrs.json`."""
+    names = ["dark", "flats"] if correction.flat_dark is None else ["dark", "flat_dark", "flats"]
+    return {name: f"{name}{end}.npy" for name in names}
+
+
 def _correction(correction: Correction, of_their_own: bool) -> dict[str, Any]:
     """`of_their_own`: some flats have a dark of their own, so that each correction tells which."""
-    return {
-        "dark": _reduced(correction.dark),
-        **(
-            {"flat_dark": _reduced(correction.flat_dark or correction.dark)} if of_their_own else {}
-        ),
-        "flats": [
-            {"abscissa": flat.abscissa, **_reduced(flat.frames)}
-            | ({} if flat.current is None else {"current": flat.current})
-            for flat in correction.flats
-        ],
-        "flat": correction.method,
-        "nan": correction.nan,
-    } | ({"scale": correction.scale} if correction.scale != 1.0 else {})
+    told: dict[str, Any] = {"dark": _reduced(correction.dark)}
+    if of_their_own:
+        told["flat_dark"] = _reduced(correction.flat_dark or correction.dark)
+    told["flats"] = [
+        {"abscissa": flat.abscissa, **_reduced(flat.frames)}
+        | ({} if flat.current is None else {"current": flat.current})
+        for flat in correction.flats
+    ]
+    told |= {"flat": correction.method, "nan": correction.nan}
+    return told | ({"scale": correction.scale} if correction.scale != 1.0 else {})
 
 
 def _reduced(frames: ReducedFrame) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from esrffs.encoders import file_names, npy
 from esrffs.encoders.json_text import to_json
 from esrffs.flatfield.dependencies import Dependencies
 from esrffs.flatfield.inspectors import Inspector
-from esrffs.flatfield.plan import CorrectedDataset, CorrectionPlan, FrameRange
-from esrffs.flatfield.provenance import provenance
+from esrffs.flatfield.plan import CorrectedDataset, CorrectionPlan, FrameRange, ReducedDataset
+from esrffs.flatfield.provenance import attributes_of, provenance
 from esrffs.linux.permissions import intersect
 from esrffs.model import FileStatus, Generation
 from esrffs.source.array_location import ArrayLocation
@@ -36,7 +36,7 @@ class CorrectedEntry:
     a mode that admits only who may read all of them.
     """
 
-    dataset: CorrectedDataset
+    dataset: CorrectedDataset | ReducedDataset
     inputs: Mapping[str, ArrayLocation]
     key: bytes
     status: FileStatus
@@ -48,16 +48,21 @@ class CorrectedEntry:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedPlan:
-    """What one `corrected/` shows; `status` is that of the file or folder that it belongs to."""
+    """What one `corrected/` shows; `status` is that of the file or folder that it belongs to.
+
+    `entries` are the results, in the order of the plan's outputs; `references` the darks and flats
+    that they are made with, for each correction of the plan.
+    """
 
     plan: CorrectionPlan
     entries: tuple[CorrectedEntry, ...]
+    references: tuple[CorrectedEntry, ...]
     dependencies: Dependencies
     status: FileStatus
 
     @cached_property
     def files(self) -> Mapping[bytes, CorrectedEntry | bytes]:
-        """The files of the directory by name: results, and the content of small files."""
+        """What the directory lists, by file name: results, and the content of small files."""
         extras = self.plan.extras
         wanted = [*(entry.dataset.name for entry in self.entries), *(one.name for one in extras)]
         names = file_names.unique_names((file_names.escape(name), b".npy") for name in wanted)
@@ -72,6 +77,24 @@ class ResolvedPlan:
         return files
 
     @cached_property
+    def unlisted(self) -> Mapping[bytes, CorrectedEntry | bytes]:
+        """What is found by its name only: darks and flats, and what tells of them.
+
+        So that a program that goes through the results meets results alone.
+        """
+        found: dict[bytes, CorrectedEntry | bytes] = {}
+        for entry in self.references:
+            if isinstance(entry.dataset, ReducedDataset):
+                name = os.fsencode(entry.dataset.name)
+                found[name + b".npy"] = entry
+                found[name + b".attrs.json"] = to_json(attributes_of(entry.dataset))
+        return found
+
+    def file(self, name: bytes) -> CorrectedEntry | bytes | None:
+        """The file of this name; None where there is none."""
+        return self.files.get(name) or self.unlisted.get(name)
+
+    @cached_property
     def absorption(self) -> "ResolvedPlan":
         """What `absorption/` shows: -ln of these results."""
         outputs = tuple(replace(one, absorption=True) for one in self.plan.outputs)
@@ -79,7 +102,8 @@ class ResolvedPlan:
             replace(entry, dataset=output, key=entry.key + b"-ln")
             for entry, output in zip(self.entries, outputs, strict=True)
         )
-        return replace(self, plan=replace(self.plan, outputs=outputs), entries=entries)
+        plan = replace(self.plan, outputs=outputs)
+        return replace(self, plan=plan, entries=entries, references=())
 
     @cached_property
     def version(self) -> bytes:
@@ -101,25 +125,52 @@ async def resolve(plan: CorrectionPlan, inspector: Inspector, status: FileStatus
         for path in input_paths(output):
             if path not in inputs:
                 inputs[path] = await inspector.locate(path)
-    corrections: dict[int, _Origin] = {}  # many results share one correction
+    shared = {
+        id(one): _origin(repr(one), one.parts, inputs, status) for one in plan.corrections
+    }  # many results share one correction
     entries = []
     for output in plan.outputs:
-        correction = output.correction
-        shared = corrections.get(id(correction))
-        if shared is None:
-            shared = _origin(repr(correction), correction.parts, inputs)
-            corrections[id(correction)] = shared
         formula = repr((output.name, output.shape, output.raw, output.currents))
-        raw = _origin(formula, [run.part for run in output.raw], inputs)
-        readable_by = intersect((shared.status, raw.status))
-        entries.append(CorrectedEntry(output, inputs, shared.key + raw.key, readable_by))
-    return ResolvedPlan(plan, tuple(entries), inspector.dependencies(), status)
+        raw = _origin(formula, [run.part for run in output.raw], inputs, status)
+        references = shared[id(output.correction)]
+        readable_by = intersect((references.status, raw.status))
+        entries.append(CorrectedEntry(output, inputs, references.key + raw.key, readable_by))
+    reduced = []
+    for dataset in reduced_datasets(plan):
+        origin = _origin(repr(dataset), dataset.parts, inputs, status)
+        reduced.append(CorrectedEntry(dataset, inputs, origin.key, origin.status))
+    return ResolvedPlan(plan, tuple(entries), tuple(reduced), inspector.dependencies(), status)
 
 
-def input_paths(output: CorrectedDataset) -> list[str]:
-    """The paths of all arrays that this result is computed from, each once."""
-    parts = (*(run.part for run in output.raw), *output.correction.parts)
-    return list(dict.fromkeys(part.path for part in parts))
+def reduced_datasets(plan: CorrectionPlan) -> list[ReducedDataset]:
+    """`dark`, `flats`, and `flat_dark` if there is one; numbered where there are more corrections.
+
+    The numbers are those of `corrections` in `attrs.json`.
+    """
+    several = len(plan.corrections) > 1
+    found = []
+    for number, correction in enumerate(plan.corrections):
+        end = f"_{number}" if several else ""
+        output = next(one for one in plan.outputs if one.correction is correction)
+        frame = output.shape[-2:]
+        flats = correction.flats
+        found.append(ReducedDataset(f"dark{end}", frame, (correction.dark,)))
+        if correction.flat_dark is not None:
+            found.append(ReducedDataset(f"flat_dark{end}", frame, (correction.flat_dark,)))
+        found.append(
+            ReducedDataset(
+                f"flats{end}",
+                (len(flats), *frame),
+                tuple(flat.frames for flat in flats),
+                tuple(flat.abscissa for flat in flats),
+            )
+        )
+    return found
+
+
+def input_paths(dataset: CorrectedDataset | ReducedDataset) -> list[str]:
+    """The paths of all arrays that this is computed from, each once."""
+    return list(dict.fromkeys(part.path for part in dataset.parts))
 
 
 class _Origin(NamedTuple):
@@ -130,13 +181,16 @@ class _Origin(NamedTuple):
 
 
 def _origin(
-    formula: str, parts: Iterable[FrameRange], inputs: Mapping[str, ArrayLocation]
+    formula: str,
+    parts: Iterable[FrameRange],
+    inputs: Mapping[str, ArrayLocation],
+    own: FileStatus,
 ) -> _Origin:
-    """`formula`: a text that tells how the parts are used."""
+    """`formula`: a text that tells how the parts are used.  Without parts the status is `own`."""
     key = blake2b(formula.encode("utf-8", "surrogateescape"), digest_size=16)
     statuses: dict[bytes, FileStatus] = {}
     for path in dict.fromkeys(part.path for part in parts):
         located = inputs[path]
         key.update(located.key)
         statuses[located.source.version] = located.source.status
-    return _Origin(key.digest(), intersect(statuses.values()))
+    return _Origin(key.digest(), intersect(statuses.values() or (own,)))

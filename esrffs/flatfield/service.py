@@ -170,7 +170,7 @@ class _UnchangedFolder:
 
     def serves(self, file_name: bytes) -> bool:
         """Is this file certainly what it was?  Calls stat(2)."""
-        entry, dependencies = self.plan.files.get(file_name), self.plan.dependencies
+        entry, dependencies = self.plan.file(file_name), self.plan.dependencies
         return (
             isinstance(entry, CorrectedEntry)
             and dependencies.generation(self.folder) == self.generation

@@ -21,7 +21,7 @@ from esrffs.encoders import file_names, npy, view_names, views, xattrs
 from esrffs.encoders.file_image import ArrayDescription
 from esrffs.errors import NotFoundError
 from esrffs.flatfield.corrected_array import InputArrays, open_corrected_array, pixels_per_frame
-from esrffs.flatfield.plan import CorrectedDataset
+from esrffs.flatfield.plan import CorrectedDataset, ReducedDataset
 from esrffs.flatfield.resolved_plan import ATTRIBUTES, CorrectedEntry, ResolvedPlan
 from esrffs.flatfield.service import Outcome
 from esrffs.model import Buffer, FileStatus
@@ -134,7 +134,7 @@ class CorrectedFile:
         return self.entry.key
 
     @property
-    def output(self) -> CorrectedDataset:
+    def output(self) -> CorrectedDataset | ReducedDataset:
         return self.entry.dataset
 
     def _header(self) -> bytes:
@@ -192,9 +192,11 @@ class CorrectedFile:
 
 
 def _origin(entry: CorrectedEntry) -> xattrs.Xattrs:
-    """Path and source of the first raw image of a result."""
-    raw = entry.inputs[entry.dataset.raw[0].part.path]
-    return xattrs.origin(raw.info.address, raw.source.path)
+    """Path and source of the first image that it is made of: of a result a raw one."""
+    for part in entry.dataset.parts[:1]:
+        first = entry.inputs[part.path]
+        return xattrs.origin(first.info.address, first.source.path)
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,15 +260,17 @@ class CorrectedDirectory:
     async def _entry(self, name: bytes) -> Node:
         """A file of the directory, no view."""
         resolved = await self._resolved(name)
-        if name not in resolved.files:
+        item = resolved.file(name)
+        if item is None:
             raise NotFoundError(f"no {name!r} in {os.fsdecode(b'/'.join(self.path))}")
-        return self._node(resolved, name)
+        return self._node(resolved, name, item)
 
     def _nodes(self, resolved: ResolvedPlan) -> dict[bytes, Node]:
-        return {name: self._node(resolved, name) for name in resolved.files}
+        """What the directory lists."""
+        return {name: self._node(resolved, name, item) for name, item in resolved.files.items()}
 
-    def _node(self, resolved: ResolvedPlan, name: bytes) -> Node:
-        path, item = (*self.path, name), resolved.files[name]
+    def _node(self, resolved: ResolvedPlan, name: bytes, item: CorrectedEntry | bytes) -> Node:
+        path = (*self.path, name)
         if isinstance(item, bytes):
             made = InMemoryArray if name.endswith(view_names.ARRAY_SUFFIX) else InMemoryFile
             return made(path, resolved, item)
