@@ -95,7 +95,7 @@ async def serve(
         filesystem = Filesystem(
             await folder.make_root(context),
             _attribute_options(options),
-            lambda: folders.executor.run(lambda: os.statvfs(folders.root)),
+            folders.statvfs,
             told,
         )
         session = Session(

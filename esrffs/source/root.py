@@ -17,7 +17,7 @@ from functools import partial
 import trio
 
 from esrffs import limits, model
-from esrffs.errors import EsrffsError, NotFoundError, OwnMountError, at_path
+from esrffs.errors import EsrffsError, NotFoundError, OwnMountError, StaleError, at_path
 from esrffs.formats import detect
 from esrffs.formats.detect import Recognised
 from esrffs.linux import path_walk
@@ -29,6 +29,7 @@ from esrffs.source.known_heads import KnownHeads
 from esrffs.source.paths import OPEN_FLAGS, PLACE, Place, SourcePaths, mounted_in, regular
 from esrffs.source.recent import RecentListings
 from esrffs.source.side_by_side import side_by_side
+from esrffs.source.verified_file import VerifiedFile
 
 _REMEMBERED = 100_000  # files whose format need not be looked up again
 _NO_DATA_FILE = Recognised(None)
@@ -118,6 +119,38 @@ class SourceRoot(SourcePaths):
         if not self.executor.remote:
             return [self.generation(path) for path in wanted]
         return await side_by_side(self.executor, self.generation, wanted, self.parallel)
+
+    async def find_inside(self, absolute: str) -> str | None:
+        """The path within the source of a path that may lie anywhere; None if it is outside."""
+        await self.executor.check_paths([absolute])
+        return await self.executor.run(partial(self.path_inside, absolute))
+
+    async def statvfs(self) -> os.statvfs_result:
+        """The figures of the file system of the source."""
+        return await self.executor.run(lambda: os.statvfs(self.root))
+
+    async def open_verified(
+        self, path: str, generation: Generation, sample_offsets: Sequence[int] = ()
+    ) -> VerifiedFile:
+        """A file of the source in this generation; StaleError, NotFoundError.
+
+        The bytes at `sample_offsets` tell later whether the file only grew.
+        """
+
+        def opened() -> VerifiedFile:
+            file = VerifiedFile(self.open(path), generation, path, self.executor)
+            try:
+                file.add_samples(sample_offsets)
+            except BaseException:
+                file.close()
+                raise
+            return file
+
+        try:
+            return await self.executor.run(opened, VerifiedFile.close)
+        except (StaleError, NotFoundError):
+            self.forget(path)  # the next open looks at the file as it is now
+            raise
 
     async def entry(self, folder: str, name: str) -> FolderEntry:
         """One entry of a folder; NotFoundError, AccessDeniedError."""

@@ -28,7 +28,6 @@ from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.source.root import SourceRoot
-from esrffs.source.verified_file import VerifiedFile
 from esrffs.tree.handles import (
     ArrayHandle,
     BytesHandle,
@@ -267,17 +266,11 @@ class PassthroughFile:
         return Stat.read_only(now if same else self.status)
 
     async def open(self) -> FileHandle:
-        return await self.folders.executor.run(self._opened, PassthroughHandle.close)
-
-    def _opened(self) -> "PassthroughHandle":
         generation = Generation.of(self.status)
-        try:
-            descriptor = self.folders.open(self.source_path)
-            view = VerifiedFile(descriptor, generation, self.source_path, self.folders.executor)
-        except (StaleError, NotFoundError):
-            self.folders.forget(self.source_path)  # the next open looks at the file as it is now
-            raise
-        return PassthroughHandle(view, generation.size)
+        offsets = PassthroughHandle.sample_offsets(generation.size)
+        return PassthroughHandle(
+            await self.folders.open_verified(self.source_path, generation, offsets)
+        )
 
     def error_text(self) -> str | None:
         return None

@@ -7,7 +7,6 @@ decided in `source/listings`, what an entry tells and gives in `tree/nodes` and 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import trio
 
@@ -314,8 +313,7 @@ class GroupDirectory:
         steps = [step for step in link.path.split("/") if step not in ("", ".")]
         folders = self.file.context.files.folders
         if link.file is not None:
-            await folders.executor.check_paths([link.file])
-            inside = await folders.executor.run(partial(folders.path_inside, link.file))
+            inside = await folders.find_inside(link.file)
             if inside is None:
                 return None if link.kind else os.fsencode(os.path.join(link.file, *steps))
             base = () if folders.single_file else tuple(os.fsencode(inside).split(b"/"))

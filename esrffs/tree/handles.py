@@ -14,7 +14,7 @@ from esrffs.damage import PARTIAL
 from esrffs.encoders.file_image import ArrayRun, FileImage, Literal, Piece, content, needed
 from esrffs.errors import EsrffsError
 from esrffs.model import Buffer
-from esrffs.source.verified_file import VerifiedFile
+from esrffs.source.verified_file import SAMPLE_NBYTES, VerifiedFile
 
 _PAGE_NBYTES = 4096  # what the kernel's page cache holds or does not hold, as a whole
 
@@ -169,12 +169,16 @@ class CachedBytesHandle:
 class PassthroughHandle:
     """An open file of the source."""
 
-    def __init__(self, view: VerifiedFile, size: int) -> None:
-        self._view = view
-        view.add_samples((0, size // 2, size - 64))
+    def __init__(self, file: VerifiedFile) -> None:
+        self._file = file
+
+    @staticmethod
+    def sample_offsets(size: int) -> tuple[int, ...]:
+        """Where samples tell whether a file of this many bytes was rewritten or only grew."""
+        return 0, size // 2, size - SAMPLE_NBYTES
 
     async def read(self, offset: int, count: int) -> Buffer:
-        return await self._view.read_at_most(offset, count)
+        return await self._file.read_at_most(offset, count)
 
     def close(self) -> None:
-        self._view.close()
+        self._file.close()
