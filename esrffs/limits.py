@@ -44,6 +44,11 @@ def check_chunk(what: str, nbytes: int) -> None:
         raise TooLargeError(f"{what}: a chunk of {_shown(nbytes)} is not decoded ({limit})")
 
 
+def chunk_fits(nbytes: int) -> bool:
+    """Whether `check_chunk` passes."""
+    return nbytes <= _sizes.chunk
+
+
 def check_passed_over(nbytes: int) -> None:
     """TooLargeError where more of a chunk would have to be unpacked than is, to have a part."""
     if nbytes > PASSED_OVER * _sizes.chunk:

@@ -13,6 +13,7 @@ import copyreg
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from math import prod
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -237,6 +238,11 @@ class DatasetInfo:
     dependencies: tuple[str, ...] = ()
     label: str = ""
     text: JsonText | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its elements."""
+        return self.dtype.itemsize * prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,6 @@ from esrffs.formats import budget
 from tests.support.mounts import Mounted, MountFactory, mount_factory
 from tests.support.real_data import DATA
 
-__all__ = [  # for tests that take them from here
-    *("DATA", "ESRFFS", "FUSE", "Mounted", "MountFactory"),
-    *("drop_caches", "esrffs", "is_mounted", "run", "wait_for"),
-]
-
 TESTS = Path(__file__).parent
 
 # The same examples in every run, however slow the machine: what fails is the change, not the draw.

@@ -1,165 +1,225 @@
-"""Arrays whose bytes can be had (`await read(start, stop)`), and those that are made in blocks.
+"""Arrays whose bytes can be had (`await array.read(start, stop)`), and those made in blocks.
 
-Decided here: what is made before it is asked for, and when a block has done its service.  Who
-makes a block, and of what, is decided in `arrays/open_array` and `flatfield/corrected_array`.
+A `BlockArray` turns requests for bytes into blocks: it asks the cache for them, has the next ones
+made for a reader who reads on, and drops a block when all of it was given out.  How a block is made
+is decided by its `BlockSource`; which ones are made ahead, by `arrays/read_ahead`.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from esrffs.arrays.block_grid import BlockGrid
-from esrffs.background import StartTask
-from esrffs.cache import ByteCache
+from esrffs.arrays.read_ahead import ReadAhead
+from esrffs.background import ReadAheadBudget, StartTask
+from esrffs.cache import ByteCache, CacheKey
 from esrffs.damage import PARTIAL, Block, DamagedBlock
 from esrffs.errors import EsrffsError
 from esrffs.model import Buffer
 
 log = logging.getLogger(__name__)
 
-READ_AHEAD_BLOCKS = 4  # blocks, and …
-READ_AHEAD_NBYTES = 32 << 20  # … bytes that are made before they are asked for, at the most
+READ_AHEAD_BLOCKS = 4  # made before they are asked for, where each costs the processor …
+READ_AHEAD_NBYTES = 32 << 20  # … and no more bytes than these
 TRACKED_BLOCKS = 16  # blocks whose bytes are counted for a handle
-FAILED = 1024  # blocks that a handle remembers not to have got whole
+MAX_FAILED_BLOCKS = 1024  # that a handle remembers
 
 
 class ArrayBytes(Protocol):
     """The data of an array in C order."""
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Bytes `start` up to `stop` of the data, 0 ≤ start < stop ≤ nbytes."""
+        """Bytes [start, stop) of the data, 0 ≤ start < stop ≤ nbytes."""
 
 
 class RefCounted(Protocol):
-    """What blocks are made from: kept open until it was closed once more than it was held."""
+    """What blocks are made from: it stays open until `release` was called once for each owner."""
 
     def acquire(self) -> None: ...
 
     def release(self) -> None: ...
 
 
-class BlockArray:
-    """Data that are made block by block, and remembered.
+class Resources(Protocol):
+    """What all arrays of a mount share (`source.context.DataContext`)."""
 
-    Who reads one block after the other finds the next ones made.  Where `piece` is given, what is
-    asked for of a block that fails is made by itself; other makers give a `DamagedBlock`.
+    @property
+    def cache(self) -> ByteCache: ...
+
+    @property
+    def start_task(self) -> StartTask: ...
+
+    @property
+    def read_ahead(self) -> ReadAheadBudget: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlockKey(CacheKey[Block]):
+    """A block in the cache.  `version` tells the array, and the state of all that it is made of."""
+
+    version: tuple[object, ...]
+    block: int
+
+
+class BlockSource(Protocol):
+    """A way of making the blocks of one array."""
+
+    @property
+    def grid(self) -> BlockGrid: ...
+
+    @property
+    def owner(self) -> RefCounted:
+        """What has to stay open while a block is made."""
+
+    def key(self, block: int) -> BlockKey: ...
+
+    async def compute(self, block: int) -> Block:
+        """The bytes of this block: C order, in the dataset's own dtype and byte order."""
+
+    async def compute_part(self, start: int, stop: int, damaged: bool, /) -> Buffer | None:
+        """Bytes [start, stop) of the data, which lie in one block, made without the rest of it.
+
+        None where that would hardly be cheaper than the block.  `damaged`: the block could not be
+        made; None where no part of it can be, either.
+        """
+
+    def depth(self) -> int:
+        """How many blocks are worth making ahead now."""
+
+
+class BlockArray:
+    """The data of an array that is made block by block.
+
+    A reader who asks for one block after the other finds the next ones made.  `gain` and `eager`
+    are those of `ReadAhead`.
     """
 
     def __init__(
-        self,
-        held: RefCounted,
-        key: tuple[object, ...],
-        blocks: BlockGrid,
-        make: Callable[[int], Awaitable[Block]],
-        cache: ByteCache,
-        start_task: StartTask,
-        piece: Callable[[int, int], Awaitable[memoryview]] | None = None,
+        self, source: BlockSource, resources: Resources, *, gain: int = 1, eager: bool = False
     ) -> None:
-        self._held = held
-        self._key = key
-        self._blocks = blocks
-        self._make = make
-        self._cache = cache
-        self._start_task = start_task
-        self._piece = piece
-        self._failed: dict[int, None] = {}  # blocks of which only pieces can be made
-        self._last = -2  # the block that was read last, but for what was asked out of turn
-        self._depth = 0  # how many blocks ahead are worth making
-        self._begun = False  # was the last block reached by reading on?
+        self._source = source
+        self._grid = source.grid
+        self._owner = source.owner
+        self._cache = resources.cache
+        self._start_task = resources.start_task
+        self._budget = resources.read_ahead
+        self._policy = ReadAhead(source.grid, gain=gain, eager=eager)
+        self._begun: dict[int, int] = {}  # bytes of blocks that were begun ahead, and not read yet
+        self._failed: dict[int, None] = {}  # blocks of which only parts can be made
         self._asked: dict[int, int] = {}  # bytes, by block: asked for, …
         self._given: dict[int, int] = {}  # … and given
 
+    def release(self) -> None:
+        """Nobody reads any more: what was made ahead was made in vain."""
+        while self._begun:
+            self._budget.give_back(self._begun.popitem()[1], used=False)
+
     async def read(self, start: int, stop: int) -> Buffer:
+        """Bytes [start, stop) of the data; EsrffsError of the first one that cannot be had."""
+        wanted = self._note(start, stop)
         parts = []
-        for following in range(
-            self._blocks.block_at(start) + 1, self._blocks.block_at(stop - 1) + 1
-        ):
-            self._start(following)
         while start < stop:
-            number = self._blocks.block_at(start)
-            first, last = self._blocks.byte_range(number)
+            block = self._grid.block_at(start)
+            first, last = self._grid.byte_range(block)
             end = min(stop, last)
-            self._asked[number] = self._asked.pop(number, 0) + end - start
-            self._look_ahead(number, last - first)
-            parts.append(await self._part(number, first, start, end))
-            self._given[number] = self._given.pop(number, 0) + end - start
-            if self._given[number] >= last - first:  # the kernel has it: make room
-                self._cache.discard((*self._key, number))
+            parts.append(await self._bytes(block, first, start, end, whole=block in wanted))
+            self._given[block] = self._given.pop(block, 0) + end - start
+            if self._given[block] >= last - first:  # the kernel has it: make room
+                self._cache.discard(self._source.key(block))
             start = end
         for counts in (self._asked, self._given):
             while len(counts) > TRACKED_BLOCKS:
                 del counts[next(iter(counts))]
         return join_buffers(parts)
 
-    async def _part(self, number: int, first: int, start: int, stop: int) -> memoryview:
-        """Bytes of the data, of this block, which begins at byte `first`."""
-        if self._piece is None or number not in self._failed:
-            try:
-                block = await self._block(number)
-            except PARTIAL:
-                if self._piece is None:
-                    raise
-                self._failed[number] = None
-                if len(self._failed) > FAILED:
-                    del self._failed[next(iter(self._failed))]
-            else:
-                if isinstance(block, DamagedBlock):
-                    return block.part(start - first, stop - first)
-                return block[start - first : stop - first]
-        self._held.acquire()
-        try:
-            return await self._piece(start, stop)
-        finally:
-            self._held.release()
+    def _note(self, start: int, stop: int) -> set[int]:
+        """Begin what is worth it; the blocks of this request that are made as a whole."""
+        ahead = self._policy.observe(start, stop, self._source.depth())
+        wanted = set()
+        number = self._grid.block_at(start)
+        while start < stop:
+            first, last = self._grid.byte_range(number)
+            end = min(stop, last)
+            asked = self._asked[number] = self._asked.pop(number, 0) + end - start
+            if self._policy.wants_block(number, asked) or not self._missing(number):
+                wanted.add(number)
+            if number in self._begun:
+                self._budget.give_back(self._begun.pop(number), used=True)
+            start, number = end, number + 1
+        for block in sorted(wanted)[1:]:
+            self._start(block)
+        for block in ahead:
+            first, last = self._grid.byte_range(block)
+            if not self._start_ahead(block, last - first):
+                self._policy.postpone(block)
+                break
+        return wanted
 
-    async def _block(self, number: int) -> Block:
-        self._held.acquire()
+    async def _bytes(self, block: int, first: int, start: int, stop: int, *, whole: bool) -> Buffer:
+        """Bytes [start, stop) of the data, of this block, which begins at byte `first`."""
+        if not whole or block in self._failed:
+            part = await self._part(start, stop, damaged=block in self._failed)
+            if part is not None:
+                return part
+        try:
+            data = await self._block(block)
+        except PARTIAL:
+            part = await self._part(start, stop, damaged=True)
+            if part is None:
+                raise
+            self._failed[block] = None
+            if len(self._failed) > MAX_FAILED_BLOCKS:
+                del self._failed[next(iter(self._failed))]
+            return part
+        if isinstance(data, DamagedBlock):
+            return data.part(start - first, stop - first)
+        return data[start - first : stop - first]
+
+    async def _part(self, start: int, stop: int, *, damaged: bool) -> Buffer | None:
+        self._owner.acquire()
+        try:
+            return await self._source.compute_part(start, stop, damaged)
+        finally:
+            self._owner.release()
+
+    async def _block(self, block: int) -> Block:
+        self._owner.acquire()
         try:
             return await self._cache.get_or_compute(
-                (*self._key, number), lambda: self._make(number), len
+                self._source.key(block), lambda: self._source.compute(block), len
             )
         finally:
-            self._held.release()
+            self._owner.release()
 
-    def _look_ahead(self, number: int, size: int) -> None:
-        """Start what comes next; the neighbours' edges around a single frame are no run."""
-        if number == self._last:
-            if self._depth or not self._begun or self._asked[number] <= size // 8:
-                return
-            self._depth = 1
-        elif number == self._last - 1:
-            return  # requests overtake each other
-        else:
-            read_on = number == self._last + 1 and self._asked.get(self._last, 0) > size // 2
-            self._last, self._begun = number, read_on or number == 0
-            self._depth = min(self._depth + 1, READ_AHEAD_BLOCKS) if self._depth and read_on else 0
-        for following in range(number + 1, number + 1 + self._depth):
-            first, last = self._blocks.byte_range(following)
-            if (
-                first >= self._blocks.nbytes
-                or (following - number) * (last - first) > READ_AHEAD_NBYTES
-            ):
-                break
-            self._start(following)
+    def _start_ahead(self, block: int, nbytes: int) -> bool:
+        """Begin a block that nobody asked for yet; False where there is no memory for it now."""
+        if block in self._failed or block in self._begun or not self._missing(block):
+            return True
+        if not self._budget.take(nbytes):
+            return False
+        self._begun[block] = nbytes
+        self._start(block)
+        return True
 
-    def _start(self, number: int) -> None:
+    def _start(self, block: int) -> None:
         """Make this block in the background, unless it is there."""
-        if number not in self._failed and self._missing(number):
-            self._held.acquire()
-            self._start_task(self._block_ahead, number)
+        if block not in self._failed and self._missing(block):
+            self._owner.acquire()
+            self._start_task(self._make_ahead, block)
 
-    def _missing(self, number: int) -> bool:
-        key = (*self._key, number)
+    def _missing(self, block: int) -> bool:
+        key = self._source.key(block)
         return not self._cache.is_computing(key) and key not in self._cache
 
-    async def _block_ahead(self, number: int) -> None:
+    async def _make_ahead(self, block: int) -> None:
         try:
-            if self._missing(number):  # still: its reader may have come before
-                await self._block(number)
+            if self._missing(block):  # still: its reader may have come before
+                await self._block(block)
         except EsrffsError:
-            pass  # whoever asks for it will hear
+            pass  # the reader who asks for it will be told
         finally:
-            self._held.release()
+            self._owner.release()
 
 
 def join_buffers(parts: Sequence[Buffer]) -> Buffer:

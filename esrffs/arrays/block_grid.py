@@ -1,8 +1,7 @@
-"""Byte range → blocks → boxes.  Pure, integers only.
+"""How an array is cut into blocks: byte range → blocks → boxes.  Pure, integers only.
 
-Decided here: how an array is cut for reading.  A *block* is at once one box of the array, one run
-of bytes of its C-ordered data, and one entry of the cache.  All blocks of an array are equal but
-for the last along the axis that is cut.
+A *block* is at once one box of the array, one run of bytes of its C-ordered data, and one entry of
+the cache.  All blocks of an array have the same size, but for the last ones along the cut axis.
 """
 
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from math import prod
 
 from esrffs.model import Box
 
-TARGET_NBYTES = 4 << 20  # bytes: large enough that a hop to a worker is lost in the noise
-MAX_NBYTES = 64 << 20  # bytes: no block is larger, whatever the chunks are, unless one element is
+TARGET_NBYTES = 4 << 20  # large enough that a hop to a worker process costs little beside it
+MAX_NBYTES = 64 << 20  # no block is larger, whatever the chunks are, unless one element is
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,27 @@ class BlockGrid:
         return -(-self._length // self.count)
 
     def block_at(self, offset: int) -> int:
-        """Which block holds this byte of the data, 0 ≤ offset < nbytes."""
+        """The number of the block that holds this byte of the data, 0 ≤ offset < nbytes."""
         row, rest = divmod(offset, self._length * self._step)
         return row * self._blocks_per_row + rest // (self.count * self._step)
+
+    def part(self, start: int, stop: int) -> tuple[Box, int]:
+        """The smallest box that is one run of bytes and holds bytes [start, stop) of the data.
+
+        With it the first byte of that run.  0 ≤ start < stop ≤ nbytes.
+        """
+        begin: list[int] = []
+        end: list[int] = []
+        offset = 0
+        for axis in range(len(self.shape)):
+            step = self.itemsize * prod(self.shape[axis + 1 :])
+            begin.append((start - offset) // step)
+            end.append(-(-(stop - offset) // step))
+            offset += begin[-1] * step
+            if end[-1] - begin[-1] > 1:
+                break
+        rest = self.shape[len(begin) :]
+        return Box((*begin, *(0 for _ in rest)), (*end, *rest)), offset
 
     def byte_range(self, number: int) -> tuple[int, int]:
         """First and one-past-last byte of this block in the data."""
@@ -74,20 +91,21 @@ class BlockGrid:
 def block_grid(
     shape: tuple[int, ...],
     itemsize: int,
-    grain: tuple[int, ...] = (),
+    chunk_shape: tuple[int, ...] = (),
     target: int = TARGET_NBYTES,
     limit: int = MAX_NBYTES,
 ) -> BlockGrid:
-    """The blocks for an array whose bytes come in grains (chunks) of this shape.
+    """Choose the block grid for an array in chunks of this shape (`()`: it is in none).
 
-    The cut is on the outermost axis where one layer of grains makes no more than the target, or
-    as far in as goes without a grain in two blocks: reading all blocks in turn then touches each
-    grain once.  Only where such a block would exceed the limit are grains touched again.
+    Blocks are cut along the outermost axis on which one layer of chunks has at most `target` bytes.
+    A block contains whole chunks, so that reading all blocks decodes each chunk once.  Only where
+    such a block would have more than `limit` bytes are chunks split.
     """
     if not shape or 0 in shape:
         return BlockGrid(shape, itemsize, 0, 1)
     steps = [itemsize * prod(shape[k + 1 :]) for k in range(len(shape))]
-    layer = [min(g, n) for g, n in zip(grain or (1,) * len(shape), shape, strict=True)]
+    chunk = chunk_shape or (1,) * len(shape)
+    layer = [min(k, n) for k, n in zip(chunk, shape, strict=True)]
     axis = 0
     while axis + 1 < len(shape) and layer[axis] == 1 and steps[axis] > target:
         axis += 1

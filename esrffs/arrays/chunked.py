@@ -1,18 +1,19 @@
 """Chunked datasets without the HDF5 library: where the chunks lie, read, decoded, put in place.
 
-Decided here: how a block is made of chunks, on how many threads, and when a reader is asked
-instead.  The index of chunks is asked for once, and remembered as long as there is room.
+A block is made of its chunks on all decoding threads.  From a local file each thread reads the
+chunk that it decodes; from a slow one the stored bytes of all chunks of the block are fetched
+first, neighbours in one read.  The index of chunks is asked of a reader once, and remembered as
+long as there is room.  What cannot be decoded here is asked of a reader as well.
 """
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,12 @@ import trio
 
 from esrffs import limits
 from esrffs.arrays import chunk_parts
-from esrffs.cache import ByteCache
+from esrffs.arrays.block_array import READ_AHEAD_BLOCKS, READ_AHEAD_NBYTES, BlockKey, Resources
+from esrffs.arrays.block_grid import block_grid
+from esrffs.arrays.chunk_grid import ChunkPart, parts_of_box
+from esrffs.arrays.fetch import FetchedRanges, Ranges, fetch
+from esrffs.background import DecodeThreads
+from esrffs.cache import CacheKey
 from esrffs.damage import PARTIAL, Block, Damage, DamagedBlock
 from esrffs.errors import (
     DamagedError,
@@ -31,63 +37,50 @@ from esrffs.errors import (
     no_answer,
 )
 from esrffs.formats.filters import codecs
-from esrffs.linux.buffers import allocate, configure_malloc
-from esrffs.model import Box, ChunkedLayout, ChunkIndex, DatasetInfo
+from esrffs.linux.buffers import allocate
+from esrffs.model import Box, Buffer, ChunkedLayout, ChunkIndex, DatasetInfo
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.source.verified_file import VerifiedFile
 
-LARGE_CHUNK_NBYTES = (
-    64 << 20
-)  # bytes: larger chunks are decoded one at a time, for the memory that it takes
+LARGE_CHUNK_NBYTES = 64 << 20  # larger chunks are decoded one at a time, for the memory they take
 _WIDE = 16 << 20  # bytes: of larger chunks only what is needed is kept, where that goes
-_THREADS = os.cpu_count() or 1
 _SHARE = 0.5  # of the time limit that may go into chunks of which most is passed over
+_PART = 4  # a block is made in part where less than this fraction of it is decoded for that
 SAMPLED_CHUNKS = 8  # chunks that tell whether a file only grew
 
 
-_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding")
-_one: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("decoding large chunks")
-_skipping: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("passing over chunks")
+@dataclass(frozen=True, slots=True)
+class ChunkIndexKey(CacheKey[ChunkIndex]):
+    """Where the chunks of a dataset lie."""
+
+    version: bytes
+    address: str
 
 
-def threads() -> trio.CapacityLimiter:
-    """All arithmetic of a mount shares so many threads: more would only take turns."""
-    try:
-        return _limiter.get()
-    except LookupError:
-        configure_malloc()
-        _limiter.set(trio.CapacityLimiter(_THREADS))
-        return _limiter.get()
+class DecodeResources(Resources, Protocol):
+    """Shared by all arrays that are decoded in the daemon."""
 
-
-def _one_at_a_time(
-    which: trio.lowlevel.RunVar[trio.CapacityLimiter] = _one,
-) -> trio.CapacityLimiter:
-    try:
-        return which.get()
-    except LookupError:
-        which.set(trio.CapacityLimiter(1))
-        return which.get()
-
-
-class _ChunkPart(NamedTuple):
-    """A chunk, and the part of it that is in a block."""
-
-    number: int  # of the chunk, in the grid
-    inside: tuple[slice, ...]  # of the chunk
-    target: tuple[slice, ...]  # of the block
+    @property
+    def threads(self) -> DecodeThreads: ...
 
 
 class ChunkedBlocks:
     """The chunks of one dataset as one handle sees them."""
 
     def __init__(
-        self, opened: OpenDataFile, info: DatasetInfo, layout: ChunkedLayout, cache: ByteCache
+        self,
+        opened: OpenDataFile,
+        info: DatasetInfo,
+        layout: ChunkedLayout,
+        resources: DecodeResources,
     ) -> None:
+        self.grid = block_grid(info.shape, info.dtype.itemsize, layout.shape)
+        self.owner = opened
         self._opened = opened
         self._info = info
         self._layout = layout
-        self._cache = cache
+        self._cache = resources.cache
+        self._decoders = resources.threads
         self._executor = opened.sources.folders.executor
         self._generation = opened.source.subject.generations[0]
         self._grid = tuple(-(-n // k) for n, k in zip(info.shape, layout.shape, strict=True))
@@ -95,6 +88,7 @@ class ChunkedBlocks:
         self._needed = info.dtype.itemsize * prod(map(min, layout.shape, info.shape))
         self._raw = np.dtype((np.void, info.dtype.itemsize))  # copied with the padding it has
         self._index: ChunkIndex | None = None
+        self._stored: float | None = None  # stored bytes for each decoded one, on average
         self._reading: set[int] = set()  # threads that wait for the disk
 
     def __repr__(self) -> str:
@@ -106,16 +100,56 @@ class ChunkedBlocks:
 
     @staticmethod
     def can_decode(info: DatasetInfo, layout: ChunkedLayout) -> bool:
-        """Can the chunks of this dataset be read without the HDF5 library?"""
+        """Whether the chunks of this dataset can be read without the HDF5 library."""
         itemsize = info.dtype.itemsize
         return layout.indexed and codecs.supported(layout.filters, itemsize)
+
+    def key(self, block: int) -> BlockKey:
+        source = self._opened.source
+        return BlockKey((source.version, self._opened.state, self._info.address), block)
+
+    def depth(self) -> int:
+        """As much as keeps the processors busy; from a slow file also what is under way meanwhile.
+
+        That is counted in stored bytes, and each block is at least one read.
+        """
+        first, last = self.grid.byte_range(0)
+        blocks = min(READ_AHEAD_BLOCKS, READ_AHEAD_NBYTES // max(last - first, 1))
+        if self._stored is None or not self._opened.is_slow:
+            return blocks
+        under_way = self._executor.read_ahead_nbytes(self._generation.device)
+        blocks += int(under_way / max(self._stored * (last - first), 1))
+        return min(blocks, self._executor.parallel)
+
+    async def compute(self, block: int) -> Block:
+        return await self.read(self.grid.box(block))
+
+    async def compute_part(self, start: int, stop: int, damaged: bool, /) -> Buffer | None:
+        """The rows of a block in which these bytes lie, where most of it need not be decoded."""
+        if damaged:
+            return None
+        box, first = self.grid.part(start, stop)
+        if not self._is_cheap(box, start):
+            return None
+        block = await self.read(box)
+        start, stop = start - first, stop - first
+        return block.part(start, stop) if isinstance(block, DamagedBlock) else block[start:stop]
+
+    def _is_cheap(self, box: Box, start: int) -> bool:
+        """Whether these elements take the decoding of but a small part of their block."""
+        begin, end = self.grid.byte_range(self.grid.block_at(start))
+        nbytes = 0
+        for place in parts_of_box(box, self._layout.shape, self._grid):
+            first, last = place.byte_range(self._layout.shape, self._info.dtype.itemsize)
+            nbytes += codecs.decoded_nbytes(self._layout.filters, last - first, self._nbytes)
+        return nbytes * _PART <= end - begin
 
     async def read(self, box: Box) -> Block:
         """The elements of this box as C-ordered bytes, less those of chunks that are damaged."""
         index = await self._indexed()
         if self._nbytes > LARGE_CHUNK_NBYTES:
             self._cache.evict_for(min(self._nbytes, self._needed))
-        places = list(_places(box, self._layout.shape, self._grid))
+        places = list(parts_of_box(box, self._layout.shape, self._grid))
         try:
             return await self._assemble(index, box, places)
         except UnsupportedError:
@@ -127,8 +161,8 @@ class ChunkedBlocks:
     def _threads(self) -> trio.CapacityLimiter:
         """Chunks that take long to pass over, and no memory, wait only for each other."""
         if self._nbytes <= LARGE_CHUNK_NBYTES:
-            return threads()
-        return _one_at_a_time(_skipping if self._passed_over(0) else _one)
+            return self._decoders.limiter
+        return self._decoders.skipping if self._passed_over(0) else self._decoders.large
 
     def _passed_over(self, mask: int) -> bool:
         """Whether of a chunk only what is needed is kept."""
@@ -144,16 +178,18 @@ class ChunkedBlocks:
     async def _indexed(self) -> ChunkIndex:
         if self._index is None:
             source, address = self._opened.source, self._info.address
-            self._index = await self._cache.get_or_compute(
-                (source.version, address, "chunks"), lambda: source.chunk_index(address), _size
+            index = await self._cache.get_or_compute(
+                ChunkIndexKey(source.version, address),
+                lambda: source.chunk_index(address),
+                nbytes=_index_nbytes,
             )
-            whole = np.flatnonzero(self._index.offsets >= 0)
-            whole = whole[~self._at_the_edge(whole)]
+            written = np.flatnonzero(index.offsets >= 0)
+            if len(written):
+                self._stored = float(index.sizes[written].mean()) / self._nbytes
+            whole = written[~self._at_the_edge(written)]
             picked = whole[:: max(1, len(whole) // SAMPLED_CHUNKS)]
-            watch = partial(
-                self._opened.file_sync().add_samples, self._index.offsets[picked].tolist()
-            )
-            await self._executor.run(watch)
+            await (await self._opened.file()).sample(index.offsets[picked].tolist())
+            self._index = index
         return self._index
 
     def _at_the_edge(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -164,12 +200,15 @@ class ChunkedBlocks:
             edge |= (at + 1) * k > n
         return edge
 
-    async def _assemble(self, index: ChunkIndex, box: Box, places: Sequence[_ChunkPart]) -> Block:
+    async def _assemble(self, index: ChunkIndex, box: Box, places: Sequence[ChunkPart]) -> Block:
         view = await self._opened.file()
+        stored: Ranges = view
+        if view.is_slow:
+            stored = await self._fetched(view, index, places)
         only = places[0]
         block: Block | None = None
         if len(places) == 1 and box.shape == self._layout.shape and index.offsets[only.number] >= 0:
-            decode = partial(self._decoded, view, index, only.number)
+            decode = partial(self._decoded, stored, index, only.number)
             with contextlib.suppress(DamagedError, TooLargeError):  # which are remembered below
                 block = await self._executor.run_in_thread(
                     decode, limiter=self._threads(), overdue=self._overdue
@@ -178,7 +217,7 @@ class ChunkedBlocks:
             data = allocate(self._bytes(box), self._name)
             array = np.frombuffer(data, self._raw).reshape(box.shape)
             damage = Damage(box.shape)
-            await self._filled(partial(self._fill, view, index, array, damage), places)
+            await self._filled(partial(self._fill, stored, index, array, damage), places)
             block = DamagedBlock(data, damage.codes, damage.errors) if damage else data
         if (
             await view.verified() != self._generation
@@ -187,13 +226,33 @@ class ChunkedBlocks:
             raise StaleError(f"{self._name} grew in place")
         return block
 
+    async def _fetched(
+        self, view: VerifiedFile, index: ChunkIndex, places: Sequence[ChunkPart]
+    ) -> FetchedRanges:
+        """The stored bytes of these chunks, but for those that are too large, or passed over."""
+        ranges = []
+        for number in (place.number for place in places):
+            size, mask = int(index.sizes[number]), int(index.masks[number])
+            if index.offsets[number] >= 0 and not self._passed_over(mask):
+                size = self._taken(size, mask)
+                if limits.chunk_fits(size) and limits.chunk_fits(self._nbytes):
+                    ranges.append((int(index.offsets[number]), size))
+        return await fetch(view, ranges, self._executor.reads)
+
+    def _taken(self, size: int, mask: int) -> int:
+        """How many of the stored bytes of a chunk are read: of one with no filter, no more than
+        there are decoded ones, for HDF5 takes the first bytes of a longer one."""
+        if all(mask >> k & 1 for k in range(len(self._layout.filters))):
+            return min(size, self._nbytes)
+        return size
+
     async def _filled(
-        self, fill: Callable[[Sequence[_ChunkPart]], None], places: Sequence[_ChunkPart]
+        self, fill: Callable[[Sequence[ChunkPart]], None], places: Sequence[ChunkPart]
     ) -> None:
         """These chunks into their places, on all threads."""
         failures: list[EsrffsError] = []
 
-        async def some(part: Sequence[_ChunkPart]) -> None:
+        async def some(part: Sequence[ChunkPart]) -> None:
             try:
                 await self._executor.run_in_thread(
                     partial(fill, part), limiter=self._threads(), overdue=self._overdue
@@ -202,24 +261,25 @@ class ChunkedBlocks:
                 failures.append(error)
 
         async with trio.open_nursery() as nursery:
-            for first in range(min(_THREADS, len(places))):
-                nursery.start_soon(some, places[first::_THREADS])
+            count = self._decoders.count
+            for first in range(min(count, len(places))):
+                nursery.start_soon(some, places[first::count])
         if failures:
             raise failures[0]
 
     def _fill(
         self,
-        view: VerifiedFile,
+        stored: Ranges,
         index: ChunkIndex,
         array: npt.NDArray[Any],
         damage: Damage,
-        places: Sequence[_ChunkPart],
+        places: Sequence[ChunkPart],
     ) -> None:
         """In a thread: these chunks into their places; what a reader has to read ends it."""
         until = time.monotonic() + _SHARE * self._executor.seconds
         for place in places:
             try:
-                self._place(view, index, array, place, until)
+                self._place(stored, index, array, place, until)
             except UnsupportedError:
                 raise
             except PARTIAL as error:
@@ -227,10 +287,10 @@ class ChunkedBlocks:
 
     def _place(
         self,
-        view: VerifiedFile,
+        stored: Ranges,
         index: ChunkIndex,
         array: npt.NDArray[Any],
-        place: _ChunkPart,
+        place: ChunkPart,
         until: float,
     ) -> None:
         number, layout = place.number, self._layout
@@ -240,18 +300,19 @@ class ChunkedBlocks:
             array[place.target] = np.frombuffer(layout.fill, self._raw)
             return
         if self._passed_over(int(index.masks[number])):
-            self._passing_over(view, index, array, place, until)
+            self._passing_over(stored, index, array, place, until)
             return
-        raw = self._decoded(view, index, number)
+        wanted = place.byte_range(self._layout.shape, self._info.dtype.itemsize)
+        raw = self._decoded(stored, index, number, wanted)
         chunk = np.frombuffer(raw, self._raw).reshape(layout.shape)
         array[place.target] = chunk[place.inside]
 
     def _passing_over(
         self,
-        view: VerifiedFile,
+        stored: Ranges,
         index: ChunkIndex,
         array: npt.NDArray[Any],
-        place: _ChunkPart,
+        place: ChunkPart,
         until: float,
     ) -> None:
         """A chunk of which most lies past the shape."""
@@ -260,7 +321,7 @@ class ChunkedBlocks:
 
         def read(start: int, count: int) -> memoryview:
             limits.check_chunk(self._name, count)
-            return self._read(view, offset + start, count)
+            return self._read(stored, offset + start, count)
 
         target = array[place.target]
         with self._naming(number):
@@ -268,23 +329,29 @@ class ChunkedBlocks:
                 read, size, layout.filters, mask, layout.shape, place.inside, target, until
             )
 
-    def _decoded(self, view: VerifiedFile, index: ChunkIndex, number: int) -> memoryview:
-        """In a thread: the bytes of one chunk."""
+    def _decoded(
+        self,
+        stored: Ranges,
+        index: ChunkIndex,
+        number: int,
+        wanted: tuple[int, int] | None = None,
+    ) -> memoryview:
+        """In a thread: the bytes of one chunk, of which [first, last) are `wanted` (None: all)."""
         size, mask = int(index.sizes[number]), int(index.masks[number])
         filters = self._layout.filters
         limits.check_chunk(self._name, self._nbytes)
-        if all(mask >> k & 1 for k in range(len(filters))):
-            size = min(size, self._nbytes)  # HDF5 takes the first bytes of a longer one
+        size = self._taken(size, mask)
         limits.check_chunk(self._name, size)
         with self._naming(number):
-            raw = self._read(view, int(index.offsets[number]), size)
-            return codecs.decode(raw, filters, mask, self._info.dtype.itemsize, self._nbytes)
+            raw = self._read(stored, int(index.offsets[number]), size)
+            itemsize = self._info.dtype.itemsize
+            return codecs.decode(raw, filters, mask, itemsize, self._nbytes, wanted)
 
-    def _read(self, view: VerifiedFile, offset: int, count: int) -> memoryview:
+    def _read(self, stored: Ranges, offset: int, count: int) -> memoryview:
         thread = threading.get_ident()
         self._reading.add(thread)
         try:
-            return view.read_sync(offset, count)
+            return stored.read_sync(offset, count)
         finally:
             self._reading.discard(thread)
 
@@ -301,24 +368,5 @@ class ChunkedBlocks:
             raise type(error)(f"{self._name}: chunk {number}: {error}") from error
 
 
-def _places(box: Box, chunk: Sequence[int], grid: Sequence[int]) -> Iterator[_ChunkPart]:
-    axes = []
-    for start, stop, k in zip(box.start, box.stop, chunk, strict=True):
-        axes.append(
-            [
-                (
-                    number,
-                    slice(max(start - number * k, 0), min(stop - number * k, k)),
-                    slice(max(number * k - start, 0), min((number + 1) * k, stop) - start),
-                )
-                for number in range(start // k, -(-stop // k))
-            ]
-        )
-    steps = [prod(grid[axis + 1 :]) for axis in range(len(grid))]
-    for parts in product(*axes):
-        number = sum(part[0] * step for part, step in zip(parts, steps, strict=True))
-        yield _ChunkPart(number, tuple(p[1] for p in parts), tuple(p[2] for p in parts))
-
-
-def _size(index: ChunkIndex) -> int:
+def _index_nbytes(index: ChunkIndex) -> int:
     return index.offsets.nbytes + index.sizes.nbytes + index.masks.nbytes

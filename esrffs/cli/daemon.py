@@ -17,8 +17,7 @@ from urllib.parse import quote
 
 import trio
 
-from esrffs.arrays import chunked
-from esrffs.background import task_starter
+from esrffs.background import DecodeThreads, ReadAheadBudget, task_starter
 from esrffs.cache import ByteCache
 from esrffs.cli.daemon_processes import mark
 from esrffs.cli.mountpoint import set_read_ahead
@@ -32,9 +31,9 @@ from esrffs.fuse.attributes import AttributeOptions
 from esrffs.fuse.filesystem import Filesystem
 from esrffs.fuse.pyfuse3_session import Session
 from esrffs.limits import Limits, configure
-from esrffs.linux.buffers import trim
+from esrffs.linux.buffers import configure_malloc, trim
 from esrffs.linux.systemd import notify, watchdog_period
-from esrffs.source.context import DataContext
+from esrffs.source.context import READ_AHEAD_NBYTES, DataContext
 from esrffs.source.data_file import DataFiles
 from esrffs.source.executor import SourceExecutor, is_remote
 from esrffs.source.presence import Presence
@@ -62,8 +61,11 @@ async def serve(
         options.parallel,
     )
     configure(sizes)
+    configure_malloc()
     _limit_open_files(options.open_files)
-    executor = SourceExecutor(options.time_limit, remote=is_remote(source))
+    executor = SourceExecutor(
+        options.time_limit, remote=is_remote(source), parallel=options.parallel
+    )
     folders = SourceRoot(
         source,
         confined=options.shared,
@@ -76,7 +78,9 @@ async def serve(
     async with open_pool(limits, folders.boundary) as workers, trio.open_nursery() as background:
         cache = ByteCache(options.cache_size * _MIB)
         ahead = task_starter(background)
-        data = DataContext(DataFiles(folders, workers), cache, ahead)
+        budget = ReadAheadBudget(min(READ_AHEAD_NBYTES, cache.limit // 2))
+        files, threads = DataFiles(folders, workers), DecodeThreads()
+        data = DataContext(files, cache, ahead, threads=threads, read_ahead=budget)
         corrections = CorrectionService(data, _correction_options(options))
         context = MountContext(data, corrections, _view_options(options))
         presence = Presence(folders)
@@ -90,6 +94,7 @@ async def serve(
                 "uptime": round(time.monotonic() - started, 1),
                 "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
                 "workers": {"count": limits.count, "lost": workers.lost},
+                "reads": {**executor.status(), "read_ahead": budget.status()},
             }
 
         filesystem = Filesystem(
@@ -102,7 +107,7 @@ async def serve(
             filesystem,
             mountpoint,
             _fuse_options(source, options),
-            lambda: chunked.threads().borrowed_tokens > 0 or workers.busy,
+            lambda: data.threads.busy or workers.busy,
         )
         try:
             async with trio.open_nursery() as nursery:

@@ -16,9 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
-from esrffs.arrays.block_array import ArrayBytes, BlockArray
+from esrffs.arrays.block_array import (
+    READ_AHEAD_BLOCKS,
+    ArrayBytes,
+    BlockArray,
+    BlockKey,
+    RefCounted,
+)
 from esrffs.arrays.block_grid import block_grid
-from esrffs.arrays.chunked import threads
 from esrffs.arrays.open_array import open_array
 from esrffs.errors import StaleError
 from esrffs.flatfield.formula import (
@@ -73,6 +78,7 @@ class InputArrays:
         self._opened: dict[tuple[bytes, bytes], OpenDataFile] = {}
         self._frames: dict[str, FrameReader] = {}
         self._arrays: dict[tuple[bytes, bytes, str], ArrayBytes] = {}
+        self._corrected: BlockArray | None = None
         self._holders = 1
 
     def acquire(self) -> None:
@@ -82,9 +88,15 @@ class InputArrays:
     def release(self) -> None:
         self._holders -= 1
         if self._holders == 0:
+            if self._corrected is not None:
+                self._corrected.release()
             for opened in self._opened.values():
                 opened.release()
             self._opened.clear()
+
+    def attach(self, array: BlockArray) -> None:
+        """What is computed of these inputs: released with them."""
+        self._corrected = array
 
     async def check(self, output: CorrectedDataset | ReducedDataset) -> None:
         """StaleError unless all sources are what they were when the roles were found.
@@ -123,8 +135,7 @@ class InputArrays:
             if opened is None:
                 opened = self._opened[where] = OpenDataFile(sources, source, located.state)
             await opened.file(located.index if source.subject.series else 0)
-            make = partial(open_array, opened, info, self.context.cache, self.context.start_task)
-            self._arrays[key] = await sources.folders.executor.run(make)
+            self._arrays[key] = await open_array(opened, info, self.context)
         return self._arrays[key]
 
     async def reduced(self, frames: ReducedFrame) -> Pixels:
@@ -162,8 +173,14 @@ class InputArrays:
                     with np.errstate(all="ignore"):  # float64 frames among others
                         band[row] = pixels
                     row += 1
-            result[start:stop] = await _in_thread(median, band)
+            result[start:stop] = await self.in_thread(median, band)
         return result
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The result of this arithmetic, on one of the mount's threads for it."""
+        return await trio.to_thread.run_sync(
+            function, *arguments, limiter=self.context.threads.limiter
+        )
 
     async def _mean(self, parts: Sequence[FrameRange]) -> Pixels:
         mean = RunningMean(self.pixels)
@@ -171,11 +188,11 @@ class InputArrays:
             run = await self.frames(part.path)
             for frame in range(part.first, part.last):
                 pixels = await run.read(frame * self.pixels, (frame + 1) * self.pixels)
-                await _in_thread(mean.add, pixels[np.newaxis])
+                await self.in_thread(mean.add, pixels[np.newaxis])
         return mean.result()
 
 
-class CorrectedBlocks:
+class CorrectedPixels:
     """The frames of one output, corrected run by run."""
 
     def __init__(self, output: CorrectedDataset, inputs: InputArrays) -> None:
@@ -202,7 +219,7 @@ class CorrectedBlocks:
             await self._stretch(number, position, stop, darks, out[position - first : stop - first])
             position = stop
         if self._output.absorption:
-            await _in_thread(absorb, out, correction.nan)
+            await self._inputs.in_thread(absorb, out, correction.nan)
         return data
 
     async def _stretch(
@@ -222,7 +239,7 @@ class CorrectedBlocks:
         data = await raw.read(first + offset, last + offset)
         scales = self._scales(frames, mixes)
         nan = self._output.correction.nan
-        await _in_thread(
+        await self._inputs.in_thread(
             correct_run,
             data,
             first - frames.start * pixels,
@@ -245,7 +262,7 @@ class CorrectedBlocks:
         ]
 
 
-class ReducedBlocks:
+class ReducedPixels:
     """Darks or flats as the formula uses them."""
 
     def __init__(self, output: ReducedDataset, inputs: InputArrays) -> None:
@@ -264,37 +281,54 @@ class ReducedBlocks:
         return data
 
 
+class CorrectedBlocks:
+    """Blocks of float32 pixels that are computed.  `version` is what their values depend on."""
+
+    def __init__(
+        self,
+        output: CorrectedDataset | ReducedDataset,
+        inputs: InputArrays,
+        version: bytes,
+    ) -> None:
+        self.grid = block_grid(output.shape, _ITEMSIZE)
+        self.owner: RefCounted = inputs
+        self._key = version, output.name, "corrected"
+        self._pixels: CorrectedPixels | ReducedPixels
+        if isinstance(output, CorrectedDataset):
+            self._pixels = CorrectedPixels(output, inputs)
+        else:
+            self._pixels = ReducedPixels(output, inputs)
+
+    def key(self, block: int) -> BlockKey:
+        return BlockKey(self._key, block)
+
+    def depth(self) -> int:
+        return READ_AHEAD_BLOCKS
+
+    async def compute(self, block: int) -> memoryview:
+        start, stop = self.grid.byte_range(block)
+        return await self._pixels.run(start // _ITEMSIZE, stop // _ITEMSIZE)
+
+    async def compute_part(self, start: int, stop: int, damaged: bool, /) -> memoryview | None:
+        """Pixels of a damaged block are computed by themselves, others with their block."""
+        if not damaged:
+            return None
+        first = start // _ITEMSIZE
+        data = await self._pixels.run(first, -(-stop // _ITEMSIZE))
+        return data[start - first * _ITEMSIZE :][: stop - start]
+
+
 def open_corrected_array(
     output: CorrectedDataset | ReducedDataset, inputs: InputArrays, key: bytes
 ) -> BlockArray:
     """The data of `corrected/<name>.npy`, which must have at least one pixel."""
-    blocks = block_grid(output.shape, _ITEMSIZE)
-    corrected: CorrectedBlocks | ReducedBlocks
-    if isinstance(output, CorrectedDataset):
-        corrected = CorrectedBlocks(output, inputs)
-    else:
-        corrected = ReducedBlocks(output, inputs)
-
-    async def make(number: int) -> memoryview:
-        start, stop = blocks.byte_range(number)
-        return await corrected.run(start // _ITEMSIZE, stop // _ITEMSIZE)
-
-    async def piece(start: int, stop: int) -> memoryview:
-        first = start // _ITEMSIZE
-        data = await corrected.run(first, -(-stop // _ITEMSIZE))
-        return data[start - first * _ITEMSIZE :][: stop - start]
-
-    context = inputs.context
-    names = key, output.name, "corrected"
-    return BlockArray(inputs, names, blocks, make, context.cache, context.start_task, piece)
+    array = BlockArray(CorrectedBlocks(output, inputs, key), inputs.context)
+    inputs.attach(array)
+    return array
 
 
 def pixels_per_frame(output: CorrectedDataset | ReducedDataset) -> int:
     return prod(output.shape[-2:])
-
-
-async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    return await trio.to_thread.run_sync(function, *arguments, limiter=threads())
 
 
 def _nbytes(pixels: Pixels) -> int:

@@ -1,13 +1,16 @@
 """What a handle reads from, and whether it is still what was opened.
 
-Decided here: close-to-open (CONTRACT §8).  A handle gives the bytes of the state in which it was
-opened, or StaleError.  A file that only grew keeps serving: it is larger, and samples of what the
-handle depends on are what they were.  How bytes are read: without waiting where the page cache
-has them, in a thread elsewhere.
+Close-to-open consistency (CONTRACT §8): a handle gives the bytes of the state in which it was
+opened, or StaleError.  A file that only grew goes on being served: it is larger, and samples of
+what the handle depends on are what they were.  Does not: read (`source/verified_file`).
 """
 
 import os
+from collections import OrderedDict
 from functools import partial
+from typing import Protocol
+
+import trio
 
 from esrffs.damage import Block
 from esrffs.errors import NotFoundError, StaleError
@@ -19,25 +22,32 @@ from esrffs.source.verified_file import VerifiedFile
 MAX_OPEN_FILES = 32  # files of a series, or of a virtual dataset, that stay open for one handle
 
 
-class OpenDataFile:
-    """One data file as one handle sees it.
+class Part(Protocol):
+    """What is closed together with an open data file."""
 
-    `state` is that of the other files on which its values depend (`Sources.state`).
+    def release(self) -> None: ...
+
+
+class OpenDataFile:
+    """One data file as one handle sees it: open until `release` was called once for each owner.
+
+    `state` is that of the other files on which its values depend (`DataFiles.dependency_version`).
     """
 
     def __init__(self, sources: DataFiles, source: DataFile, state: bytes = b"") -> None:
         self.source = source
         self.sources = sources
         self.state = state
-        self._views: dict[int, VerifiedFile] = {}
-        self._parts: list[OpenDataFile] = []
+        self._views: OrderedDict[int, VerifiedFile] = OrderedDict()  # by number in the series
+        self._opening: dict[int, trio.Event] = {}
+        self._parts: list[Part] = []
         self._holders = 1
 
     def __repr__(self) -> str:
         return f"<OpenDataFile {self.source.path}>"
 
     def acquire(self) -> None:
-        """One more `close` is needed: a descriptor must not be closed under who reads from it."""
+        """One more owner: the descriptor must not be closed while a task reads from it."""
         self._holders += 1
 
     def release(self) -> None:
@@ -48,27 +58,38 @@ class OpenDataFile:
             self._views.clear()
             self.close_parts()
 
-    def attach(self, part: "OpenDataFile") -> None:
-        """Another file that this one is made of: closed with it, or before by `close_parts`."""
+    def attach(self, part: Part) -> None:
+        """Release this together with the file, or before by `close_parts`."""
         self._parts.append(part)
 
     def close_parts(self) -> None:
         while self._parts:
             self._parts.pop().release()
 
-    def file_sync(self, number: int = 0) -> VerifiedFile:
-        """The bytes of the file itself, or of this member of the series."""
-        view = self._views.get(number)
-        return self._kept(number, self._viewed(number)) if view is None else view
+    @property
+    def is_slow(self) -> bool:
+        """Whether reads should be few and long, and many in flight."""
+        device = self.source.subject.generations[0].device
+        return self.sources.folders.executor.is_slow(device)
 
     async def file(self, number: int = 0) -> VerifiedFile:
-        """`view`, without stopping the mount."""
-        if number not in self._views:
-            executor = self.sources.folders.executor
-            view = await executor.run(partial(self._viewed, number), VerifiedFile.close)
-            if number not in self._views:  # nobody else was faster
+        """The file itself, or this member of the series, opened if it is not.
+
+        Tasks that ask for one file at the same time share one call of open(2).
+        """
+        while number not in self._views:
+            if (opening := self._opening.get(number)) is not None:
+                await opening.wait()
+                continue
+            self._opening[number] = event = trio.Event()
+            try:
+                executor = self.sources.folders.executor
+                view = await executor.run(partial(self._viewed, number), VerifiedFile.close)
                 return self._kept(number, view)
-            view.close()
+            finally:
+                del self._opening[number]
+                event.set()
+        self._views.move_to_end(number)
         return self._views[number]
 
     def _viewed(self, number: int) -> VerifiedFile:
@@ -83,7 +104,7 @@ class OpenDataFile:
 
     def _kept(self, number: int, view: VerifiedFile) -> VerifiedFile:
         if len(self._views) >= MAX_OPEN_FILES:
-            self._views.pop(next(iter(self._views))).close()
+            self._views.popitem(last=False)[1].close()
         self._views[number] = view
         return view
 

@@ -138,19 +138,19 @@ class SourceRoot(SourcePaths):
         """
 
         def opened() -> VerifiedFile:
-            file = VerifiedFile(self.open(path), generation, path, self.executor)
+            return VerifiedFile(self.open(path), generation, path, self.executor)
+
+        try:
+            file = await self.executor.run(opened, VerifiedFile.close)
             try:
-                file.add_samples(sample_offsets)
+                await file.sample(sample_offsets)
             except BaseException:
                 file.close()
                 raise
-            return file
-
-        try:
-            return await self.executor.run(opened, VerifiedFile.close)
         except (StaleError, NotFoundError):
             self.forget(path)  # the next open looks at the file as it is now
             raise
+        return file
 
     async def entry(self, folder: str, name: str) -> FolderEntry:
         """One entry of a folder; NotFoundError, AccessDeniedError."""

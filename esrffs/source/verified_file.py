@@ -1,26 +1,40 @@
-"""A file of the source as it was when it was opened, or an error."""
+"""A file of the source as it was when it was opened, or an error.
+
+Close-to-open consistency: an open file gives the bytes that it had when it was opened, or raises
+StaleError.  A file that only grew goes on being served; samples of its bytes tell that.  A read
+takes what the page cache has at once (`preadv2` with RWF_NOWAIT), the rest in a thread; on a slow
+file system all of it in a thread, which looks at the file's generation on the same way.
+"""
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
+import trio
+
+from esrffs.background import side_by_side
 from esrffs.errors import DamagedError, EsrffsError, StaleError
 from esrffs.linux.buffers import allocate
 from esrffs.model import Generation
 from esrffs.source.executor import SourceExecutor
 
+T = TypeVar("T")
+
 SAMPLE_NBYTES = 64  # bytes compared at each place that is watched
+_NEAR_NBYTES = 64 << 10  # samples that lie so near each other come with one read
 
 
 def sample_offsets(offset: int, nbytes: int) -> tuple[int, ...]:
-    """Places in a run of bytes whose samples tell one state of it from another."""
+    """Offsets in a run of `nbytes` bytes whose samples tell one state of it from another."""
     last = max(nbytes - SAMPLE_NBYTES, 0)
     return tuple(dict.fromkeys(offset + last * i // 8 for i in range(9)))
 
 
 class VerifiedFile:
-    """The bytes of one file, by descriptor: closed with `close`."""
+    """The bytes of one file, which is open until `close`.  `name` is for error texts."""
 
     def __init__(
         self,
@@ -33,6 +47,7 @@ class VerifiedFile:
         self._executor = executor or SourceExecutor()
         self._name = name
         self._verified = generation
+        self._device = generation.device
         self._samples: dict[int, bytes] = {}
         self._readers = 0
         self._closing = False
@@ -43,6 +58,16 @@ class VerifiedFile:
     def __repr__(self) -> str:
         return f"<VerifiedFile of {self._name}>"
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether reads should be few and long, and many in flight."""
+        return self._executor.is_slow(self._device)
+
+    @property
+    def read_ahead_nbytes(self) -> int:
+        """How many bytes are worth reading ahead on this file's file system."""
+        return self._executor.read_ahead_nbytes(self._device)
+
     def close(self) -> None:
         """Close the descriptor, but not under a reader: its number might become another file."""
         self._closing = True
@@ -50,18 +75,42 @@ class VerifiedFile:
             os.close(self._descriptor)
 
     def add_samples(self, offsets: Iterable[int]) -> None:
-        """If the file grows, the bytes at these places tell whether that is all that happened.
+        """Take samples of the bytes at these offsets: if the file grows, they tell it from another.
 
-        StaleError where those that were taken before tell already that it is not: what is there
-        now must not pass for what was there.
+        StaleError where earlier samples, or its size and time if it was not sampled before, show
+        that the file was rewritten: what is there now must not pass for what was there.
         """
-        new = {
-            offset: os.pread(self._descriptor, SAMPLE_NBYTES, offset)
-            for offset in offsets
-            if offset >= 0 and offset not in self._samples
-        }
+        self._keep_samples(self._sample(self._new(offsets)))
+
+    async def sample(self, offsets: Iterable[int]) -> None:
+        """`add_samples`, for a task; on a remote file system side by side, in threads."""
+        new = self._new(offsets)
+        if not self._executor.remote:
+            self._keep_samples(self._sample(new))
+            return
+        found: dict[int, bytes] = {}
+
+        async def take(part: Sequence[int]) -> None:
+            found.update(await self._in_thread(lambda: self._sample(part), SAMPLE_NBYTES))
+
+        near = max(new, default=0) - min(new, default=0) <= _NEAR_NBYTES
+        parts = [new] if near else [[offset] for offset in new]
+        await side_by_side([partial(take, part) for part in parts])
+        await self._executor.run(partial(self._keep_samples, found))
+
+    def _new(self, offsets: Iterable[int]) -> list[int]:
+        return [offset for offset in offsets if offset >= 0 and offset not in self._samples]
+
+    def _sample(self, offsets: Iterable[int]) -> dict[int, bytes]:
+        return {offset: os.pread(self._descriptor, SAMPLE_NBYTES, offset) for offset in offsets}
+
+    def _keep_samples(self, new: dict[int, bytes]) -> None:
         if self._samples:
             self.verify()
+        elif new and self._executor.remote:  # it took a while, in which the file may have changed
+            now, old = Generation.of(os.fstat(self._descriptor)), self._verified
+            if (now.size, now.mtime_ns) != (old.size, old.mtime_ns) and now.size <= old.size:
+                raise StaleError(f"{self._name}: changed since it was listed")
         self._samples |= new
 
     async def verified(self) -> Generation:
@@ -99,25 +148,66 @@ class VerifiedFile:
 
     async def read_at_most(self, offset: int, count: int) -> memoryview:
         """These bytes, fewer where the file ends before; StaleError."""
+        if self.is_slow:
+            return await self.fetch(offset, count)
         data = allocate(count, self._name)
+        with self._reading():
+            try:
+                have = self._read_cached(data, offset)
+                if have < count and not await self._executor.run(
+                    partial(self._ends, offset + have)
+                ):
+                    read_on = partial(self._read_on, data[have:], offset + have)
+                    have += await self._executor.run_in_thread(read_on)
+                await self.verified()
+            except DamagedError:
+                await self.verified()  # what was rewritten is stale, whatever it looks like now
+                raise
+        return data[:have]
+
+    async def fetch(
+        self,
+        offset: int,
+        count: int,
+        into: memoryview | None = None,
+        limiter: trio.CapacityLimiter | None = None,
+    ) -> memoryview:
+        """`read_at_most` in one call in a thread, measured; into this buffer, if one is given.
+
+        `limiter`: so many such calls at a time.
+        """
+        data = allocate(count, self._name) if into is None else into
+
+        def read() -> int:
+            try:
+                have = self._read_on(data, offset)
+            except DamagedError:
+                self.verify()  # what was rewritten is stale, whatever it looks like now
+                raise
+            self.verify()
+            return have
+
+        return data[: await self._in_thread(read, count, limiter)]
+
+    async def _in_thread(
+        self, work: Callable[[], T], nbytes: int, limiter: trio.CapacityLimiter | None = None
+    ) -> T:
+        with self._reading():
+            return await self._executor.read(work, self._device, nbytes, limiter)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Keep the descriptor open meanwhile."""
         self._readers += 1
         try:
-            have = self._read_cached(data, offset)
-            if have < count and not await self._executor.run(partial(self._ends, offset + have)):
-                read_on = partial(self._read_on, data[have:], offset + have)
-                have += await self._executor.run_in_thread(read_on)
-            await self.verified()
-        except DamagedError:
-            await self.verified()  # what was rewritten is stale, whatever it looks like now
-            raise
+            yield
         finally:
             self._readers -= 1
             if self._closing:
                 self.close()
-        return data[:have]
 
     def read_sync(self, offset: int, count: int) -> memoryview:
-        """`read` for a thread; whoever calls it verifies afterwards."""
+        """`read`, for a caller in a thread, which has to call `verify` afterwards."""
         data = allocate(count, self._name)
         have = self._read_on(data, offset)
         if have < count:
@@ -141,7 +231,7 @@ class VerifiedFile:
             raise self._failed(error) from error
 
     def _read_on(self, data: memoryview, offset: int) -> int:
-        """What is not in the page cache: may wait for the disk, hence runs in a thread."""
+        """Read as far as the file goes.  May wait for the disk, so it runs in a thread."""
         have = 0
         try:
             while have < len(data):

@@ -177,7 +177,9 @@ class CorrectedFile:
         except BaseException:
             inputs.release()
             raise
-        return OpenArray(inputs, array, np.dtype(np.float32), self.record_error)
+        threads = self.context.threads
+        dtype = np.dtype(np.float32)
+        return OpenArray(inputs, array, dtype, self.record_error, threads=threads)
 
     def record_error(self, text: str) -> None:
         self.context.errors.record(self.key, text)

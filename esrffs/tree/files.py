@@ -6,11 +6,11 @@ Decided here: how an array, a text and a file of the source become the bytes of 
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 
 import numpy as np
 
+from esrffs.arrays.block_array import Resources
 from esrffs.arrays.open_array import open_array
 from esrffs.cache import ByteCache
 from esrffs.encoders import npy, views, xattrs
@@ -78,32 +78,29 @@ class NpyFile:
     async def open_array(self, shared: OpenDataFile | None = None) -> OpenArray:
         """Its values; `shared`: read through this open file, which is held once more."""
         try:
-            executor = self.context.files.folders.executor
-            return await executor.run(partial(self._opened, shared), OpenArray.close)
+            return await self._open(shared)
         except EsrffsError as error:
             if not isinstance(error, StaleError):
                 self.record_error(str(error))
             raise
 
-    def _opened(self, shared: OpenDataFile | None) -> OpenArray:
+    async def _open(self, shared: OpenDataFile | None) -> OpenArray:
+        files, info = self.context.files, self.info
         if len(self._header()) + self.nbytes > _OFF_T_MAX:
-            raise TooLargeError(f"{self.source.path}: {self.info.address}: exceeds 2^63 bytes")
-        if self.context.files.dependency_version_sync(self.info.dependencies) != self.state:
-            raise StaleError(f"{self.source.path}: {self.info.address}: a file of it changed")
+            raise TooLargeError(f"{self.source.path}: {info.address}: exceeds 2^63 bytes")
+        if await files.dependency_version(info.dependencies) != self.state:
+            raise StaleError(f"{self.source.path}: {info.address}: a file of it changed")
         if shared is not None:
             shared.acquire()
-        opened = shared or OpenDataFile(self.context.files, self.source, self.state)
+        opened = shared or OpenDataFile(files, self.source, self.state)
         try:
-            opened.file_sync()  # StaleError where the source is not what was listed
-            array = (
-                open_array(opened, self.info, self.context.cache, self.context.start_task)
-                if self.nbytes
-                else None
-            )
+            await opened.file()  # StaleError where the source is not what was listed
+            array = await open_array(opened, info, self.context) if self.nbytes else None
         except BaseException:
             opened.release()
             raise
-        return OpenArray(opened, array, self.info.dtype, self.record_error)
+        threads = self.context.threads
+        return OpenArray(opened, array, info.dtype, self.record_error, threads=threads)
 
     @property
     def status(self) -> FileStatus:
@@ -250,6 +247,7 @@ class PassthroughFile:
     folders: SourceRoot
     source_path: str
     status: FileStatus
+    resources: Resources
 
     @property
     def key(self) -> bytes:
@@ -268,9 +266,8 @@ class PassthroughFile:
     async def open(self) -> FileHandle:
         generation = Generation.of(self.status)
         offsets = PassthroughHandle.sample_offsets(generation.size)
-        return PassthroughHandle(
-            await self.folders.open_verified(self.source_path, generation, offsets)
-        )
+        file = await self.folders.open_verified(self.source_path, generation, offsets)
+        return PassthroughHandle(file, generation, self.resources)
 
     def error_text(self) -> str | None:
         return None

@@ -197,7 +197,7 @@ class FolderDirectory:
                 self.mount, DataFileRef(self.mount.data, entry.path, entry.format), path, path
             )
         if not stat.S_ISDIR(entry.status.st_mode):
-            return PassthroughFile(path, self._folders, entry.path, entry.status)
+            return PassthroughFile(path, self._folders, entry.path, entry.status, self.mount.data)
         identity = entry.status.st_dev, entry.status.st_ino
         if identity in above:  # a link to a folder outside came round to where it started
             back = self.path[: above.index(identity)]

@@ -1,19 +1,26 @@
 """Open files of the mount: where their bytes come from."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import trio
 
-from esrffs.arrays.block_array import ArrayBytes, RefCounted, join_buffers
-from esrffs.arrays.chunked import threads
+from esrffs.arrays.block_array import (
+    ArrayBytes,
+    BlockArray,
+    RefCounted,
+    Resources,
+    join_buffers,
+)
+from esrffs.arrays.verbatim import open_file_bytes
+from esrffs.background import DecodeThreads
 from esrffs.damage import PARTIAL
 from esrffs.encoders.file_image import ArrayRun, FileImage, Literal, Piece, content, needed
 from esrffs.errors import EsrffsError
-from esrffs.model import Buffer
+from esrffs.model import Buffer, Generation
 from esrffs.source.verified_file import SAMPLE_NBYTES, VerifiedFile
 
 _PAGE_NBYTES = 4096  # what the kernel's page cache holds or does not hold, as a whole
@@ -74,6 +81,7 @@ class OpenArray:
     """An array that is open: its elements by number, C order.  `failed` is told what went wrong.
 
     `array` is None where there is not one byte.  `first`: element 0 is this one of the array.
+    `threads` compute what is made of the elements.
     """
 
     held: RefCounted
@@ -81,6 +89,7 @@ class OpenArray:
     dtype: np.dtype[Any]
     failed: Callable[[str], object]
     first: int = 0
+    threads: DecodeThreads = field(default_factory=DecodeThreads)
 
     def starting_at(self, first: int) -> "OpenArray":
         return replace(self, first=self.first + first)
@@ -129,7 +138,8 @@ class ImageHandle:
         values = [
             await self._arrays[run.array].elements(run.first, run.stop) for run in needed(piece)
         ]
-        return await trio.to_thread.run_sync(content, piece, values, limiter=threads())
+        limiter = self._arrays[0].threads.limiter
+        return await trio.to_thread.run_sync(content, piece, values, limiter=limiter)
 
     def close(self) -> None:
         for array in self._arrays:
@@ -167,10 +177,15 @@ class CachedBytesHandle:
 
 
 class PassthroughHandle:
-    """An open file of the source."""
+    """An open file of the source, as it was in this generation; of one that grew, the rest too."""
 
-    def __init__(self, file: VerifiedFile) -> None:
+    def __init__(self, file: VerifiedFile, generation: Generation, resources: Resources) -> None:
         self._file = file
+        self._size = generation.size
+        self._owners = 1
+        self._blocks: BlockArray | None = None  # of a slow file
+        if file.is_slow and self._size:
+            self._blocks = open_file_bytes(file, self, generation, resources)
 
     @staticmethod
     def sample_offsets(size: int) -> tuple[int, ...]:
@@ -178,7 +193,20 @@ class PassthroughHandle:
         return 0, size // 2, size - SAMPLE_NBYTES
 
     async def read(self, offset: int, count: int) -> Buffer:
+        if self._blocks is not None and offset < self._size:
+            return await self._blocks.read(offset, min(offset + count, self._size))
         return await self._file.read_at_most(offset, count)
 
+    def acquire(self) -> None:
+        """One more owner: the descriptor must not be closed while a task reads from it."""
+        self._owners += 1
+
+    def release(self) -> None:
+        self._owners -= 1
+        if not self._owners:
+            self._file.close()
+
     def close(self) -> None:
-        self._file.close()
+        if self._blocks is not None:
+            self._blocks.release()
+        self.release()

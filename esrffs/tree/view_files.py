@@ -14,7 +14,6 @@ from typing import Protocol
 import trio
 
 from esrffs import limits
-from esrffs.arrays.chunked import threads
 from esrffs.cache import ByteCache
 from esrffs.encoders import edf, png, text, tiff, view_names, views
 from esrffs.encoders.csv import Array, header
@@ -140,7 +139,7 @@ class PngView:
         async def make() -> bytes:
             pixels = await opened.elements(self.first, self.first + self.shown.size)
             encode = partial(png.png, pixels.reshape(self.shown.shape), colour=self.colour)
-            return await trio.to_thread.run_sync(encode, limiter=threads())
+            return await trio.to_thread.run_sync(encode, limiter=opened.threads.limiter)
 
         key = self.key, self.path, "png"
         return await self.cache.get_or_compute(key, make, len)
@@ -281,7 +280,8 @@ async def _rendered(
                 await one.elements(first * step, stop * step)
                 for one, step in zip(opened, steps, strict=True)
             ]
-            parts.append(await trio.to_thread.run_sync(render, values, limiter=threads()))
+            limiter = opened[0].threads.limiter
+            parts.append(await trio.to_thread.run_sync(render, values, limiter=limiter))
             nbytes += len(parts[-1])
             if nbytes > limit:
                 raise _too_large(path, nbytes, "a text", limit)

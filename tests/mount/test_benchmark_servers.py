@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.floor import served
 from benchmarks.slow_source import CALLS
-from tests.conftest import FUSE
+from tests.support.mounts import FUSE
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")
 

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import MountFactory
 from tests.support.corrected_scans import counts, edf, formula, mean, median
+from tests.support.mounts import MountFactory
 
 BRISK = ("-o", "attr_timeout=0.1,entry_timeout=0.1")
 KEYS = np.array([2, 2, 2, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.conftest import MountFactory
 from tests.mount.test_mount import error_of
 from tests.support.corrected_scans import counts, edf, f32, mean, median, saved
+from tests.support.mounts import MountFactory
 
 DATA, KEYS = counts("refs", 11), np.array([1, 1, 1, 0, 2, 2, 0, 0, 1, 1, 0])
 

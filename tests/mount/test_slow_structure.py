@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import FUSE, Mounted, run
+from tests.support.mounts import FUSE, Mounted
+from tests.support.programs import run
 from tests.support.slow_server import SlowServer
 
 pytestmark = pytest.mark.skipif(not FUSE, reason="there is no /dev/fuse")

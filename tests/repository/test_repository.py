@@ -108,7 +108,13 @@ def test_formats_do_not_import_each_other(module: Path) -> None:
 
 
 WITHOUT_TRIO = {"errors", "model", "limits", "damage"}
-PURE = ("encoders", "arrays/block_grid", "flatfield/formula", "flatfield/plan")
+PURE = (
+    "encoders",
+    *(f"arrays/{name}" for name in ("block_grid", "chunk_grid", "coalesce", "read_ahead")),
+    "source/speed",
+    "flatfield/formula",
+    "flatfield/plan",
+)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)

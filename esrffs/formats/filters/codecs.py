@@ -38,12 +38,18 @@ def supported(filters: Filters, itemsize: int) -> bool:
 
 
 def decode(
-    raw: bytes | memoryview, filters: Filters, mask: int, itemsize: int, nbytes: int
+    raw: bytes | memoryview,
+    filters: Filters,
+    mask: int,
+    itemsize: int,
+    nbytes: int,
+    wanted: tuple[int, int] | None = None,
 ) -> memoryview:
     """The `nbytes` bytes that this stored chunk stands for: of more, as HDF5, the first ones.
 
-    Bit k of `mask` set: filter k was skipped when the chunk was written.  A chunk that cannot be
-    what it claims to be is a DamagedError; one that only a worker should take, UnsupportedError.
+    `wanted`: only bytes [first, last) are needed, and the others may be anything.  Bit k of `mask`
+    set: filter k was skipped when the chunk was written.  A chunk that cannot be what it claims to
+    be is a DamagedError; one that only a worker should take, UnsupportedError.
     """
     applied = [f for k, f in enumerate(filters) if not mask >> k & 1]
     if not supported(tuple(applied), itemsize):
@@ -57,7 +63,8 @@ def decode(
             size = nbytes + 4 * sum(before == FLETCHER32 for before, _ in applied)
         else:  # the compressor is still to come
             size = 0
-        chunk = _undo(_STAGES[number], chunk, client, size)
+        alone = wanted is not None and len(filters) == 1
+        chunk = _undo(_STAGES[number], chunk, client, size, wanted if alone else None)
     if len(chunk) < nbytes:
         raise DamagedError(f"a chunk of {nbytes} bytes holds {len(chunk)}")
     return chunk[:nbytes]
@@ -68,12 +75,27 @@ def undone(chunk: memoryview, number: int, client: ClientData, least: int) -> me
     return _undo(_STAGES[number], chunk, client, least)
 
 
-def _undo(stage: "_Filter", chunk: memoryview, client: ClientData, size: int) -> memoryview:
+def decoded_nbytes(filters: Filters, wanted: int, nbytes: int) -> int:
+    """How many bytes are decoded, about, to have `wanted` ones of a chunk of `nbytes`."""
+    alone = len(filters) == 1 and _STAGES[filters[0][0]].decode_part is not None
+    return min(wanted, nbytes) if alone or not filters else nbytes
+
+
+def _undo(
+    stage: "_Filter",
+    chunk: memoryview,
+    client: ClientData,
+    size: int,
+    wanted: tuple[int, int] | None = None,
+) -> memoryview:
     """One filter undone: at least `size` bytes, or DamagedError."""
     if not chunk:
         raise DamagedError(damage(stage.name, "0 bytes are no chunk"))
     try:
-        done = memoryview(stage.decode(chunk, client, size))
+        if wanted is not None and stage.decode_part is not None:
+            done = memoryview(stage.decode_part(chunk, client, size, wanted))
+        else:
+            done = memoryview(stage.decode(chunk, client, size))
     except _FAILURES as exc:
         raise DamagedError(damage(stage.name, exc)) from exc
     if len(done) < size:
@@ -87,8 +109,10 @@ class _Filter:
         name: str,
         decode: Callable[[memoryview, ClientData, int], Buffer],
         accepts: Callable[[ClientData], bool] = lambda _client: True,
+        decode_part: Callable[[memoryview, ClientData, int, tuple[int, int]], Buffer] | None = None,
     ) -> None:
         self.name, self.decode, self.accepts = name, decode, accepts
+        self.decode_part = decode_part  # of a codec that compresses block by block
 
 
 def _shuffle_accepts(client: ClientData) -> bool:

@@ -9,9 +9,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esrffs.arrays.block_array import READ_AHEAD_BLOCKS, BlockArray
+from esrffs.arrays.block_array import READ_AHEAD_BLOCKS, BlockArray, BlockKey
 from esrffs.arrays.block_grid import BlockGrid, block_grid
-from esrffs.background import task_starter
+from esrffs.background import ReadAheadBudget, task_starter
 from esrffs.cache import ByteCache
 from esrffs.errors import DamagedError
 
@@ -27,17 +27,22 @@ class Bench:
         count: int = 40,
         limit: int = 1 << 20,
         broken: int | None = None,
+        budget: int = 1 << 30,
+        parts: int = 0,
     ) -> None:
-        self.blocks: BlockGrid = block_grid((count, BLOCK), 1, target=BLOCK)
+        self.grid: BlockGrid = block_grid((count, BLOCK), 1, target=BLOCK)
+        self.owner = self
         self.cache = ByteCache(limit)
+        self.start_task = nursery.start_soon
+        self.read_ahead = ReadAheadBudget(budget)
         self.made: list[int] = []
+        self.parts: list[tuple[int, int]] = []
         self.held = 0
         self.most = 0  # at a time
         self._making = 0
         self._broken = broken
-        self.array = BlockArray(
-            self, ("key",), self.blocks, self._make, self.cache, nursery.start_soon
-        )
+        self._largest_part = parts
+        self.array = BlockArray(self, self)
 
     def acquire(self) -> None:
         self.held += 1
@@ -45,7 +50,13 @@ class Bench:
     def release(self) -> None:
         self.held -= 1
 
-    async def _make(self, number: int) -> memoryview:
+    def key(self, block: int) -> BlockKey:
+        return BlockKey(("key",), block)
+
+    def depth(self) -> int:
+        return READ_AHEAD_BLOCKS
+
+    async def compute(self, number: int) -> memoryview:
         assert self.held > 0  # or the file may be closed under who makes it
         self.made.append(number)
         self._making += 1
@@ -56,6 +67,12 @@ class Bench:
         if number == self._broken:
             raise DamagedError("broken")
         return memoryview(bytes([number]) * BLOCK)
+
+    async def compute_part(self, start: int, stop: int, damaged: bool, /) -> bytes | None:
+        if damaged or stop - start > self._largest_part:
+            return None
+        self.parts.append((start, stop))
+        return bytes(n // BLOCK for n in range(start, stop))
 
     async def read(self, start: int, stop: int) -> bytes:
         data = bytes(await self.array.read(start, stop))
@@ -69,6 +86,8 @@ def run(work: Callable[[Bench], Awaitable[None]], **options: int) -> Bench:
             bench = Bench(nursery, **options)
             await work(bench)
         assert bench.held == 0
+        bench.array.release()
+        assert bench.read_ahead.held == 0
         return bench
 
     return trio.run(main)
@@ -121,6 +140,41 @@ def test_a_block_that_was_given_away_whole_makes_room() -> None:
         assert bench.cache.size == 0
 
     run(work)
+
+
+def test_a_few_elements_are_made_without_their_block() -> None:
+    async def work(bench: Bench) -> None:
+        for start in (7 * BLOCK + 300, 3 * BLOCK, 30 * BLOCK + 900):
+            await bench.read(start, start + 20)
+            await trio.testing.wait_all_tasks_blocked()
+
+    bench = run(work, parts=20)
+    assert not bench.made
+    assert len(bench.parts) == 3
+
+
+def test_parts_end_where_a_quarter_of_the_block_was_asked_for() -> None:
+    async def work(bench: Bench) -> None:
+        for start in range(7 * BLOCK + 300, 8 * BLOCK, 100):
+            await bench.read(start, start + 100)
+            await trio.testing.wait_all_tasks_blocked()
+
+    bench = run(work, parts=100)
+    assert len(bench.parts) == 2
+    assert bench.made[0] == 7
+
+
+def test_memory_for_what_is_made_ahead_is_bounded_and_what_was_in_vain_is_counted() -> None:
+    async def work(bench: Bench) -> None:
+        for start in range(0, 10 * BLOCK, 250):
+            await bench.read(start, start + 250)
+            await trio.testing.wait_all_tasks_blocked()
+            assert bench.read_ahead.held <= 2 * BLOCK
+
+    bench = run(work, budget=2 * BLOCK)
+    assert max(bench.made) == 11
+    assert bench.read_ahead.used == 9 * BLOCK
+    assert bench.read_ahead.wasted == 2 * BLOCK
 
 
 def test_what_is_broken_is_told_to_who_asks_and_to_nobody_else() -> None:

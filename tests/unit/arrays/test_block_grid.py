@@ -88,3 +88,18 @@ def test_no_elements_and_no_axes() -> None:
     assert block_grid((), 8).byte_range(0) == (0, 8)
     assert block_grid((3, 0, 5), 8).nbytes == 0
     assert block_grid((1 << 60,), 1, (1 << 40,)).byte_range(0)[1] <= MAX_NBYTES
+
+
+@given(st.lists(st.integers(1, 5), max_size=4), st.integers(1, 3), st.data())
+def test_a_part_is_the_least_box_that_is_one_run(
+    shape: list[int], itemsize: int, data: st.DataObject
+) -> None:
+    grid = BlockGrid(tuple(shape), itemsize, 0, 1)
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    start = data.draw(st.integers(0, grid.nbytes - 1))
+    stop = data.draw(st.integers(start + 1, grid.nbytes))
+    box, first = grid.part(start, stop)
+    numbers = array[box.slices].reshape(-1)
+    assert numbers.tolist() == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert numbers[0] * itemsize == first <= start
+    assert stop <= first + len(numbers) * itemsize

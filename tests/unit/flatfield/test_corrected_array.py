@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from esrffs.background import DecodeThreads, ReadAheadBudget
 from esrffs.cache import ByteCache
 from esrffs.flatfield import corrected_array as corrected_module
-from esrffs.flatfield.corrected_array import CorrectedBlocks, InputArrays, open_corrected_array
+from esrffs.flatfield.corrected_array import CorrectedPixels, InputArrays, open_corrected_array
 from esrffs.flatfield.plan import (
     CorrectedDataset,
     Correction,
@@ -46,7 +47,12 @@ class FakeSupplies(InputArrays):
 
     def __init__(self, arrays: dict[str, np.ndarray], pixels: int, cache: int = 1 << 20) -> None:
         locations = {path: SimpleNamespace(key=path.encode()) for path in arrays}
-        context = SimpleNamespace(cache=ByteCache(cache), start_task=lambda *_: None)
+        context = SimpleNamespace(
+            cache=ByteCache(cache),
+            start_task=lambda *_: None,
+            threads=DecodeThreads(),
+            read_ahead=ReadAheadBudget(0),
+        )
         super().__init__(context, locations, pixels)  # type: ignore[arg-type]  # all that it uses
         self.reads: list[int] = []
         self._fake = {path: ArrayFrames(array, self.reads) for path, array in arrays.items()}
@@ -122,7 +128,7 @@ def test_any_bytes_of_any_output(drawn, data) -> None:
     inputs = FakeSupplies(arrays, array[0].size)
 
     async def read() -> tuple[bytes, bytes, bytes]:
-        run = bytes(await CorrectedBlocks(output, inputs).run(first, last)) if first < last else b""
+        run = bytes(await CorrectedPixels(output, inputs).run(first, last)) if first < last else b""
         made = open_corrected_array(output, inputs, b"key")
         part = bytes(await made.read(start, stop)) if start < stop else b""
         return run, part, bytes(await made.read(0, array.nbytes))

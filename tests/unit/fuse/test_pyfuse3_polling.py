@@ -3,21 +3,13 @@
 import os
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import trio
 import trio.testing
 
-from esrffs.arrays.chunked import ChunkedBlocks, _ChunkPart
-from esrffs.cache import ByteCache
-from esrffs.errors import UnavailableError
-from esrffs.formats.filters import codecs
 from esrffs.fuse import pyfuse3_polling
 from esrffs.fuse.pyfuse3_polling import BusyPoller, UnfairLock
-from esrffs.model import Box, ChunkedLayout, ChunkIndex, DatasetInfo
-from esrffs.source.executor import SourceExecutor
 
 Pipe = tuple[int, int]
 
@@ -58,48 +50,6 @@ def test_what_is_there_is_taken_at_once_but_not_for_ever(
 
     trio.run(work)
     assert len(sleeps) == rows - 1
-
-
-@pytest.mark.parametrize(
-    ("place", "text"),
-    [("read_sync", "disk or file server"), ("decode", "decoding took longer than 0.3 s")],
-)
-@pytest.mark.parametrize("alone", [True, False])
-def test_only_a_disk_that_is_waited_for_is_blamed(
-    monkeypatch: pytest.MonkeyPatch, place: str, text: str, alone: bool
-) -> None:
-    end = threading.Event()
-
-    def wait(*_: object) -> memoryview:
-        end.wait(20)
-        return memoryview(b"")
-
-    view = SimpleNamespace(read_sync=wait if place == "read_sync" else lambda *_: memoryview(b""))
-    monkeypatch.setattr(codecs, "decode", wait)
-    executor = SourceExecutor(0.3)
-    opened = SimpleNamespace(
-        sources=SimpleNamespace(folders=SimpleNamespace(executor=executor)),
-        source=SimpleNamespace(path="a.h5", subject=SimpleNamespace(generations=[None])),
-        file=lambda: trio.to_thread.run_sync(lambda: view),
-    )
-    chunks, layout = ChunkIndex(*np.zeros((3, 1), "i8")), ChunkedLayout((4,), (), indexed=True)
-    info = DatasetInfo("x", "/x", (4,), np.dtype("i8"), layout)
-    blocks = ChunkedBlocks(opened, info, layout, ByteCache(1000))  # type: ignore[arg-type]
-
-    def fill(_: object) -> None:
-        blocks._decoded(view, chunks, 0)  # type: ignore[arg-type]
-
-    async def work() -> None:
-        if alone:
-            await blocks._assemble(chunks, Box((0,), (4,)), [_ChunkPart(0, (), ())])
-        else:
-            await blocks._filled(fill, [_ChunkPart(0, (), ())])
-
-    try:
-        with pytest.raises(UnavailableError, match=text):
-            trio.run(work)
-    finally:
-        end.set()
 
 
 @pytest.mark.parametrize(
