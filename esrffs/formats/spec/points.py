@@ -32,8 +32,10 @@ import numpy.typing as npt
 
 from esrffs.formats.spec import headers as headers
 
+MAX_NUMBERS = 1 << 20  # of the points of one scan that are kept as numbers: 8 MiB
 MAX_LABEL_LINES = 64  # of one scan; a file of nothing else takes no hours
 _SPECTRUM = re.compile(rb"@[A-Z]*\d*([ \t\\]|$)|@[A-Z]+[-+.\d]")
+PLAIN_LINES = re.compile(rb"(?:[-+.\deE \t]*\r?\n)+")  # `++` goes wrong before Python 3.11.5
 _DIGIT = re.compile(rb"\d").search
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -55,6 +57,7 @@ class ScanIndex:
     columns: int
     points: npt.NDArray[np.int64]  # (number of points, 2)
     spectra: npt.NDArray[np.int64]  # (number of spectra, 2)
+    numbers: npt.NDArray[np.float64] | None  # (number of points, columns) where they are known
     before: npt.NDArray[np.int64]  # how many spectra come before each point
     left_out: npt.NDArray[np.int64]  # where lines start that are nothing of this
     unfinished: bool  # has the last of those no line end?
@@ -93,22 +96,78 @@ class _Spans:
         self.starts.append(start)
         self.stops.append(stop)
 
+    def extend(self, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> None:
+        self.starts.frombytes(starts.tobytes())
+        self.stops.frombytes(stops.tobytes())
+
     def as_array(self) -> npt.NDArray[np.int64]:
         return np.array([self.starts, self.stops], np.int64).T.reshape(-1, 2)
 
 
+class PlainRows(NamedTuple):
+    """Whole lines of nothing but numbers as Python reads them, without `_`, nan and inf.
+
+    Starts and stops (without the line end) are in bytes from the first line; blank lines are left
+    out.  `numbers` are those of all lines, in order.
+    """
+
+    starts: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+    widths: npt.NDArray[np.int64]
+    numbers: "array[float]"
+
+
+def plain_rows(content: bytes) -> PlainRows | None:
+    """Lines that `PLAIN_LINES` has matched, at once; None where one of the words is no number."""
+    try:
+        numbers = array("d", map(float, content.split()))
+    except ValueError:
+        return None
+    codes = np.frombuffer(content, np.uint8)
+    blank = codes <= ord(" ")
+    begins = ~blank
+    begins[1:] &= blank[:-1]
+    ends = np.flatnonzero(codes == ord("\n"))
+    widths = np.diff(np.cumsum(begins, dtype=np.int64)[ends], prepend=0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    stops = ends - ((codes[ends - 1] == ord("\r")) & (ends > starts))
+    some = widths > 0
+    return PlainRows(starts[some], stops[some], widths[some], numbers)
+
+
 @dataclass(slots=True)
 class _Rows:
-    """The lines that may be points: how many values each has, and which of them are texts."""
+    """The lines that may be points: how many values each has, and which of them are texts.
+
+    `numbers` are the values of all lines, in order; None once a line is not plain (`PlainRows`), or
+    there are too many of them.
+    """
 
     spans: _Spans = field(default_factory=_Spans)
     before: "array[int]" = field(default_factory=lambda: array("q"))
     widths: "array[int]" = field(default_factory=lambda: array("q"))
     texts: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    numbers: "array[float] | None" = field(default_factory=lambda: array("d"))
+
+    def extend(self, start: int, rows: PlainRows, spectra: int) -> None:
+        self.spans.extend(rows.starts + start, rows.stops + start)
+        self.before.extend([spectra] * len(rows.widths))
+        self.widths.frombytes(rows.widths.tobytes())
+        if self.numbers is not None:
+            self.numbers.extend(rows.numbers)
+            if len(self.numbers) > MAX_NUMBERS:
+                self.numbers = None
+
+    def matrix(self, columns: int) -> npt.NDArray[np.float64] | None:
+        """The numbers, where all lines have so many."""
+        if self.numbers is None or not columns or set(self.widths) != {columns}:
+            return None
+        return np.frombuffer(self.numbers, np.float64).reshape(-1, columns)
 
     def add(self, line: Line, values: list[bytes], spectra: int) -> None:
         if texts := _texts(line.text, values):
             self.texts[len(self.widths)] = texts
+        self.numbers = None
         self.spans.add(line.start, line.start + len(line.text))
         self.before.append(spectra)
         self.widths.append(len(values))
@@ -142,6 +201,27 @@ class _Survey:
         self._spectrum: list[Line] = []  # the lines so far of the one that goes on
         self._left_out = array("q")
         self._unfinished = False
+
+    @property
+    def takes_plain(self) -> bool:
+        """Would the next line, if it holds numbers, be one that may be a point?"""
+        return not self._spectrum and not self._others
+
+    def add_plain(self, start: int, content: bytes) -> bool:
+        """Take these lines at once, which `PLAIN_LINES` has matched; False where they cannot be.
+
+        `start` is where the first of them is in the file.
+        """
+        rows = plain_rows(content)
+        if rows is None:
+            return False
+        first = not self._rows.widths
+        self._rows.extend(start, rows, len(self._spectra.starts))
+        if first and self._just_labelled and len(rows.widths):
+            line = content[rows.starts[0] : rows.stops[0]]
+            if all(map(_DIGIT, line.split())):
+                self._first_row = start + int(rows.starts[0])
+        return True
 
     def add(self, line: Line) -> None:
         first = line.text[:1]
@@ -220,6 +300,7 @@ class _Survey:
             columns,
             spans[right],
             self._spectra.as_array(),
+            self._rows.matrix(columns),
             np.array(self._rows.before, np.int64)[right],
             np.unique(left_out),
             self._unfinished,
@@ -239,11 +320,27 @@ class _Survey:
         return [], widths.most_common(1)[0][0]
 
 
-def index_scan(lines: Iterable[Line]) -> ScanIndex:
-    """Go once through the lines of a scan."""
+def index_scan(parts: Iterable[tuple[int, bytes]]) -> ScanIndex:
+    """Go once through the text of a scan.
+
+    `parts` are whole lines, in order, each with the place (byte) where it begins; of the last one
+    the last line may have no line end.
+    """
     made = _Survey()
-    for line in lines:
-        made.add(line)
+    for start, content in parts:
+        at = looked_at = 0
+        while at < len(content):
+            if at >= looked_at and made.takes_plain:
+                plain = PLAIN_LINES.match(content, at)
+                if plain and made.add_plain(start + at, plain[0]):
+                    at = plain.end()
+                    continue
+                looked_at = plain.end() if plain else at  # lines that go one by one
+            end = content.find(b"\n", at)
+            stop = len(content) if end < 0 else end
+            text = content[at:stop].rstrip(b"\r") if end >= 0 else content[at:]
+            made.add(Line(start + at, text, end >= 0))
+            at = stop + 1
     return made.finished()
 
 

@@ -98,7 +98,20 @@ class SpecFile:
         return self._last_header[1]
 
     def survey(self, span: Span) -> ScanIndex:
-        return index_scan(self.lines(span))
+        return index_scan(self._whole_parts(span))
+
+    def _whole_parts(self, span: Span) -> Iterator[tuple[int, bytes]]:
+        """Runs of whole lines, and where they begin; of the last one the last line may be cut."""
+        position, rest = span.start, b""
+        while position + len(rest) < span.stop:
+            at = position + len(rest)
+            rest += self._read(at, min(max(CHUNK, len(rest)), span.stop - at))
+            end = rest.rfind(b"\n") + 1
+            if end:
+                yield position, rest[:end]
+                position, rest = position + end, rest[end:]
+        if rest:
+            yield position, rest
 
     def line_number(self, position: int) -> int:
         """The number of the line with this byte; the first line of the file is 1."""
@@ -152,6 +165,12 @@ class SpecFile:
         except ValueError as error:
             where = f"line {self.line_number(int(start))}"
             raise DamagedError(f"{where} ({self.line(int(start))!r}): {error}") from error
+
+    def check_size(self, nbytes: int) -> None:
+        """DamagedError where the file has fewer bytes by now."""
+        size = os.fstat(self._fd).st_size
+        if size < nbytes:
+            raise DamagedError(f"the file ends at byte {size}: it was cut short")
 
     def _read(self, start: int, size: int) -> bytes:
         content = os.pread(self._fd, size, start)

@@ -168,6 +168,9 @@ class _ScanTree:
 
         def load(box: Box) -> Array:
             with _prefix_errors(f"scan {self._scan.name}, {name}"):
+                if self._survey.numbers is not None:
+                    self._file.check_size(int(points[-1, 1]))
+                    return self._survey.numbers[box.slices[0], index]
                 return self._file.column(points[box.slices[0]], index)
 
         label = headers.text(self._labels[index])
