@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from esrffs.formats.spec import points
 from esrffs.formats.spec.points import MAX_NUMBERS, index_scan
 
-LINES = r"""1 2.5 -3e-7\n|4 5 6\r\n| 7\t8 9 \n|\n| \r\n|1 2\n|1 2 nan\n|1 - 2\n|1 2 x\n|1_0 2 3\n|#C no\n
+LINES = r"""1 2.5 -3e-7\n|4 5 6\r\n| 7\t8 9 \n|\n| \r\n|1 2\n|1 2 nan\n
+|1 - 2\n|1 2 x\n|1_0 2 3\n|#C no\n
 |#L a  b  c\n|#L d  e  f\n|@A 1 2 3\n|@A 1 \\\n|4 5\\\n|1 2 3e\n|1 2 3\r\r\n"""
 LINE = st.sampled_from(
     [one.encode().decode("unicode_escape").encode() for one in LINES.replace("\n", "").split("|")]
