@@ -49,6 +49,7 @@ from esrffs.workers.server import (
     call_series,
     image_of_description,
     list_groups,
+    read_small,
     read_xattrs,
 )
 
@@ -183,6 +184,16 @@ class DataFile:
         read = partial(self._workers.read, self.subject, address, box, nbytes, dtype)
         block = await self._record_failures(address, read)
         return block.named(self.path) if isinstance(block, DamagedBlock) else block
+
+    async def read_small(self, arrays: Sequence[tuple[str, Box]]) -> list[bytes | None]:
+        """The elements of several small boxes (address, box), each in C order, by one call.
+
+        None for one that cannot be read: asked for alone, it tells why.
+        """
+        if self._failure is not None:
+            return [None] * len(arrays)
+        async with self._workers.slot(self._limiter):
+            return await self._workers.run(read_small, self.subject, arrays)
 
     async def _ask(self, method: str, address: str) -> Any:
         take, self._take_heads = self._take_heads, None

@@ -9,7 +9,7 @@ import logging
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from esrffs.tree.nodes import FileHandle, Path, Stat
 
 _OPEN_ARRAYS = 8  # of one open view; a reader of HDF5 goes from one to the next
 _ENTRY_SIZE = 400  # bytes that a run takes in memory, about
+_SMALL_NBYTES = 1 << 14  # of an array that is read together with others
 _HELD = 1 << 20  # bytes of structure that an open view holds on to
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,12 @@ class OpenContents(Protocol):
     """The arrays of one open view; in the state in which it was opened."""
 
     async def open_array(self, place: ArrayRunPlace) -> OpenArray: ...
+
+    async def read_small(self, places: Sequence[ArrayRunPlace]) -> Mapping[int, bytes]:
+        """The bytes of these small arrays by their offset, where one call gives many.
+
+        Those that are missing are to be opened one by one.
+        """
 
     def close(self) -> None: ...
 
@@ -195,11 +202,16 @@ class Hdf5Handle:
 
     async def read(self, offset: int, count: int) -> Buffer:
         structure = self._held or await self._make()
+        pieces = list(structure.pieces(offset, offset + count))
+        runs = [part for part, _, _ in pieces if not isinstance(part, bytes)]
+        small = [run for run in runs if run.nbytes <= _SMALL_NBYTES]
+        known = await self._contents.read_small(small) if len(small) > 1 else {}
         parts: list[Buffer] = []
-        for part, start, stop in structure.pieces(offset, offset + count):
-            if isinstance(part, bytes):
-                parts.append(memoryview(part)[start:stop])
-            else:
+        for part, start, stop in pieces:
+            content = part if isinstance(part, bytes) else known.get(part.offset)
+            if content is not None:
+                parts.append(memoryview(content)[start:stop])
+            elif not isinstance(part, bytes):
                 parts.append(await self._read(part, start, stop))
         return join_buffers(parts)
 

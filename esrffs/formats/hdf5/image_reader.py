@@ -73,8 +73,12 @@ def described(
 
 
 class _Walk:
-    """Listings first, depth first (a reader of Spec remembers one scan); then the description
-    from the leaves up."""
+    """One walk through a group and all below it.
+
+    First the listings, depth first, each with the values that stand in the structure: a reader of
+    Spec files remembers one scan, and would go through each scan's text again for them.  Then the
+    description, from the leaves up.
+    """
 
     def __init__(self, reader: Reader, limits: ImageLimits, address: str, small: int) -> None:
         self._reader, self._limits, self._address = reader, limits, address
@@ -84,6 +88,7 @@ class _Walk:
         self._order: list[tuple[str, str, str]] = []  # name, address, path of groups as met
         self._steps = _steps_to(reader, address)
         self._nbytes = self._small = 0
+        self._values: dict[str, npt.NDArray[np.generic] | EsrffsError] = {}  # by address
         self.broken: list[BrokenPart] = []
 
     def root(self) -> DescribedGroup:
@@ -116,6 +121,7 @@ class _Walk:
             self._order.append((name, address, path))
             count += len(listing.members)
             self._limits.check_objects(self._address, count)
+            self._read_values(listing)
             todo += [
                 (member.name, member.address, f"{path}/{member.name}")
                 for member in reversed(listing.members)
@@ -159,12 +165,28 @@ class _Walk:
                 return self._text(member, where)
             case DatasetInfo():
                 attributes = self._attributes(member.attributes, member.address, where)
-                values = self._values(member)
+                values = self._values.pop(member.address, None)
+                if isinstance(values, EsrffsError):
+                    raise values
                 what = (member.name, member.address, member.shape, member.dtype)
                 return DescribedDataset(*what, attributes, values)
         return None
 
-    def _values(self, info: DatasetInfo) -> npt.NDArray[np.generic] | None:
+    def _read_values(self, listing: GroupListing) -> None:
+        """Keep the values of these arrays that stand in the structure, or why there are none."""
+        for member in listing.members:
+            if isinstance(member, DatasetInfo):
+                try:
+                    values = self._values_of(member)
+                except EsrffsError as error:
+                    if spoils_all(error):
+                        raise
+                    self._values[member.address] = error
+                else:
+                    if values is not None:
+                        self._values[member.address] = values
+
+    def _values_of(self, info: DatasetInfo) -> npt.NDArray[np.generic] | None:
         """Those of texts, and of small arrays, each of which would be asked for by itself."""
         count = math.prod(info.shape)
         nbytes = count * info.dtype.itemsize
