@@ -17,6 +17,7 @@ export PYTHON
 # mount(8) looks for its helpers in /sbin and nowhere else
 SBIN := $(if $(filter /usr /usr/local,$(PREFIX)),/usr/sbin,$(PREFIX)/sbin)
 UNITS := $(PREFIX)/lib/systemd
+UDEV := $(PREFIX)/lib/udev
 SHOWN := $(PREFIX)
 
 .PHONY: help setup demo lint test pytest bench soak live fuzz gauntlet pictures docs dist deb debcheck install uninstall install-program install-files clean
@@ -79,13 +80,13 @@ debcheck:  ## that package, made and installed in a fresh Debian 12 and 13, its 
 	packaging/deb-check.sh bookworm $(MIRROR)
 	packaging/deb-check.sh trixie $(MIRROR)
 
-install: install-program install-files  ## esrffs, helper, units, manual pages, completions (PREFIX=/usr/local)
+install: install-program install-files  ## esrffs, helpers, units, manual pages, completions (PREFIX=/usr/local)
 
 install-program:
 	packaging/venv.sh $(LIB)
 
 install-files:
-	install -d $(PREFIX)/bin $(SBIN) $(UNITS)/system $(UNITS)/user $(PREFIX)/lib/tmpfiles.d \
+	install -d $(PREFIX)/bin $(SBIN) $(UNITS)/system $(UNITS)/user $(PREFIX)/lib/tmpfiles.d $(UDEV)/rules.d \
 		$(SHARE)/man/man1 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions \
 		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	ln -sfn $(LIB)/bin/esrffs $(PREFIX)/bin/esrffs
@@ -93,6 +94,9 @@ install-files:
 	sed 's|/usr/bin/esrffs|$(SHOWN)/bin/esrffs|' systemd/esrffs@.service >$(UNITS)/system/esrffs@.service
 	sed 's|/usr/bin/esrffs|$(SHOWN)/bin/esrffs|' systemd/user/esrffs@.service >$(UNITS)/user/esrffs@.service
 	install -m 644 systemd/esrffs.tmpfiles.conf $(PREFIX)/lib/tmpfiles.d/esrffs.conf
+	install -m 755 systemd/esrffs-read-ahead $(UDEV)
+	install -m 644 systemd/99-esrffs.rules $(UDEV)/rules.d
+	sed 's|/usr/lib/udev|$(SHOWN)/lib/udev|' systemd/esrffs-read-ahead@.service >$(UNITS)/system/esrffs-read-ahead@.service
 	install -m 644 man/esrffs.1 $(SHARE)/man/man1
 	install -m 644 man/mount.esrffs.8 $(SHARE)/man/man8
 	install -m 644 completions/esrffs.bash $(SHARE)/bash-completion/completions/esrffs
@@ -104,6 +108,7 @@ uninstall:  ## take away what `install` put there (with the same PREFIX)
 	rm -f $(PREFIX)/bin/esrffs $(SBIN)/mount.esrffs \
 		$(UNITS)/system/esrffs@.service $(UNITS)/user/esrffs@.service \
 		$(PREFIX)/lib/tmpfiles.d/esrffs.conf \
+		$(UDEV)/esrffs-read-ahead $(UDEV)/rules.d/99-esrffs.rules $(UNITS)/system/esrffs-read-ahead@.service \
 		$(SHARE)/man/man1/esrffs.1 $(SHARE)/man/man8/mount.esrffs.8 \
 		$(SHARE)/bash-completion/completions/esrffs $(SHARE)/zsh/site-functions/_esrffs \
 		$(SHARE)/fish/vendor_completions.d/esrffs.fish

@@ -76,6 +76,6 @@ diff "$work/before" "$work/after"
 say "its units"
 cp -a "$work/base" "$work/units"
 quietly inside units apt-get -qq -y install systemd systemd-sysv dbus dbus-user-session \
-    libpam-systemd fuse3 mount python3 libstdc++6
+    libpam-systemd udev fuse3 mount python3 libstdc++6
 packaging/systemd-check.sh "$package" "$work/units"
 say "all is well"

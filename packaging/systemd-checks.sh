@@ -114,6 +114,22 @@ not ls "/run/user/$(id -u ann)/esrffs/mine" 2>/dev/null
 as_ann systemctl --user stop esrffs@mine
 not grep -q "/esrffs/mine fuse" /proc/mounts
 
+say "read-ahead of a user's mount, by udev"
+read_ahead() { cat "/sys/class/bdi/$(awk -v path="$1" '$5 == path { print $3 }' /proc/self/mountinfo)/read_ahead_kb"; }
+mount -o remount,rw /sys # read-only in containers, where udev does not start
+mount -o remount,bind,rw /sys/devices
+systemctl start systemd-udevd
+install -d -o ann "$home/source" "$home/mnt"
+as_ann esrffs "$home/source" "$home/mnt"
+raised() { test "$(read_ahead "$home/mnt")" = 1024; }
+until_ raised
+as_ann esrffs -u "$home/mnt"
+mkdir -p /mnt/c
+esrffs -o read_ahead=256 /data/visitor /mnt/c # root's: as it was asked for
+sleep 4
+test "$(read_ahead /mnt/c)" = 256
+esrffs -u /mnt/c
+
 say "purged"
 dpkg --purge esrffs >/dev/null
 not test -e /usr/lib/esrffs

@@ -121,6 +121,7 @@ def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
     for other in unit.parent.glob("*.*mount"):  # an .automount names its .mount
         shutil.copy(other, tmp_path)
     text = unit.read_text().replace("/usr/bin/esrffs", str(ESRFFS))
+    text = text.replace("/usr/lib/udev/", f"{SYSTEMD}/")
     (tmp_path / unit.name).write_text(text)
     done = run("systemd-analyze", "verify", "--man=no", tmp_path / unit.name)
     assert (done.returncode, done.stderr) == (0, "")
@@ -187,7 +188,10 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
         "sbin/mount.esrffs",
         "lib/systemd/system/esrffs@.service",
         "lib/systemd/user/esrffs@.service",
+        "lib/systemd/system/esrffs-read-ahead@.service",
         "lib/tmpfiles.d/esrffs.conf",
+        "lib/udev/esrffs-read-ahead",
+        "lib/udev/rules.d/99-esrffs.rules",
         "share/man/man1/esrffs.1",
         "share/man/man8/mount.esrffs.8",
         "share/bash-completion/completions/esrffs",
