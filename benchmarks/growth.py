@@ -1,6 +1,6 @@
-"""Time and memory at once, four and sixteen times the size.
+"""Time and memory for data of one, four and sixteen times the size.
 
-Decided here: the cache is held small, so that what is measured is what the size costs.
+The cache is small (64 MiB), so that memory which grows with the size would show.
 """
 
 import time

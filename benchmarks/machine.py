@@ -1,7 +1,7 @@
-"""Mounts, clocks and memory.
+"""Mounts of esrffs for the benchmarks, and what they use.
 
-Decided here: how a mount is made fresh, and what is counted: wall time, processor time of whoever
-takes part (this process, the daemon, its workers), and the memory of the daemon and its workers.
+Processor time is that of all who take part: this process, the daemon and its worker processes.
+Memory is that of the daemon and its worker processes.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""The files that are measured, made from a seed.
+"""The files that are measured, made from fixed seeds.
 
-Decided here: shapes, chunks, filters, and what counts as realistic: Poisson noise on a smooth
-illumination, as uint16, which is what a detector gives and what compressors find hard.
+Frames are Poisson noise on a smooth illumination, as uint16: what a detector gives, and what
+compressors find hard.
 """
 
 import os

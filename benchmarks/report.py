@@ -1,6 +1,6 @@
-"""What the figures look like: a table of ratios against the goals.
+"""The tables of the benchmarks, as Markdown.
 
-Decided here: a ratio is the rival's median over ours, above 1 where esrffs is the faster.
+A ratio is the rival's median time over that of esrffs: above 1 where esrffs is faster.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""What is measured: each row a thing to do through the mount, and the same without it.
+"""What is measured on a local disk: each row is a thing to do through the mount, and without it.
 
-Decided here: the goals, and that both sides end with the same values in memory.  What is returned
-is compared once; what is timed is the call.
+Both sides end with the same values in memory; they are compared once, outside the time that is
+measured.  The goals are ratios.
 """
 
 import os
@@ -35,7 +35,7 @@ Work = Callable[[Path], Any]
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Who does it without the mount; the goals are ratios theirs / ours.
+    """Another program or library that does it without the mount; goals are ratios theirs / ours.
 
     `goal` is that of an ordinary user's mount, `root` that of root's (the same unless told).
     """

@@ -1,9 +1,9 @@
-"""Who is timed when.
+"""Runs the rows of a group, and keeps the times.
 
-Decided here: everything that is compared is measured in turn, in one run, so that what else the
-machine does meets all alike; every first read is of a fresh mount; medians are taken of all rounds.
-A virtual machine may get each page of its memory from its host at the first touch, which takes
-longer than to read it: so everybody begins with memory that was touched a moment ago.
+All that is compared is measured in turn, in one run, so that other work of the machine meets all
+alike.  Each first read is from a fresh mount, and medians of all rounds are compared.  A virtual
+machine may get each page of memory from its host at the first touch, which takes longer than to
+read it: so memory is touched before each measurement.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ READ_AHEADS = {"ordinary": 128, "root": 1024}  # KiB
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Seconds by the clock, and of processors (of all who took part)."""
+    """Seconds by the clock, and of processor time (this process, the daemon and its workers)."""
 
     wall: float
     cpu: float

@@ -1,6 +1,8 @@
-"""The process that serves a mount: from start to unmount.
+"""The process that serves a mount, from start to unmount.
 
-Decided here: what is set up in which order, and what a signal does.
+Makes all objects of a mount in the right order (limits, worker processes, cache, tree, FUSE
+session), serves until the mount is unmounted or a signal comes, and unmounts.  Does not: detach
+from the terminal (`cli/background`) or look at the mount point (`cli/mountpoint`).
 """
 
 import contextlib
@@ -45,14 +47,17 @@ from esrffs.workers.pool import PoolConfig, open_pool
 log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
-_LEAST_FILES = 64  # without a file of the source, 28 are open
-TRIM_PERIOD_SECONDS = 60.0  # seconds
+_MIN_OPEN_FILES = 64  # 28 are open before any file of the source is
+TRIM_PERIOD_SECONDS = 60.0
 
 
 async def serve(
     source: str, mountpoint: str, options: MountOptions, ready: Callable[[], None]
 ) -> None:
-    """Mount, call `ready` when the mount answers, serve until it is unmounted or a signal comes."""
+    """Mount, call `ready` when the mount answers, serve until it is unmounted or a signal comes.
+
+    MountError, UsageError, NotFoundError or AccessDeniedError where the source cannot be mounted.
+    """
     started = time.monotonic()
     sizes = Limits(
         options.chunk_limit * _MIB,
@@ -85,7 +90,7 @@ async def serve(
         context = MountContext(data, corrections, _view_options(options))
         presence = Presence(folders)
 
-        async def told() -> dict[str, object]:
+        async def status() -> dict[str, object]:
             return {
                 "version": metadata.version("esrffs"),
                 "source": source,
@@ -101,7 +106,7 @@ async def serve(
             await folder.make_root(context),
             _attribute_options(options),
             folders.statvfs,
-            told,
+            status,
         )
         session = Session(
             filesystem,
@@ -159,17 +164,17 @@ async def _main(scope: trio.CancelScope, session: Session) -> None:
 
 
 async def _feed_watchdog() -> None:
-    """For systemd's watchdog: the loop that answers requests is the loop that runs this."""
+    """Tell systemd's watchdog that the daemon lives, from the loop that answers requests."""
     while True:
         await trio.sleep(watchdog_period())
         notify("WATCHDOG=1")
 
 
 async def _trim_memory() -> None:
-    """Memory of the busiest moment is not kept for weeks."""
+    """Give memory that is free back to the kernel, now and then."""
     while True:
         await trio.sleep(TRIM_PERIOD_SECONDS)
-        await trio.to_thread.run_sync(trim)  # who asks for something meanwhile is served
+        await trio.to_thread.run_sync(trim)  # requests are answered meanwhile
 
 
 async def _end_on_signal(scope: trio.CancelScope) -> None:
@@ -197,21 +202,21 @@ def _fuse_options(source: str, options: MountOptions) -> set[str]:
 
 
 def _limit_open_files(count: int) -> None:
-    """As many as the system allows, in most cases more than a process has by default; or fewer.
+    """Allow this process as many open files as the system lets it; `count`: at most that many.
 
-    MountError where these are too few to start readers and open what is asked for.
+    MountError where these are too few to start worker processes and open files.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = count if count and not 0 <= hard < count else hard
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    least = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if 0 <= least < _LEAST_FILES:
-        raise MountError(f"only {least} files may be open (`ulimit -n`): needs {_LEAST_FILES}")
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= limit < _MIN_OPEN_FILES:
+        raise MountError(f"only {limit} files may be open (`ulimit -n`): needs {_MIN_OPEN_FILES}")
 
 
 def run(source: str, mountpoint: str, options: MountOptions, ready: Callable[[], None]) -> None:
-    """`serve`, with its failures as one exception."""
+    """Run `serve`; of a group of exceptions, raise the first one alone."""
     failed: EsrffsError | None = None
     try:
         trio.run(serve, source, mountpoint, options, ready)

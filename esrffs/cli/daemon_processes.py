@@ -1,8 +1,9 @@
-"""Which process serves a mount, as others find it, whether or not it answers.
+"""Finds the process that serves a mount, whether or not it answers.
 
-Decided here: how a daemon marks itself, and which process is believed to be one: it must belong to
-the user who mounted, with all its user ids, and have the kernel's device for FUSE open.  The mark
-itself anybody can make, and a number that a daemon tells may be anybody's.
+A daemon marks itself with an open memfd whose name identifies the mount.  A marked process is
+accepted only if all its user ids are those of the user who mounted and it has the kernel's device
+for FUSE open: any process can make such a mark, and a process number that a daemon reports may
+belong to another process by now.
 """
 
 import contextlib
@@ -14,9 +15,9 @@ from esrffs.linux.mountinfo import TYPE, Mount, mounts
 
 
 def mark(mountpoint: str) -> None:
-    """Let others see which process serves this mount, also when it does not answer (`daemons`).
+    """Mark this process as the daemon of this mount, for `daemons`.
 
-    A file without a place, which is gone with the process; its name stands in /proc/PID/fd.
+    The mark is a memfd, which ends with the process; /proc/PID/fd shows its name.
     """
     for mount in mounts():
         if mount.target == mountpoint and mount.type == TYPE:
@@ -29,9 +30,9 @@ def _marked(mount: Mount) -> str:
 
 
 def daemons(mount: Mount, told: object = None) -> list[int]:
-    """The processes that serve this mount: one, or none where they may not be seen.
+    """Numbers of the processes that serve this mount: one, or none where /proc hides them.
 
-    `told`: what its daemon says to be its number, if it answers.
+    `told`: the process number that the daemon itself reports, if it answers.
     """
     if isinstance(told, int) and _serves(told, mount):
         return [told]
@@ -47,7 +48,8 @@ def _serves(process: str | int, mount: Mount) -> bool:
     except OSError:
         return False
     marked = f"/memfd:{_marked(mount)} (deleted)" in opened
-    return marked and any(text.endswith("/fuse") for text in opened)  # nothing is asked by stat(2)
+    # By name: stat(2) could wait for a mount that does not answer.
+    return marked and any(text.endswith("/fuse") for text in opened)
 
 
 def _users(process: str | int) -> set[int]:
@@ -66,13 +68,16 @@ def _link(path: str) -> str:
 
 @contextlib.contextmanager
 def held(mount: Mount, told: object = None) -> Iterator[dict[int, int]]:
-    """Descriptors of its `daemons`, by number: the numbers may become those of other processes."""
+    """Open pidfds of the `daemons` of a mount, by process number.
+
+    A pidfd goes on meaning its process when the number is given to another one.
+    """
     processes: dict[int, int] = {}
     try:
         for pid in daemons(mount, told):
             with contextlib.suppress(OSError):
                 processes[pid] = os.pidfd_open(pid)
-            if pid in processes and not _serves(pid, mount):  # the number was another's by then
+            if pid in processes and not _serves(pid, mount):  # another process has the number now
                 os.close(processes.pop(pid))
         yield processes
     finally:

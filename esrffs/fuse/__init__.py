@@ -1,4 +1,4 @@
 """Requests of the kernel in, answers and errnos out.
 
-pyfuse3 only in modules named `pyfuse3_*`.
+`filesystem` and the modules that it uses know no library for FUSE; `pyfuse3_*` know nothing else.
 """

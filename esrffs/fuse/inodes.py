@@ -1,15 +1,15 @@
-"""Inode numbers.  Imports nothing of esrffs.
+"""Inode numbers: which number a node has, and which nodes the kernel knows.
 
-Decided here: which number a node has, and how long a node is remembered.
+The number of a node is a hash of its path and its key (`tree/nodes.Node`).  So a node has one
+number, also after the kernel forgot it (`echo 3 > /proc/sys/vm/drop_caches`), and in the next
+mount.  Programs that compare inode numbers during a long walk (find, tar, rsync) need this.  A file
+of a changed source has another key and so another number: the kernel uses nothing that it cached
+of the earlier one.  Directories keep their numbers.
 
-The number of a node is a hash of its path and its key (`tree/nodes.Node`).  So it is the same
-whenever and however the node is met, also after the kernel forgot it, after `echo 3 >
-/proc/sys/vm/drop_caches`, and in the next mount: programs that compare inode numbers during a
-long walk (find, tar, rsync) see none change.  A file of a changed source has another key, hence
-another number, and the kernel takes nothing it has cached for it.  Directories keep theirs.
+The table holds a node as long as the kernel holds references to it.  Each answer that names a node
+adds one reference (a *lookup*, in FUSE's words); `forget` gives references back.
 
-The table holds a node for as long as the kernel holds references to it, which it counts: each
-reply that names a node adds one, `forget` takes them back.
+Does not: import anything of esrffs.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class HasInodeKey(Protocol):
-    """What has a number."""
+    """What can have a number."""
 
     @property
     def path(self) -> tuple[bytes, ...]: ...
@@ -29,7 +29,7 @@ class HasInodeKey(Protocol):
 
 N = TypeVar("N", bound=HasInodeKey)
 
-ROOT = 1  # FUSE says so
+ROOT = 1  # the number of the root, by the protocol of FUSE
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class InodeTable(Generic[N]):
         return f"<InodeTable: {len(self)} known to the kernel>"
 
     def number(self, node: HasInodeKey) -> int:
-        """The number of this node, whether the kernel knows it or not."""
+        """The number of this node, whether the kernel knows the node or not."""
         if not node.path:
             return ROOT
         text = b"/".join(node.path) + b"\0" + node.key  # neither byte is in a name
@@ -65,7 +65,7 @@ class InodeTable(Generic[N]):
         return entry is not None and (entry.node.path, entry.node.key) != (node.path, node.key)
 
     def add_lookup(self, number: int, node: N) -> None:
-        """A reply names this node: the kernel holds one more reference to it."""
+        """Count one more reference of the kernel to this node."""
         entry = self._entries.get(number)
         if entry is None:
             self._entries[number] = _Entry(node, 1)
@@ -74,7 +74,7 @@ class InodeTable(Generic[N]):
             entry.lookup_count += 1
 
     def forget(self, number: int, references: int) -> None:
-        """The kernel gives up so many references."""
+        """Count this many references less; with none left, drop the node."""
         entry = self._entries.get(number)
         if entry is None or number == ROOT:
             return
@@ -83,5 +83,5 @@ class InodeTable(Generic[N]):
             del self._entries[number]
 
     def __getitem__(self, number: int) -> N:
-        """The node of this number; KeyError if the kernel should not know it."""
+        """The node with this number; KeyError if the kernel holds no reference to one."""
         return self._entries[number].node

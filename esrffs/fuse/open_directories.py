@@ -1,8 +1,10 @@
-"""Directories that are open for reading.
+"""Directories that are open for reading, with their entries.
 
-Decided here: that the entries of an open directory stay in place, whatever is made or removed
-meanwhile, and how many entries all open directories hold together.  Who leaves thousands open
-makes the least recently read ones list themselves anew when they are read on.
+The entries of an open directory keep their positions, whatever is made or removed in the source
+meanwhile, so that a listing in several parts neither repeats nor misses a name.  All open
+directories together hold a limited number of entries.  If a program leaves thousands of
+directories open, those that were read longest ago drop their entries, and are listed again when
+reading goes on.
 """
 
 import itertools
@@ -17,7 +19,7 @@ MAX_HELD_ENTRIES = 100_000  # entries: some 100 MB
 
 @dataclass(slots=True)
 class OpenDirectory:
-    """An open directory, and its status when it was read last."""
+    """A directory, and its status when its entries were listed last."""
 
     node: Directory
     status: Stat | None = None
@@ -27,7 +29,10 @@ Entries = Sequence[tuple[bytes, Node]]
 
 
 class OpenDirectories:
-    """The open directories by number; at most `held` entries, or those of one directory."""
+    """The open directories by handle.
+
+    They hold at most `held` entries together, or those of one directory if it has more.
+    """
 
     def __init__(self, held: int = MAX_HELD_ENTRIES) -> None:
         self._held = held
@@ -40,21 +45,26 @@ class OpenDirectories:
         return f"<OpenDirectories: {len(self._open)} open>"
 
     def open(self, node: Directory) -> int:
+        """Open a directory; returns its handle."""
         number = next(self._numbers)
         self._open[number] = OpenDirectory(node)
         return number
 
     def node(self, number: int) -> Directory | None:
-        """The directory that is open under this number."""
+        """The directory with this handle; None if there is none."""
         listing = self._open.get(number)
         return listing.node if listing else None
 
     def close(self, number: int) -> None:
+        """Close a directory."""
         self._forget(number)
         self._open.pop(number, None)
 
     async def read(self, number: int, *, anew: bool) -> tuple[OpenDirectory, Entries]:
-        """The directory and its entries: as they are now, or as they were when it was read last."""
+        """The directory and its entries; `anew`: as they are now, else as they were listed last.
+
+        KeyError for a handle that is not open.
+        """
         listing, entries = self._open[number], self._entries.get(number)
         if anew or entries is None:
             entries = tuple((await listing.node.children()).items())

@@ -1,13 +1,12 @@
-"""How the loop of pyfuse3 waits for the next request.
+"""A faster way for pyfuse3 to wait for the next request.
 
-Decided here: that a request which is there already is taken without a turn of the event loop, that
-the next one is awaited for a moment before the process goes to sleep, and how many requests are
-taken in a row.  trio's own waiting costs two turns of the loop for each request, and falling
-asleep costs reader and daemon a switch of processes: together more than the answer to any
-`getxattr` of `ls -l`, and as much as all that Python does for 128 KiB of data.
+A request that is there already is taken without a pass of trio's scheduler, and before the process
+goes to sleep it polls for a moment.  With trio's own waiting, each request costs two scheduler
+passes, and falling asleep costs a switch of processes: together more than answering a `getxattr`
+of `ls -l`, and as much as all that Python does for 128 KiB of data.  `docs/design.md` has figures.
 
-pyfuse3 looks up what it needs of trio in its own attribute `trio`, so that its asyncio mode can
-put something else there; so does `install_in_pyfuse3`.
+pyfuse3 looks up `trio.lowlevel.wait_readable` and `trio.Lock` in its own attribute `trio`, which
+its asyncio mode replaces.  `install_in_pyfuse3` replaces that attribute, too.
 """
 
 import os
@@ -19,14 +18,15 @@ from types import SimpleNamespace
 import pyfuse3
 import trio
 
-MAX_CONSECUTIVE_REQUESTS = 32  # requests; then whoever else has something to do comes first
-POLL_SECONDS = 60e-6  # seconds: what a reader needs between an answer and its next request
+MAX_CONSECUTIVE_REQUESTS = 32  # then the other tasks of the loop have their turn
+POLL_SECONDS = 60e-6  # what a program needs between an answer and its next request
 
 
 class BusyPoller:
-    """`trio.lowlevel.wait_readable`, at once where there is something to read.
+    """Waits like `trio.lowlevel.wait_readable`, but returns at once if there is something to read.
 
-    `busy` tells whether the processors have better things to do than to wait.
+    `busy` says whether other threads or processes of the mount need the processors: then there is
+    no polling.  Nor is there with a single processor.
     """
 
     def __init__(self, busy: Callable[[], bool]) -> None:
@@ -35,6 +35,7 @@ class BusyPoller:
         self._left = MAX_CONSECUTIVE_REQUESTS
 
     async def wait(self, descriptor: int) -> None:
+        """Return when this descriptor can be read from."""
         poll = self._polls.get(descriptor)
         if poll is None:
             poll = self._polls[descriptor] = select.poll()
@@ -58,10 +59,10 @@ class BusyPoller:
 
 
 class UnfairLock:
-    """A lock whose owner may take it again before those who wait had their turn.
+    """An unfair lock: the task that releases it may acquire it again before waiting tasks.
 
-    Who answers a request without waiting for anything goes on to the next one; the others take
-    over as soon as he waits.
+    So the task that answered a request without waiting goes on with the next one, and other tasks
+    take over only when it waits.  (trio.Lock is fair, which costs a scheduler pass per request.)
     """
 
     def __init__(self) -> None:
@@ -80,7 +81,7 @@ class UnfairLock:
 
 
 def install_in_pyfuse3(busy: Callable[[], bool]) -> None:
-    """Let pyfuse3 wait in this way, from its next `main` on."""
+    """Let pyfuse3 use `BusyPoller` and `UnfairLock` from its next `main` on."""
     lowlevel = SimpleNamespace(**vars(trio.lowlevel))
     lowlevel.wait_readable = BusyPoller(busy).wait
     own = SimpleNamespace(**vars(trio))

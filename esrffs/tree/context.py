@@ -1,4 +1,4 @@
-"""What all nodes of a mount share."""
+"""What all nodes of a mount share: data files, corrections, and which views are listed."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,10 @@ from esrffs.source.context import DataContext
 
 @dataclass(frozen=True, slots=True)
 class ViewOptions:
-    """Which views directories list; all others are found by name.  `limit`: bytes of text."""
+    """Formats of the views that directories list (others are found by name); `limit` in bytes.
+
+    A view whose text or structure would be larger than `limit` is refused (EFBIG).
+    """
 
     listed: frozenset[str] = frozenset({"txt"})
     limit: int = 64 << 20
@@ -16,6 +19,8 @@ class ViewOptions:
 
 @dataclass(frozen=True, slots=True)
 class MountContext:
+    """Everything that the nodes of one mount need; made once by `cli/daemon`."""
+
     data: DataContext
     corrections: CorrectionService
     views: ViewOptions = field(default_factory=ViewOptions)

@@ -19,7 +19,7 @@ Path = tuple[bytes, ...]  # names from the root of the mount
 
 
 class Stat(NamedTuple):
-    """Status of a node, in the words of stat(2): made for every entry of every listing."""
+    """Status of a node, in the words of stat(2); sizes in bytes, times in ns since 1970."""
 
     mode: int
     size: int
@@ -31,23 +31,23 @@ class Stat(NamedTuple):
 
     @classmethod
     def file(cls, status: FileStatus, size: int) -> "Stat":
-        """A file made of this source, with its permissions; nothing in it is a program.
+        """The status of a file of `size` bytes made from a data file: its permissions without x.
 
-        The bits to write stay, although nothing can be written here: copies inherit them, and
-        whoever made a copy may want to change it.
+        Write permissions stay, although the mount is read-only: a copy inherits them, and its
+        owner may want to change it.
         """
         return cls._of(status, stat.S_IFREG | status.st_mode & 0o666, size)
 
     @classmethod
     def read_only(cls, status: FileStatus) -> "Stat":
-        """A file or folder that is shown as it is, but never setuid, setgid or sticky."""
+        """The status of a file or folder that is shown as it is, without setuid, setgid, sticky."""
         return cls._of(status, status.st_mode & ~0o7000, status.st_size)
 
     @classmethod
     def directory(cls, status: FileStatus) -> "Stat":
-        """A directory made of this source: who may read the file may enter.
+        """The status of a directory made from a data file.
 
-        The owner's bit to write stays, for what is copied out of it (`file`).
+        Users who may read the file may enter.  The owner's write permission stays, as in `file`.
         """
         readable = status.st_mode & 0o444
         writable = status.st_mode & 0o200
@@ -55,6 +55,7 @@ class Stat(NamedTuple):
 
     @classmethod
     def link(cls, status: FileStatus, target: bytes) -> "Stat":
+        """The status of a symlink with this text."""
         return cls._of(status, stat.S_IFLNK | 0o777, len(target))
 
     @classmethod
@@ -77,14 +78,14 @@ class FileHandle(Protocol):
         """Up to `count` bytes from `offset`; fewer only at the end of the file."""
 
     def close(self) -> None:
-        """Let go of what the handle holds."""
+        """Close the files that the handle holds open."""
 
 
 class Node(Protocol):
-    """Something at a path of the mount.
+    """What is at a path of the mount: a file, directory or symlink.
 
-    `key` tells it from everything else that is or was at this path: what a file holds never
-    changes while its key stays.  A directory keeps its key whatever becomes of its source.
+    The bytes of a file never change while its `key` stays the same.  A directory keeps its key,
+    whatever happens to its source.
     """
 
     @property
@@ -93,32 +94,37 @@ class Node(Protocol):
     @property
     def key(self) -> bytes: ...
 
-    async def stat(self) -> Stat: ...
+    async def stat(self) -> Stat:
+        """Its status; NotFoundError where the source is gone."""
 
     def error_text(self) -> str | None:
-        """What went wrong with this object, for the user."""
+        """What went wrong with this object (`user.esrffs.error`); None if nothing did."""
 
 
 class _HasXattrs(Protocol):
     async def xattrs(self) -> xattrs.Xattrs:
-        """All but that of the error; reading them may take a while."""
+        """All extended attributes but `user.esrffs.error`; may open the data file."""
 
 
 class _HasListedXattrs(Protocol):
     async def listed_xattrs(self) -> xattrs.Xattrs:
-        """Those that listxattr(2) names: listing all of them would open the data file."""
+        """Those that listxattr(2) names; getxattr(2) may accept more.
+
+        Listing all of them would open the data file.
+        """
 
 
 async def all_xattrs(node: Node, *, listed: bool = False) -> xattrs.Xattrs:
-    """The extended attributes of any node, or those to be listed; that of its error first."""
+    """The extended attributes of a node, `user.esrffs.error` first; `listed`: those to be named."""
     if listed and hasattr(node, "listed_xattrs"):
         told = await cast(_HasListedXattrs, node).listed_xattrs()
     else:
         told = await cast(_HasXattrs, node).xattrs() if hasattr(node, "xattrs") else {}
-    return {**error_xattr(node), **told}  # what goes wrong while it is asked is in it
+    return {**error_xattr(node), **told}  # an error of this very call is included
 
 
 def error_xattr(node: Node) -> xattrs.Xattrs:
+    """The extended attribute `user.esrffs.error` of a node, if anything went wrong with it."""
     text = node.error_text()
     if text is None:
         return {}
@@ -126,21 +132,25 @@ def error_xattr(node: Node) -> xattrs.Xattrs:
 
 
 class Directory(Node, Protocol):
-    """A node that holds others; each of them is made anew for each asker."""
+    """A node with children, which are made anew for each call."""
 
-    async def children(self) -> Mapping[bytes, Node]: ...
+    async def children(self) -> Mapping[bytes, Node]:
+        """All nodes that a listing shows, by name."""
 
     async def child(self, name: bytes) -> Node:
-        """NotFoundError where there is none of that name."""
+        """The node of this name, listed or not (views); NotFoundError."""
 
 
 class File(Node, Protocol):
-    async def open(self) -> FileHandle: ...
+    """A node with bytes."""
+
+    async def open(self) -> FileHandle:
+        """A handle for the bytes as they are now; StaleError where `key` is out of date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Symlink:
-    """`target` is relative, or leads to nothing of ours."""
+    """A symlink; `target` is its text, relative unless it leads out of the mount."""
 
     path: Path
     status: FileStatus
@@ -159,7 +169,7 @@ class Symlink:
 
 @dataclass(frozen=True, slots=True)
 class BrokenFile:
-    """Stands where an object is that cannot be shown; opening it says why by its errno."""
+    """An object that cannot be read: it is listed, and opening it raises `error`."""
 
     path: Path
     source: DataFile
