@@ -49,7 +49,7 @@ class SeriesFiles:
         self.first_head = b""  # bytes with which the first file begins, if it is not packed
 
     def __repr__(self) -> str:
-        return f"<{len(self.paths)} files, the first {self.paths[0]}>"
+        return f"<SeriesFiles: {len(self.paths)} files, the first {self.paths[0]}>"
 
     def name(self, number: int) -> str:
         return os.path.basename(self.paths[number])
