@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.mount.test_corrected import identical
-from tests.support.corrected_scans import counts, edf, formula
+from tests.support.corrected_scans import counts, edf, identical
 from tests.support.errnos import errno_of
+from tests.support.flat_field import formula
 from tests.support.mounts import Mounted, MountFactory
 
 RAW, FLATS, DARK = counts("absorbing", 6), counts("beam", 2), counts("closed")

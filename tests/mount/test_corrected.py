@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.corrected_scans import SCANS, Expected
+from tests.support.corrected_scans import SCANS, Expected, identical
+from tests.support.flat_field import same
 from tests.support.mounts import Mounted, drop_caches, mount_factory
 from tests.support.npy import npy_bytes
-from tests.unit.flatfield.test_formula import same
 
 
 class Corrected:
@@ -39,16 +39,6 @@ def corrected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corrected]:
     factory = mount_factory(tmp_path_factory.mktemp("mount"))
     yield Corrected(next(factory)(source), expected)
     next(factory, None)
-
-
-def identical(content: bytes, array: np.ndarray) -> bool:
-    """The bytes that numpy would save, where a NaN may be any NaN."""
-    wanted = npy_bytes(array)
-    if array.dtype != np.float32:
-        return content == wanted
-    start = len(wanted) - array.nbytes
-    made = np.frombuffer(content[start:], np.float32)
-    return content[:start] == wanted[:start] and same(made, array.reshape(-1))
 
 
 def forget(path: Path) -> None:

@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.support.corrected_scans import counts, edf, f32, formula, mean, median
+from tests.support.corrected_scans import counts, edf
+from tests.support.flat_field import f32, formula, mean, median
 from tests.support.mounts import MountFactory
 
 BRISK = ("-o", "attr_timeout=0.1,entry_timeout=0.1")

@@ -9,7 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.support.corrected_scans import counts, edf, f32, formula
+from tests.support.corrected_scans import counts, edf
+from tests.support.flat_field import f32, formula
 from tests.support.mounts import MountFactory
 
 DARK, ONE, TWO = counts("dark"), counts("one"), counts("two")

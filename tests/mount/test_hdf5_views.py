@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import silx.io
 
-from tests.mount.test_views import growing, numbers, other_formats
 from tests.support.errnos import errno_of
 from tests.support.mounts import Mounted, MountFactory, mount_factory
+from tests.support.view_files import growing, numbers, other_formats
 
 DTYPES = ("u1", "<u2", ">u2", "<i4", ">f4", "<f8", ">i8", "<f2", "?", "<c8", "S5")
 LAYOUTS: dict[str, dict[str, Any]] = {

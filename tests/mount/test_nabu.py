@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.corrected_scans import formula, mean, median
+from tests.support.flat_field import formula, mean, median
 from tests.support.nabu_scans import KEYS, nabus, nxtomo_scan
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.mounts import MountFactory
-from tests.unit.formats.images.test_tiff import LAYOUTS, X, Y, numbers, write
+from tests.support.tiff_files import LAYOUTS, X, Y, numbers, write
 
 IMAGE = "scan_0/image/data.npy"
 

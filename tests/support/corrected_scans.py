@@ -1,6 +1,6 @@
 """No tests: scans after every convention, and what the contract says of them, in plain numpy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import fabio.edfimage
@@ -8,41 +8,11 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from tests.support.flat_field import f32, formula, mean, median, same
+from tests.support.npy import npy_bytes
+
 SHAPE = (13, 17)
 Expected = dict[str, np.ndarray]  # by the path of the .npy below the folder of the scan
-
-
-def f32(array: np.ndarray) -> np.ndarray:
-    return np.asarray(array).astype(np.float32)
-
-
-def between(flats: Sequence[np.ndarray], at: Sequence[float], i: float) -> np.ndarray:
-    """The flat of a frame at i: two flats mixed in float64, or one alone."""
-    after = next((k for k, a in enumerate(at) if a >= i), len(at) - 1)
-    if after == 0 or i >= at[after]:
-        return f32(flats[after])
-    w = np.clip((i - at[after - 1]) / (at[after] - at[after - 1]), 0, 1)
-    one, two = f32(flats[after - 1]).astype(np.float64), f32(flats[after]).astype(np.float64)
-    return (one * (1 - w) + two * w).astype(np.float32)
-
-
-def formula(raw, dark, flats, at=(0.0,), abscissae=None) -> np.ndarray:
-    """Of a stack, or of one image at `abscissae`."""
-    stack = raw if raw.ndim == 3 else raw[np.newaxis]
-    where = range(len(stack)) if abscissae is None else np.atleast_1d(abscissae)
-    out = np.empty(stack.shape, np.float32)
-    with np.errstate(all="ignore"):
-        for k, i in enumerate(where):
-            out[k] = (f32(stack[k]) - f32(dark)) / (between(flats, at, i) - f32(dark))
-    return out.reshape(raw.shape)
-
-
-def mean(run: np.ndarray) -> np.ndarray:
-    return np.mean(f32(run), axis=0)
-
-
-def median(run: np.ndarray) -> np.ndarray:
-    return np.median(f32(run), axis=0)
 
 
 def counts(seed: object, *lead: int, dtype: str = "<u2", shape: tuple[int, ...] = SHAPE):
@@ -401,3 +371,13 @@ SCANS: tuple[Callable[[Path], Expected], ...] = (
     training, stacks, layouts, nxtomo, bliss, images, ended, multiframe, id19,
     id19_reduced, configured, clashes, folder_clash, large,
 )  # fmt: skip
+
+
+def identical(content: bytes, array: np.ndarray) -> bool:
+    """The bytes that numpy would save, where a NaN may be any NaN."""
+    wanted = npy_bytes(array)
+    if array.dtype != np.float32:
+        return content == wanted
+    start = len(wanted) - array.nbytes
+    made = np.frombuffer(content[start:], np.float32)
+    return content[:start] == wanted[:start] and same(made, array.reshape(-1))

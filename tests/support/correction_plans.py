@@ -22,6 +22,7 @@ from esrffs.flatfield.formula import RunningMean, correct_run, current_ratio, me
 from esrffs.flatfield.plan import CorrectedDataset, CorrectionOptions, CorrectionPlan, ReducedFrame
 from esrffs.flatfield.provenance import provenance
 
+SHAPE = (3, 4)  # of the frames that `counts` makes
 Load = Callable[[str], np.ndarray]
 
 
@@ -205,3 +206,8 @@ def loading(file: h5py.File, others: Mapping[str, h5py.File] | None = None) -> L
 
 def told_of(plan: CorrectionPlan, version: str = "") -> Mapping[str, object]:
     return provenance(plan, [output.name for output in plan.outputs], version)
+
+
+def counts(rng, n=None, low=1000, high=60000):
+    """Random counts of one frame or of `n`: uint16 from `low` to `high`."""
+    return rng.integers(low, high, SHAPE if n is None else (n, *SHAPE)).astype(np.uint16)

@@ -26,7 +26,7 @@ from fabio.edfimage import EdfImage
 from PIL import Image
 
 from esrffs.formats.images.reader import ImageFileReader
-from esrffs.model import DatasetInfo, Reader
+from esrffs.model import DatasetInfo, FramesLayout, Reader
 from tests.support.reader_contract import whole
 
 OPENED: list[Any] = []  # by the test that runs
@@ -148,3 +148,13 @@ def data(reader: Reader) -> DatasetInfo:
 
 def values(reader: Reader) -> np.ndarray:
     return reader.read(data(reader).address, whole(data(reader)))
+
+
+def verbatim(path: Path, info: DatasetInfo) -> np.ndarray:
+    """What a program gets that goes by the layout alone."""
+    assert isinstance(info.layout, FramesLayout)
+    frame = info.shape[1:] if len(info.layout.offsets) > 1 else info.shape
+    dtype = info.dtype.newbyteorder() if info.layout.swapped else info.dtype
+    raw = path.read_bytes()
+    runs = [np.frombuffer(raw, dtype, np.prod(frame), at) for at in info.layout.offsets]
+    return np.stack(runs).reshape(info.shape)

@@ -13,8 +13,7 @@ from esrffs import limits
 from esrffs.arrays import chunk_parts
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
 from esrffs.formats.filters import codecs
-from tests.support.chunk_streams import zeros
-from tests.unit.formats.filters.test_codecs import COMPRESSORS, one_chunk, pipeline, rewritten
+from tests.support.chunk_streams import COMPRESSORS, one_chunk, pipeline, rewritten, zeros
 
 SHUFFLE, DEFLATE = 2, 1
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from esrffs.flatfield.formula import PIXELS_PER_SLICE, absorb
-from tests.unit.flatfield.test_formula import same
+from tests.support.flat_field import same
 
 PIXELS = hnp.arrays(np.float32, st.integers(0, 70), elements=st.floats(width=32))
 

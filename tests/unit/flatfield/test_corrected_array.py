@@ -23,8 +23,7 @@ from esrffs.flatfield.plan import (
     RawRun,
     ReducedFrame,
 )
-from tests.support.corrected_scans import f32
-from tests.unit.flatfield.test_formula import DTYPES, same, whole
+from tests.support.flat_field import DTYPES, f32, same, whole
 
 
 @dataclass

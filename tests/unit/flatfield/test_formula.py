@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from esrffs.flatfield.formula import (
     PIXELS_PER_MEDIAN,
@@ -21,49 +20,8 @@ from esrffs.flatfield.formula import (
     per_exposure,
     pixel_bands,
 )
+from tests.support.flat_field import f32, images, same, whole
 from tests.support.real_data import DATA
-
-DTYPES = ("u1", "<u2", ">u2", "u4", "<i4", ">i4", "u8", "<f4", ">f4", "f8", "?")
-
-
-def images(count: int, shape: tuple[int, int]) -> st.SearchStrategy[np.ndarray]:
-    return st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, (count, *shape)))
-
-
-def f32(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32)
-
-
-def whole(raw, at, dark, flats, abscissae, method="linear", nan=None, ratios=None):
-    """The contract, in plain numpy on whole arrays."""
-    out = np.empty(raw.shape, np.float32)
-    for k, i in enumerate(at):
-        if method == "first" or i <= abscissae[0]:
-            flat = f32(flats[0])
-        elif i >= abscissae[-1]:
-            flat = f32(flats[-1])
-        elif i in abscissae:
-            flat = f32(flats[abscissae.index(i)])
-        else:
-            n = max(j for j, a in enumerate(abscissae) if a < i)
-            a, b = abscissae[n], abscissae[n + 1]
-            if method == "nearest":
-                flat = f32(flats[n] if i - a < b - i else flats[n + 1])
-            else:
-                w = np.clip((i - a) / (b - a), 0, 1)  # a float64, so the flat is one too
-                flat = f32(f32(flats[n]) * (1 - w) + f32(flats[n + 1]) * w)
-        out[k] = (f32(raw[k]) - f32(dark)) / (flat - f32(dark))
-        if ratios is not None:
-            out[k] *= np.float32(ratios[k])
-    if nan is not None:
-        out[~np.isfinite(out)] = nan
-    return out
-
-
-def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """To the bit, zeros' signs included; a NaN is a NaN."""
-    nans = np.isnan(a) & np.isnan(b)
-    return bool(np.all(nans | (a.view(np.uint32) == b.view(np.uint32))))
 
 
 @st.composite

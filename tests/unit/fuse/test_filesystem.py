@@ -15,7 +15,7 @@ from esrffs.fuse.attributes import Attributes
 from esrffs.fuse.filesystem import Filesystem
 from esrffs.fuse.inodes import ROOT
 from esrffs.tree.nodes import Symlink
-from tests.unit.fuse.nodes import DirectoryNode, FileNode, caller, errno_of_request, filesystem
+from tests.support.fuse_nodes import DirectoryNode, FileNode, caller, errno_of_request, filesystem
 
 Entry = tuple[bytes, Attributes, int]
 

@@ -10,7 +10,7 @@ import trio
 
 from esrffs.fuse.inodes import ROOT
 from esrffs.fuse.pyfuse3_adapter import Pyfuse3Operations
-from tests.unit.fuse.nodes import DirectoryNode, FileNode, filesystem
+from tests.support.fuse_nodes import DirectoryNode, FileNode, filesystem
 
 
 class Context:

@@ -1,10 +1,11 @@
-"""roles: what `.esrffs.toml` may name besides files of its folder, and what it says of mistakes."""
+"""`.esrffs.toml`: what it may name besides files of its folder, and what is said of mistakes."""
 
 import numpy as np
 import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
 from tests.support.correction_plans import all_cooked, folder_recipe, told_of
+from tests.support.flat_field import divided, f32
 
 SHAPE = (3, 4)
 
@@ -35,14 +36,6 @@ def refused(known, **keys):
     return found.reason
 
 
-def f32(array):
-    return np.asarray(array).astype(np.float32)
-
-
-def formula(raw, dark, flat, flat_dark=None):
-    return (f32(raw) - f32(dark)) / (f32(flat) - f32(dark if flat_dark is None else flat_dark))
-
-
 # --- where the arrays are
 
 
@@ -60,7 +53,7 @@ def test_other_folders(raw, flat, dark):
     paths = [normpath(path) for path in (raw, flat, dark)]
     known = images(*paths)
     plan = made(known, raw=f'"{raw}"', flat=f'"{flat}"', dark=f'"{dark}"')
-    expected = formula(*(known[paths[k]] for k in (0, 2, 1)))
+    expected = divided(*(known[paths[k]] for k in (0, 2, 1)))
     assert np.array_equal(all_cooked(plan, known.__getitem__)["w_0"], expected)
 
 
@@ -130,7 +123,7 @@ def test_folders_are_looked_into_as_long_as_they_are_not_too_many():
 def test_a_constant_dark(dark):
     known = images("a.edf", "b.edf")
     plan = made(known, **(GOOD | {"dark": dark}))
-    expected = formula(known["a.edf"], np.full(SHAPE, float(dark)), known["b.edf"])
+    expected = divided(known["a.edf"], np.full(SHAPE, float(dark)), known["b.edf"])
     assert np.array_equal(all_cooked(plan, known.__getitem__)["a"], expected)
     assert told_of(plan)["dark"] == {"constant": float(dark)}
 
@@ -150,7 +143,7 @@ def test_a_dark_for_the_flats(flat_dark, values, scale):
     more = {"flat_dark": flat_dark} | ({"scale": scale} if scale else {})
     plan = made(known, **GOOD, **more)
     own = known["d.edf"] if values is None else np.full(SHAPE, values)
-    expected = formula(known["a.edf"], known["c.edf"], known["b.edf"], own)
+    expected = divided(known["a.edf"], known["c.edf"], known["b.edf"], own)
     expected *= np.float32(scale or 1)
     assert np.array_equal(all_cooked(plan, known.__getitem__)["a"], expected)
     told = told_of(plan)
@@ -187,7 +180,7 @@ def test_frames_of_a_stack_are_left_out(left_out, kept):
     ]
     assert frames == [(frame, float(frame)) for frame in kept]
     result = all_cooked(plan, known.__getitem__)["s"]
-    expected = formula(known["s.edf"][kept], known["c.edf"], known["b.edf"])
+    expected = divided(known["s.edf"][kept], known["c.edf"], known["b.edf"])
     assert np.array_equal(result, expected)
 
 
@@ -242,7 +235,7 @@ def test_data_and_keys_at_own_paths():
     for k, frame in enumerate((4, 5, 7, 9)):
         w = np.float64(min((frame - 2) / 6, 1))
         flat = (flats[0] * (1 - w) + flats[1] * w).astype(np.float32) if frame < 8 else flats[1]
-        assert np.array_equal(result[k], formula(stack[frame], dark, flat))
+        assert np.array_equal(result[k], divided(stack[frame], dark, flat))
 
 
 def test_darks_and_flats_of_another_file_serve_instead():
@@ -251,7 +244,7 @@ def test_darks_and_flats_of_another_file_serve_instead():
     stack = known["s.h5::m/img"]
     kept = [k for k in range(10) if k != 4]
     result = all_cooked(plan, known.__getitem__)["turn2"]
-    assert np.array_equal(result, formula(stack[kept], known["c.edf"], known["b.edf"]))
+    assert np.array_equal(result, divided(stack[kept], known["c.edf"], known["b.edf"]))
 
 
 def test_frames_with_keys_are_left_out():

@@ -1,42 +1,13 @@
-"""roles in data files: groups by name, APS Data Exchange, NXtomo, BLISS."""
+"""Conventions in data files: groups by name, APS Data Exchange, NXtomo."""
 
 import h5py
 import numpy as np
 import pytest
 
-from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
-from tests.support.correction_plans import all_cooked, file_recipe, loading, told_of
+from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan
+from tests.support.correction_plans import SHAPE, all_cooked, counts, file_recipe, loading, told_of
+from tests.support.flat_field import blend, divided, f32
 from tests.support.real_data import DATA
-
-SHAPE = (3, 4)
-
-
-@pytest.fixture
-def file():
-    with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
-        yield file
-
-
-def counts(rng, n=None, low=1000, high=60000):
-    return rng.integers(low, high, SHAPE if n is None else (n, *SHAPE)).astype(np.uint16)
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
-def f32(array):
-    return np.asarray(array).astype(np.float32)
-
-
-def formula(raw, dark, flat):
-    return (f32(raw) - f32(dark)) / (f32(flat) - f32(dark))
-
-
-def between(a, b, w):
-    return (f32(a) * (1 - np.float64(w)) + f32(b) * np.float64(w)).astype(np.float32)
-
 
 # --- groups by name
 
@@ -61,7 +32,7 @@ def test_images_named_by_numbers(file, rng, names):
     assert list(made) == ["0000", "0100", "0500", "0700"]
     d, a, b = file[f"{dark}/0000"][()], file[f"{flat}/0000"][()], file[f"{flat}/0500"][()]
     for name, w in (("0000", 0), ("0100", 0.2), ("0500", 1), ("0700", 1)):
-        expected = formula(file[f"{raw}/{name}"][()], d, between(a, b, w))
+        expected = divided(file[f"{raw}/{name}"][()], d, blend(a, b, w))
         assert np.array_equal(made[name], expected)
 
 
@@ -85,7 +56,7 @@ def test_stacks_are_runs(file, rng):
     file["data"], file["flat"], file["dark"] = counts(rng, 5), counts(rng, 4), counts(rng, 3)
     made = all_cooked(file_recipe(file), loading(file))
     dark, flat = np.mean(f32(file["dark"]), axis=0), np.median(f32(file["flat"]), axis=0)
-    assert np.array_equal(made["data"], formula(file["data"], dark, flat))
+    assert np.array_equal(made["data"], divided(file["data"], dark, flat))
 
 
 def test_frames_of_several_stacks_are_counted_in_each(file, rng):
@@ -163,7 +134,7 @@ def test_siblings(file, rng):
     dark = np.mean(f32(file["dark/data"]), axis=0)
     a, b = (np.median(f32(file[f"flat_{n}/data"]), axis=0) for n in ("000", "500"))
     for i, raw in enumerate(file["scan/data"]):
-        assert np.array_equal(made["data"][i], formula(raw, dark, between(a, b, i / 500)))
+        assert np.array_equal(made["data"][i], divided(raw, dark, blend(a, b, i / 500)))
     del file["scan"]
     assert "stack" in file_recipe(file).reason
 
@@ -175,7 +146,7 @@ def test_data_exchange(file, rng):
     made = all_cooked(file_recipe(file, "exchange"), loading(file))
     dark = np.mean(f32(group["data_dark"]), axis=0)
     flat = np.median(f32(group["data_white"]), axis=0)
-    assert np.array_equal(made["data"], formula(group["data"], dark, flat))
+    assert np.array_equal(made["data"], divided(group["data"], dark, flat))
     del group["data_dark"]
     assert "no dark" in file_recipe(file, "exchange").reason
 
@@ -209,9 +180,9 @@ def test_the_trainings_file():
         dark, flats = file["dark/0000"][()], [file["flatfield"][n][()] for n in ("0000", "0500")]
         assert list(made) == list(file["data"])
         for name, image in made.items():
-            flat = between(*flats, np.clip(int(name) / 500, 0, 1))
+            flat = blend(*flats, np.clip(int(name) / 500, 0, 1))
             with np.errstate(all="ignore"):
-                expected = formula(file["data"][name][()], dark, flat)
+                expected = divided(file["data"][name][()], dark, flat)
             assert np.array_equal(image, expected, equal_nan=True)
 
 
@@ -242,7 +213,7 @@ def expected_tomo(data, keys, currents=None):
     for i in np.flatnonzero(np.array(keys) == 0):
         a, b = (2, 9) if i < 9 else (9, 14)
         w = np.clip((i - a) / (b - a), 0, 1)
-        image = formula(data[i], dark, between(reduced[a], reduced[b], w))
+        image = divided(data[i], dark, blend(reduced[a], reduced[b], w))
         if currents is not None:
             ca, cb = (np.median(currents[at : at + len(flats[at])]) for at in (a, b))
             image *= np.float32((ca * (1 - w) + cb * w) / currents[i])
@@ -308,109 +279,3 @@ def test_nxtomo_detector_of_another_name(file, rng):
     assert file_recipe(file, "entry") is None
     file["entry/definition"] = "NXtomo"
     assert isinstance(file_recipe(file, "entry"), CorrectionPlan)
-
-
-# --- BLISS
-
-SCANS = [
-    ("1.1", "tomo:fulltomo", None, 0),
-    ("2.1", "dark images", 2, 2),
-    ("3.1", "reference images 1", 1, 3),
-    ("4.1", "projections 0 - 4", 0, 4),
-    ("5.1", "flat", 1, 2),
-    ("5.2", "flat", 1, 0),
-    ("10.1", "projections 4 - 6", 0, 2),
-    ("11.1", "refend", 1, 1),
-    ("12.1", "tomo:fulltomo", None, 0),
-    ("13.1", "projections", 0, 2),
-]
-
-
-def bliss(file, rng, keyed):
-    frames = []
-    for name, title, key, n in SCANS:
-        scan = file.create_group(name)
-        scan.create_group("instrument/positioners")["data"] = np.arange(3.0)
-        scan["title"] = "no words" if keyed and key is not None else title
-        if keyed and key is not None:
-            scan["technique/image_key"] = key
-        elif keyed:
-            scan["technique/scan_category"] = "tomo"
-        if n:
-            data = counts(rng, n) if key != 2 else counts(rng, n, 0, 100)
-            scan["instrument/pco/data"] = data
-            scan["measurement/pco"] = h5py.SoftLink(f"/{name}/instrument/pco/data")
-            frames.append(data)
-    return np.concatenate(frames)
-
-
-@pytest.mark.parametrize("keyed", [True, False])
-def test_bliss_is_what_the_nxtomo_of_it_would_be(file, rng, keyed):
-    frames = bliss(file, rng, keyed)[:14]
-    keys = np.repeat([2, 1, 0, 1, 0, 1], [2, 3, 4, 2, 2, 1])
-    flats = {a: np.median(f32(frames[a:b]), axis=0) for a, b in ((2, 5), (9, 11), (13, 14))}
-    dark = np.mean(f32(frames[:2]), axis=0)
-    first = all_cooked(file_recipe(file, "4.1"), loading(file))["data"]
-    second = all_cooked(file_recipe(file, "10.1"), loading(file))["data"]
-    for i, made in zip(np.flatnonzero(keys == 0), [*first, *second], strict=True):
-        a, b = (2, 9) if i < 9 else (9, 13)
-        flat = between(flats[a], flats[b], (i - a) / (b - a))
-        assert np.array_equal(made, formula(frames[i], dark, flat)), i
-
-
-@pytest.mark.parametrize("keyed", [True, False])
-def test_bliss_acquisitions_share_what_one_of_them_lacks(file, rng, keyed):
-    bliss(file, rng, keyed)
-    plan = file_recipe(file, "13.1")
-    correction = plan.outputs[0].correction
-    assert [str(part) for part in correction.dark.parts] == ["2.1/instrument/pco/data[0:2]"]
-    assert [(flat.abscissa, str(flat.frames.parts[0])) for flat in correction.flats] == [
-        (-1.0, "11.1/instrument/pco/data")
-    ]
-    assert any("no flat of its own: those of 11.1 serve" in note for note in plan.notes)
-    for name in ("2.1", "3.1", "5.1", "11.1"):  # a first acquisition that has none to lend
-        del file[name]
-    assert "no dark" in file_recipe(file, "13.1").reason
-
-
-@pytest.mark.parametrize("keyed", [True, False])
-def test_bliss_acquisitions_with_their_own_do_not_mix(file, rng, keyed):
-    bliss(file, rng, keyed)
-    names = {part.path[:4] for output in file_recipe(file, "10.1").outputs
-             for part in output.correction.parts}  # fmt: skip
-    assert names == {"2.1/", "3.1/", "5.1/", "11.1"}
-    assert file_recipe(file, "2.1") is None
-    assert file_recipe(file, "1.1") is None
-    assert file_recipe(file) is None
-
-
-def test_bliss_scans_in_a_row_are_one_run(file, rng):
-    titles = ["dark images", "dark images", "flat", "flat", "projections", "dark images"]
-    for k, title in enumerate(titles, 1):
-        file[f"{k}.1/title"] = title
-        file[f"{k}.1/instrument/pco/data"] = counts(rng, 2)
-    correction = file_recipe(file, "5.1").outputs[0].correction
-    assert [part.path[:3] for part in correction.dark.parts] == ["1.1", "2.1"]
-    (flat,) = correction.flats
-    assert flat.abscissa == 4
-    assert [part.path[:3] for part in flat.frames.parts] == ["3.1", "4.1"]
-
-
-def test_bliss_detectors(file, rng):
-    bliss(file, rng, keyed=False)
-    for name in ("2.1", "3.1", "4.1"):
-        file[f"{name}/instrument/basler/data"] = np.ones((2, 5, 5), np.uint8)
-    plan = file_recipe(file, "4.1")
-    assert {output.name: output.shape for output in plan.outputs} == {
-        "basler": (2, 5, 5),
-        "pco": (4, *SHAPE),
-    }
-
-
-def test_bliss_flats_of_another_shape(file, rng):
-    bliss(file, rng, keyed=False)
-    del file["3.1/instrument/pco/data"]
-    file["3.1/instrument/pco/data"] = np.zeros((3, 4, 4))
-    refusal = file_recipe(file, "4.1")
-    assert isinstance(refusal, Rejected)
-    assert "3.1/instrument/pco/data" in refusal.reason

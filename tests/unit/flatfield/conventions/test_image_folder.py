@@ -1,4 +1,4 @@
-"""roles in folders: images by name, ID19's folders of old, `.esrffs.toml`."""
+"""Conventions in folders: images by name, the folders of ID19, `.esrffs.toml`."""
 
 import re
 import time
@@ -9,30 +9,13 @@ import pytest
 
 from esrffs.flatfield.conventions.queries import DescribeArray, ReadTextFile
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, FrameRange
-from tests.support.correction_plans import all_cooked, folder_recipe
-
-SHAPE = (3, 4)
+from tests.support.correction_plans import SHAPE, all_cooked, counts, folder_recipe
+from tests.support.flat_field import blend, divided, f32
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(11)
-
-
-def counts(rng, n=None, low=1000, high=60000):
-    return rng.integers(low, high, SHAPE if n is None else (n, *SHAPE)).astype(np.uint16)
-
-
-def f32(array):
-    return np.asarray(array).astype(np.float32)
-
-
-def formula(raw, dark, flat):
-    return (f32(raw) - f32(dark)) / (f32(flat) - f32(dark))
-
-
-def between(a, b, w):
-    return (f32(a) * (1 - np.float64(w)) + f32(b) * np.float64(w)).astype(np.float32)
 
 
 # --- images by name
@@ -50,16 +33,16 @@ def test_plain(rng):
     dark = np.mean(f32([images["dark_0.edf"], images["dark_1.edf"]]), axis=0)
     a, b = images["flat_0000.edf"], images["flat_0500.edf"]
     assert sorted(made) == ["wood", "wood_0250"]
-    expected = formula(images["wood_0250.tif"], dark, between(a, b, 0.5))
+    expected = divided(images["wood_0250.tif"], dark, blend(a, b, 0.5))
     assert np.array_equal(made["wood_0250"], expected)
     for i, raw in enumerate(images["wood.edf"]):
-        assert np.array_equal(made["wood"][i], formula(raw, dark, between(a, b, i / 500)))
+        assert np.array_equal(made["wood"][i], divided(raw, dark, blend(a, b, i / 500)))
 
 
 def test_the_trainings_folder(rng):
     images = {name: counts(rng) for name in ("dark.edf", "flat.edf", "data.edf")}
     made = all_cooked(folder_recipe(images), images.__getitem__)
-    expected = formula(images["data.edf"], images["dark.edf"], images["flat.edf"])
+    expected = divided(images["data.edf"], images["dark.edf"], images["flat.edf"])
     assert list(made) == ["data"]
     assert np.array_equal(made["data"], expected)
 
@@ -76,8 +59,8 @@ def test_series_are_not_opened_file_by_file(rng):
     made = all_cooked(plan, images.__getitem__)
     assert list(made) == ["wood_####", "wood_0000", "wood_0001", "wood_0004", "wood_0007"]
     for k, n in enumerate(numbers):
-        flat = between(images["flat_0000.edf"], images["flat_0008.edf"], n / 8)
-        expected = formula(images[f"wood_{n:04d}.edf"], images["dark.edf"], flat)
+        flat = blend(images["flat_0000.edf"], images["flat_0008.edf"], n / 8)
+        expected = divided(images[f"wood_{n:04d}.edf"], images["dark.edf"], flat)
         assert np.array_equal(made["wood_####"][k], expected)
         assert np.array_equal(made[f"wood_{n:04d}"], expected)
 
@@ -163,9 +146,9 @@ def test_id19(rng, info):
     flats[3] = images["refHST0003.edf"]
     for i in range(8):
         a, b = (0, 3) if i < 3 else (3, 6)
-        flat = between(flats[a], flats[b], np.clip((i - a) / (b - a), 0, 1))
+        flat = blend(flats[a], flats[b], np.clip((i - a) / (b - a), 0, 1))
         assert np.array_equal(
-            made[f"bone_{i:04d}"], formula(images[f"bone_{i:04d}.edf"], dark, flat)
+            made[f"bone_{i:04d}"], divided(images[f"bone_{i:04d}.edf"], dark, flat)
         )
 
 
@@ -200,7 +183,7 @@ def test_toml_short(rng):
     images = {"a.edf": counts(rng), "beam.edf": counts(rng), "closed.edf": counts(rng, None, 0, 9)}
     plan = toml('[[corrected]]\nraw="a.edf"\nflat="beam.edf"\ndark="closed.edf"', images)
     made = all_cooked(plan, images.__getitem__)
-    expected = formula(images["a.edf"], images["closed.edf"], images["beam.edf"])
+    expected = divided(images["a.edf"], images["closed.edf"], images["beam.edf"])
     correction = plan.outputs[0].correction
     assert (correction.dark.reduction, correction.flats[0].frames.reduction) == ("mean", "median")
     assert list(made) == ["a"]

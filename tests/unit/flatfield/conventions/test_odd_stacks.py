@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
-from tests.support.corrected_scans import counts, formula, mean, median
+from tests.support.corrected_scans import counts
 from tests.support.correction_plans import all_cooked, file_recipe, loading, told_of
+from tests.support.flat_field import formula, mean, median
 
 KEYS = np.array([2, 2, 1, 1, 1, 0, 0, 0, 1, 1, 0])
 DATA = counts("odd", len(KEYS))

@@ -5,6 +5,7 @@ import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
 from tests.support.correction_plans import all_cooked, folder_recipe
+from tests.support.flat_field import f32
 
 SHAPE = (3, 4)
 
@@ -15,10 +16,6 @@ def scan(raw="Tomo", flats=("Flat_Before", "Flat_After"), dark="Dark_Before", nu
     paths += [f"{folder}/img_{k}.tif" for folder in flats for k in range(3)]
     paths += [f"{dark}/img_{k}.tif" for k in range(2)] if dark else []
     return {path: rng.integers(100, 60000, SHAPE).astype(np.uint16) for path in paths}
-
-
-def f32(array):
-    return np.asarray(array).astype(np.float32)
 
 
 def expected(known, path, dark, before, after, w):

@@ -13,6 +13,7 @@ from esrffs.flatfield.conventions.queries import (
 )
 from esrffs.flatfield.plan import CorrectionOptions, Rejected
 from tests.support.correction_plans import all_cooked, file_recipe, loading, told_of
+from tests.support.flat_field import f32
 
 SHAPE = (3, 4)
 
@@ -31,10 +32,6 @@ def rng():
 def image(rng, low, n=None):
     shape = SHAPE if n is None else (n, *SHAPE)
     return rng.integers(low, low + 50, shape).astype(np.uint16)
-
-
-def f32(array):
-    return np.asarray(array).astype(np.float32)
 
 
 def expected(raw, dark, flat):

@@ -9,8 +9,8 @@ import pytest
 
 from esrffs.formats.hdf5.reader import Hdf5Reader
 from tests.support.hdf5_images import assemble, walk
+from tests.support.hdf5_references import with_references
 from tests.support.hdf5_views import View, made
-from tests.unit.formats.hdf5.test_datatypes import with_references
 
 
 def tree(file: h5py.File) -> None:

@@ -18,7 +18,7 @@ from esrffs.formats.images.tiff import TiffFrames
 from esrffs.model import DatasetInfo, FramesLayout, OpaqueLayout, Reader
 from tests.support.image_files import MOTORS, data, edf, edf_text, image, in_order, opened, values
 from tests.support.reader_contract import ReaderContract, walk, whole
-from tests.unit.formats.images.test_reader import assert_same_tree
+from tests.support.silx_trees import assert_same_tree
 
 COUNT = 5
 

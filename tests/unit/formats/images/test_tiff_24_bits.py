@@ -11,7 +11,7 @@ import tifffile
 
 from esrffs.errors import UnsupportedError
 from tests.support.image_files import in_order, open_raster, values
-from tests.unit.formats.images.test_tiff import assert_served
+from tests.support.tiff_files import assert_served
 
 __all__ = ["in_order"]  # a fixture for every test here
 

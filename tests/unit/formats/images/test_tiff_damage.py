@@ -19,7 +19,7 @@ from esrffs.model import Box, FramesLayout, OpaqueLayout
 from tests.support.image_files import data, in_order, open_raster, values
 from tests.support.reader_contract import walk
 from tests.support.stopwatch import Stopwatch
-from tests.unit.formats.images.test_tiff import LAYOUTS, X, Y, by_hand, end, numbers, write
+from tests.support.tiff_files import LAYOUTS, X, Y, by_hand, end, numbers, write
 
 __all__ = ["in_order"]  # a fixture for every test here
 

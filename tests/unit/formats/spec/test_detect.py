@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from esrffs.formats.detect import detect_format
 from esrffs.formats.spec.reader import is_spec
 from esrffs.model import Format
-from tests.unit.formats.spec.test_reader import HEAD, opened, scan
+from tests.support.spec_files import HEAD, opened, scan
 
 fuzz = settings(suppress_health_check=list(HealthCheck), database=None)
 

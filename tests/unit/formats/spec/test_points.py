@@ -1,6 +1,5 @@
 """Which lines of a Spec scan are points and spectra, where silx is no oracle: by construction."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,31 +8,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esrffs.errors import DamagedError
-from esrffs.formats.spec.reader import SpecReader
 from esrffs.model import Box, BrokenInfo
-from tests.support.stopwatch import Stopwatch
-from tests.unit.formats.spec.test_reader import (
+from tests.support.spec_files import (
     HEAD,
+    columns,
     named,
     names,
     opened,
     same_as_silx,
     scan,
+    told,
     values,
 )
+from tests.support.stopwatch import Stopwatch
 
 fuzz = settings(suppress_health_check=list(HealthCheck), database=None)
 
 POINTS = [b"10 1 2", b"11 3 4", b"12 5 6"]
-
-
-def columns(reader: SpecReader, path: str = "1.1/measurement") -> dict[str, list[float]]:
-    """The counters of a scan that has no spectra."""
-    return {name: values(reader, f"{path}/{name}").tolist() for name in names(reader, path)}
-
-
-def told(reader: SpecReader, name: str = "1.1") -> dict[str, str]:
-    return json.loads(reader.attributes(reader.find(name).address))
 
 
 STRAY = {
@@ -274,51 +265,6 @@ def test_a_long_line_is_quoted_in_short(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 250
 
 
-def test_a_text_in_a_spectrum_is_named_with_its_line(tmp_path: Path) -> None:
-    reader = opened(tmp_path, scan(b"#L a", b"@A 1 2 3", b"5", b"@A 1 x 3", b"6"))
-    with pytest.raises(DamagedError, match=r"spectrum 1: line 5 \('@A 1 x 3'\): 'x' is not a"):
-        values(reader, "1.1/instrument/mca_0/data")
-
-
-MCA = HEAD + b"#S 1 mca\n#@MCA %8C\n#@CHANN 3 0 2 1\n"
-
-
-@pytest.mark.parametrize("end", [b"", b" ", b"\n", b"\r\n", b" \t", b"\r"])
-@pytest.mark.parametrize("spectra", [[b"@A 1 2 3"], [b"@A 1 2 3", b"@A 4\\\n5 6"]])
-def test_a_spectrum_is_complete_with_all_its_channels(
-    tmp_path: Path, spectra: list[bytes], end: bytes
-) -> None:
-    reader = opened(tmp_path, MCA + b"\n".join(spectra) + end)
-    data = values(reader, "1.1/instrument/mca_0/data")
-    assert data.ravel().tolist() == [1, 2, 3, 4, 5, 6][: 3 * len(spectra)]
-    assert "left_out" not in told(reader)
-
-
-@pytest.mark.parametrize("last", [b"@A 1 2", b"@A 1 2 3 4", b"@A 1 2 3\\", b"@A", b"@A 1\\\n2"])
-def test_a_spectrum_that_may_go_on_is_left_out(tmp_path: Path, last: bytes) -> None:
-    reader = opened(tmp_path, MCA + b"@A 7 8 9\n" + last)
-    assert values(reader, "1.1/instrument/mca_0/data").tolist() == [[7, 8, 9]]
-    assert told(reader)["left_out"].endswith("the last has no line end, so that it may go on")
-
-
-def test_the_last_spectrum_of_several_analysers(tmp_path: Path) -> None:
-    two = HEAD + scan(b"#@CHANN 2 0 1 1", b"#@CHANN 3 0 2 1", b"#N 1", b"#L a", b"5")
-    reader = opened(tmp_path, two + b"@A 1 2\n@B 1 2 3\n6\n@A 3 4\n@B 4 5 6")
-    assert values(reader, "1.1/instrument/mca_0/data").tolist() == [[1, 2], [3, 4]]
-    assert values(reader, "1.1/instrument/mca_1/data").tolist() == [[1, 2, 3], [4, 5, 6]]
-    reader = opened(tmp_path, two + b"@A 1 2\n@B 1 2 3\n6\n@A 3 4\n@B 4 5")
-    assert values(reader, "1.1/instrument/mca_1/data").tolist() == [[1, 2, 3]]
-
-
-def test_a_spectrum_before_its_point_waits_for_it(tmp_path: Path) -> None:
-    """What comes after it shows that it is whole; without, "12" may become "123"."""
-    start = HEAD + scan(b"#@CHANN 2 0 1 1", b"#N 1", b"#L a", b"@A 1 2", b"5")
-    reader = opened(tmp_path, start + b"@A 3 4")
-    assert values(reader, "1.1/instrument/mca_0/data").tolist() == [[1, 2]]
-    reader = opened(tmp_path, start + b"@A 3 4\n")
-    assert values(reader, "1.1/instrument/mca_0/data").tolist() == [[1, 2], [3, 4]]
-
-
 def test_a_last_point_that_may_go_on_is_told(tmp_path: Path) -> None:
     reader = opened(tmp_path, HEAD + scan(b"#N 2", b"#L a  b", b"1 2") + b"3 4")
     assert columns(reader) == {"a": [1], "b": [2]}
@@ -390,27 +336,6 @@ def test_thousands_of_columns(tmp_path: Path) -> None:
     reader = opened(tmp_path, scan(b"#N %d" % count, b"#L " + labels, row, b"1 2 3", row))
     assert len(names(reader, "1.1/measurement")) == count
     assert values(reader, "1.1/measurement/c4999").tolist() == [4999, 4999]
-
-
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        (b"#@CHANN 3 0", "number, first, last and step"),
-        (b"#@CHANN a b c d", "number, first, last and step"),
-        (b"#@CHANN 3 0 2 0", "number, first, last and step"),
-        (b"#@CHANN 3 0 99999999999 1", "channels"),
-        (b"#@CHANN 3 99999999999999999999 99999999999999999999 1", "number, first, last"),
-        (b"#@CALIB 1 x 3", "'x' is not a number"),
-        (b"#@CTIME 1 2", "not three times"),
-        (b"#@CTIME 1 2 3\n#@CTIME 1 2 3", "none for mca_2"),
-    ],
-)
-def test_errors_of_mca_headers_are_sentences(tmp_path: Path, line: bytes, text: str) -> None:
-    reader = opened(tmp_path, scan(line, b"#L a", b"@A 1", b"@A 2", b"@A 3", b"5"))
-    group = named(reader, "1.1/instrument/mca_2")
-    broken = [member for member in group if isinstance(member, BrokenInfo)]
-    assert broken
-    assert all(text in member.reason for member in broken)
 
 
 def test_backslashes_with_blanks_behind(tmp_path: Path) -> None:

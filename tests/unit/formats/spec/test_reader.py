@@ -1,114 +1,37 @@
 """Spec files, against silx (the oracle of names and values) and against the text itself."""
 
 import io
-import logging
 import os
 from collections.abc import Iterator
-from contextlib import redirect_stdout
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-import silx.io
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esrffs.encoders.json_text import to_json
 from esrffs.errors import DamagedError, NotFoundError
 from esrffs.formats.spec.reader import SpecReader, is_spec
-from esrffs.model import Box, BrokenInfo, DatasetInfo, GroupInfo, LinkInfo, Member
-from tests.support.reader_contract import ReaderContract, whole
+from esrffs.model import Box, BrokenInfo, DatasetInfo, GroupInfo
+from tests.support.reader_contract import ReaderContract
 from tests.support.real_data import DATA
-
-REAL = [DATA / "oleg.dat", DATA / "31oct98.dat"]
-
-HEAD = b"#F /data/x.dat\n#E 909799770\n#D Sat Oct 31 12:12:20 1998\n#O0 th  tth  chi\n#O1 phi\n\n"
-
-TWO_ANALYSERS = HEAD + (
-    b"#S 1 ascan  th 0 1  2 1\n#D Sat Oct 31 12:13:46 1998\n#P0 1.5 2 3\n#P1 -4e-3\n"
-    b"#G1 1 2 3 90 90 120\n#G3 1 0 0 0 1 0 0 0 1\n"
-    b"#@MCA %3C\n#@CHANN 3 0 2 1\n#@CHANN 3 5 7 1\n#@CALIB 1 2 3\n#@CALIB 4 5 6\n"
-    b"#@CTIME 1 2 3\n#@CTIME 4 5 6.5\n#N 3\n#L th  a/b  Epoch\n"
-    b"@A 0 1\\\n 2\n@A 10 11 12\n0.25 1e5 909799771.25\n"
-    b"#C in between\n@A 3 4 5\n@A 13 14\\\n 15\n0.5 -0 909799772.5\n"
-    b"\n#S 2 loopscan\n#N 2\n#L a  b\n1 2\n3 4\n#C Scan aborted\n\n#S 1 again\n#N 1\n#L c\n7\n"
+from tests.support.spec_files import (
+    HEAD,
+    NUMBER,
+    ODD,
+    TWO_ANALYSERS,
+    fuzz,
+    named,
+    names,
+    opened,
+    same_as_silx,
+    scan,
+    spec_files,
+    values,
+    values_of,
 )
 
-
-def opened(tmp_path: Path, content: bytes) -> SpecReader:
-    path = tmp_path / "x.dat"
-    path.write_bytes(content)
-    return SpecReader(str(path), None)
-
-
-def scan(*lines: bytes, number: int = 1) -> bytes:
-    return b"#S %d t\n" % number + b"".join(line + b"\n" for line in lines)
-
-
-def named(reader: SpecReader, path: str) -> list[Member]:
-    """The members of the group at this path."""
-    return list(reader.listing(reader.find(path).address).members)
-
-
-def names(reader: SpecReader, path: str = "") -> list[str]:
-    return [member.name for member in named(reader, path)]
-
-
-def values(reader: SpecReader, path: str) -> np.ndarray:
-    return values_of(reader, reader.find(path))
-
-
-def values_of(reader: SpecReader, info: object) -> np.ndarray:
-    assert isinstance(info, DatasetInfo)
-    return reader.read(info.address, whole(info))
-
-
-def same_as_silx(path: Path) -> int:
-    """Every name, value, link and attribute; how many datasets there are."""
-    logging.getLogger("silx").setLevel(logging.CRITICAL)
-    reader, count = SpecReader(str(path), None), 0
-
-    def compare_attributes(address: str, expected: object) -> None:
-        told = reader.attributes(address)
-        attributes = {key: value[()] for key, value in expected.attrs.items()}
-        if not address:
-            attributes["file_time"] = datetime.fromtimestamp(path.stat().st_mtime).isoformat()
-        assert told == to_json(attributes)
-
-    def compare(address: str, expected: object) -> None:
-        nonlocal count
-        listing = reader.listing(address)
-        assert [member.name for member in listing.members] == list(expected.keys())
-        compare_attributes(address, expected)
-        for member in listing.members:
-            match member:
-                case LinkInfo():
-                    link = expected.get(member.name, getlink=True)
-                    assert (member.path, member.file) == (link.path, None)
-                    found = reader.find(member.path)
-                    assert isinstance(found, GroupInfo) == (member.kind == "group")
-                case GroupInfo():
-                    compare(member.address, expected[member.name])
-                case DatasetInfo():
-                    count += 1
-                    compare_attributes(member.address, expected[member.name])
-                    assert bool(member.attributes) == bool(dict(expected[member.name].attrs))
-                    ours = values_of(reader, member)
-                    theirs = np.asarray(expected[member.name][()])
-                    assert ours.shape == theirs.shape, member
-                    if ours.dtype.kind == "U":
-                        assert ours.tolist() == theirs.tolist()
-                    else:
-                        assert ours.dtype == (np.int64 if theirs.dtype.kind == "i" else np.float64)
-                        np.testing.assert_array_equal(np.float32(ours), np.float32(theirs))
-                case _:
-                    pytest.fail(f"{member} is not in silx's tree")
-
-    with redirect_stdout(io.StringIO()), silx.io.open(str(path)) as file:
-        assert isinstance(file, silx.io.spech5.SpecH5)
-        compare("", file)
-    return count
+REAL = [DATA / "oleg.dat", DATA / "31oct98.dat"]
 
 
 class TestGenerated(ReaderContract):
@@ -138,78 +61,11 @@ class TestReal(ReaderContract):
         assert is_spec(path.read_bytes()[:4096], path.name)
 
 
-def test_two_analysers_as_silx(tmp_path: Path) -> None:
-    reader = opened(tmp_path, TWO_ANALYSERS)
-    assert same_as_silx(tmp_path / "x.dat") > 30
-    assert names(reader) == ["1.1", "2.1", "1.2"]
-    assert values(reader, "1.1/instrument/mca_1/data").tolist() == [[10, 11, 12], [13, 14, 15]]
-    assert values(reader, "1.1/measurement/mca_1/info/calibration").tolist() == [4, 5, 6]
-    assert values(reader, "1.1/measurement/Epoch").tolist() == [909799771.25, 909799772.5]
-    assert values(reader, "1.1/measurement/a%b").tolist() == [1e5, 0]
-    assert np.signbit(values(reader, "1.1/measurement/a%b")[1])
-    assert values(reader, "1.1/instrument/positioners/phi") == -4e-3
-
-
-PLAIN = st.sampled_from(["%d", "%g", "%.8f", "%.3e", "%+.2E", "%.17g"])
-NUMBER = st.builds(
-    lambda form, x: form % x, PLAIN, st.floats(-1e6, 1e6, allow_nan=False).filter(lambda x: x == x)
-)
-# silx drops the blank of a motor "a b" at the end of a line: two letters or more after a blank
-LABEL = st.from_regex(r"[A-Za-z][A-Za-z0-9_/%]{0,5}( [A-Za-z0-9_]{2,4})?", fullmatch=True)
-
-
-@st.composite
-def spec_files(draw: st.DrawFn, numbers: st.SearchStrategy[str]) -> tuple[bytes, list[list]]:
-    """A regular file, and for each scan its labels and its columns as text."""
-    motors = draw(st.lists(LABEL, max_size=10, unique_by=lambda label: label.replace("/", "%")))
-    text = "#F x\n#E 909799770\n#D Sat Oct 31 12:12:20 1998\n"
-    groups = [motors[i : i + 4] for i in range(0, len(motors), 4)]
-    text += "".join(f"#O{i} {'  '.join(group)}\n" for i, group in enumerate(groups)) + "\n"
-    expected = []
-    for number in draw(st.lists(st.integers(0, 30), min_size=1, max_size=4)):
-        # a motor that is scanned, or not; more labels
-        labels = draw(
-            st.lists(
-                LABEL | st.sampled_from(motors or ["th"]),
-                min_size=1,
-                max_size=6,
-                unique_by=lambda label: label.replace("/", "%"),
-            )
-        )
-        text += f"#S {number} {draw(st.sampled_from(['ascan  th 0 1  2 1', 'ct', '99 x']))}\n"
-        if draw(st.booleans()):
-            text += draw(st.sampled_from(["#D Sat Oct 31 12:13:46 1998\n", "#D yesterday\n"]))
-        if draw(st.booleans()):
-            text += "".join(
-                f"#P{i} {' '.join(draw(NUMBER) for _ in group)}\n" for i, group in enumerate(groups)
-            )
-        if draw(st.booleans()):
-            text += "#G1 " + " ".join(draw(NUMBER) for _ in range(6)) + "\n"
-        analysers, length = draw(st.sampled_from([(0, 0), (1, 3), (2, 4)]))
-        text += f"#N {len(labels)}\n#L {'  '.join(labels)}\n"
-        rows = []
-        for _ in range(draw(st.integers(0 if not analysers else 1, 5))):
-            rows.append([draw(numbers) for _ in labels])
-            for _ in range(analysers):
-                text += "@A " + " ".join(draw(NUMBER) for _ in range(length)) + "\n"
-            text += draw(st.sampled_from([" ", "  "])).join(rows[-1]) + "\n"
-            text += draw(st.sampled_from(["", "", "#C why not\n"]))
-        text += "\n"
-        expected.append([labels, list(zip(*rows, strict=True)) or [()] * len(labels)])
-    return text.encode(), expected
-
-
-fuzz = settings(suppress_health_check=list(HealthCheck), database=None)
-
-
 @settings(fuzz, max_examples=100)
 @given(spec_files(NUMBER))
 def test_regular_files_as_silx(tmp_path: Path, made: tuple[bytes, list[list]]) -> None:
     (tmp_path / "x.dat").write_bytes(made[0])
     assert same_as_silx(tmp_path / "x.dat")
-
-
-ODD = st.sampled_from(["nan", "inf", "-inf", "NaN", "-0", ".5", "5.", "1e-320", "+7", "1E+300"])
 
 
 @settings(fuzz, max_examples=100)
@@ -433,84 +289,6 @@ def test_many_columns_and_long_numbers(tmp_path: Path) -> None:
     reader = opened(tmp_path, scan(b"#L " + labels, row))
     assert values(reader, "1.1/measurement/c600") == [600]
     assert values(reader, "1.1/measurement/c699") == [7]
-
-
-@pytest.mark.parametrize(
-    ("lines", "broken"),
-    [
-        ([b"#@CALIB a b c"], ["calibration"]),
-        ([b"#@CHANN 3 0"], ["channels"]),
-        ([b"#@CHANN 3 0 2 0"], ["channels"]),
-        ([b"#@CHANN 3 0 99999999999999999999999 1"], ["channels"]),
-        ([b"#@CHANN 3 0 99999999999 1"], ["channels"]),
-        ([b"#@CTIME 1 2"], ["preset_time", "live_time", "elapsed_time"]),
-    ],
-)
-def test_an_odd_mca_header_spoils_that_member(
-    tmp_path: Path, lines: list[bytes], broken: list[str]
-) -> None:
-    reader = opened(tmp_path, scan(*lines, b"#L a", b"@A 1 2 3", b"5"))
-    members = named(reader, "1.1/instrument/mca_0")
-    assert [member.name for member in members if isinstance(member, BrokenInfo)] == broken
-    assert values(reader, "1.1/instrument/mca_0/data").tolist() == [[1, 2, 3]]
-
-
-@pytest.mark.parametrize(
-    ("chann", "expected"),
-    [
-        (b"#@CHANN 3 4 6 1", [4, 5, 6]),
-        (b"#@CHANN 9 4 12 1", [4, 5, 6]),
-        (b"#@CHANN 2 4 6 2", [4, 6, 8]),
-        (b"#C none", [0, 1, 2]),
-    ],
-)
-def test_channels_as_long_as_the_spectrum(
-    tmp_path: Path, chann: bytes, expected: list[int]
-) -> None:
-    reader = opened(tmp_path, HEAD + scan(chann, b"#L a", b"5", b"@A 1 2 3"))
-    assert values(reader, "1.1/instrument/mca_0/channels").tolist() == expected
-    assert same_as_silx(tmp_path / "x.dat")
-
-
-def test_spectra_of_unequal_length(tmp_path: Path) -> None:
-    reader = opened(tmp_path, scan(b"#L a", b"@A 1 2 3", b"5", b"@A 1 2\\", b"#C", b"6"))
-    info = reader.find("1.1/instrument/mca_0/data")
-    assert info.shape == (2, 3)
-    assert reader.read(info.address, Box((0, 0), (1, 3))).tolist() == [[1, 2, 3]]
-    with pytest.raises(DamagedError, match=r"spectrum 1: 2 channels, the first one has 3"):
-        reader.read(info.address, Box((1, 0), (2, 1)))
-    reader = opened(tmp_path, scan(b"#L a", b"@A 1 2 3", b"5", b"@A 1 2", b"6"))
-    info = reader.find("1.1/instrument/mca_0/data")
-    assert reader.read(info.address, Box((0, 1), (1, 3))).tolist() == [[2, 3]]
-    with pytest.raises(DamagedError, match=r"spectrum 1: 2 channels, the first one has 3"):
-        values_of(reader, info)
-
-
-def test_a_word_in_a_spectrum_spoils_that_spectrum(tmp_path: Path) -> None:
-    reader = opened(tmp_path, scan(b"#L a", b"@A 1 2 3", b"5", b"@A 1 x 3", b"6"))
-    info = reader.find("1.1/instrument/mca_0/data")
-    assert reader.read(info.address, Box((0, 0), (1, 3))).tolist() == [[1, 2, 3]]
-    with pytest.raises(DamagedError, match=r"scan 1\.1, mca_0, spectrum 1: .*not a number"):
-        values_of(reader, info)
-
-
-def test_spectra_here_and_there(tmp_path: Path) -> None:
-    """As many as points, wherever they stand, is silx's rule; two for three points is nobody's."""
-    content = HEAD + scan(b"#L a", b"5", b"@A 1", b"6", b"@A 2", b"@A 3", b"7")
-    reader = opened(tmp_path, content)
-    assert values(reader, "1.1/instrument/mca_0/data").tolist() == [[1], [2], [3]]
-    assert same_as_silx(tmp_path / "x.dat")
-    opened(tmp_path, HEAD + scan(b"#L a", b"@A 1", b"5", b"@A 2", b"@A 3"))
-    assert same_as_silx(tmp_path / "x.dat")  # three analysers
-    reader = opened(tmp_path, content.replace(b"@A 1\n", b""))
-    assert isinstance(named(reader, "1.1/instrument")[2], BrokenInfo)
-    assert values(reader, "1.1/measurement/a").tolist() == [5, 6, 7]
-
-
-def test_spectra_without_points(tmp_path: Path) -> None:
-    reader = opened(tmp_path, HEAD + scan(b"#@CHANN 2 0 1 1", b"@A 1 2", b"@A 3 4"))
-    assert values(reader, "1.1/instrument/mca_0/data").tolist() == [[1, 2], [3, 4]]
-    assert same_as_silx(tmp_path / "x.dat")
 
 
 def test_a_file_larger_than_what_is_looked_at_at_a_time(
