@@ -142,7 +142,9 @@ class BlockArray:
             first, last = self._grid.byte_range(number)
             end = min(stop, last)
             asked = self._asked[number] = self._asked.pop(number, 0) + end - start
-            if self._policy.wants_block(number, asked) or not self._missing(number):
+            after_whole = number > 0 and not self._missing(number - 1)
+            wants = self._policy.wants_block(number, asked, after_whole=after_whole)
+            if wants or not self._missing(number):
                 wanted.add(number)
             if number in self._begun:
                 self._budget.give_back(self._begun.pop(number), used=True)

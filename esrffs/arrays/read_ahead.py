@@ -23,6 +23,7 @@ class _Run:
     start: int  # byte
     stop: int  # byte
     requests: int = 1
+    large: int = 0  # requests that are more than a few pages
     confirmed: bool = False  # its reader is reading on
     ahead: int = 0  # the block up to which others were named
 
@@ -49,6 +50,7 @@ class ReadAhead:
         named once.
         """
         run = self._run_of(start, stop)
+        run.large += stop - start >= _PAGES_NBYTES
         block = self._grid.block_at(run.stop - 1)
         first, last = self._grid.byte_range(block)
         if not run.confirmed:
@@ -73,11 +75,12 @@ class ReadAhead:
         """Whether the reader of the last request reads on."""
         return bool(self._runs) and self._runs[-1].confirmed
 
-    def wants_block(self, block: int, asked: int) -> bool:
+    def wants_block(self, block: int, asked: int, *, after_whole: bool = False) -> bool:
         """Whether the whole block will be wanted, of which some bytes were just observed.
 
-        `asked` bytes of it were asked for in all.  False for what looks like the edge of a
-        neighbour, which a page fault reads with a frame, or like a few elements here and there.
+        `asked` bytes of it were asked for in all; `after_whole`: the block before it is there.
+        False for what looks like the edge of a neighbour, which a page fault reads with a frame,
+        for a few elements here and there, and for the header of the file.
         """
         first, last = self._grid.byte_range(block)
         size, run = last - first, self._runs[-1]
@@ -87,7 +90,9 @@ class ReadAhead:
             return True
         if run.start > first or run.stop - first < min(_PAGES_NBYTES, size // _LEAST):
             return False  # from its middle, or a few pages
-        return run.start > first - size // 2  # else it is what comes behind a frame
+        if run.start == 0:
+            return run.large > 1
+        return run.start > first - size // 2 and not after_whole  # else it is behind a frame
 
     def _run_of(self, start: int, stop: int) -> _Run:
         """The run that this request belongs to, made longer by it; or a new one."""

@@ -77,8 +77,14 @@ def undone(chunk: memoryview, number: int, client: ClientData, least: int) -> me
 
 def decoded_nbytes(filters: Filters, wanted: int, nbytes: int) -> int:
     """How many bytes are decoded, about, to have `wanted` ones of a chunk of `nbytes`."""
-    alone = len(filters) == 1 and _STAGES[filters[0][0]].decode_part is not None
-    return min(wanted, nbytes) if alone or not filters else nbytes
+    if not filters:
+        return wanted
+    (number, client), *others = filters
+    if others or _STAGES[number].decode_part is None:
+        return nbytes
+    # Others tell their blocks, which are small, in the chunk alone; so does LZ4, from 0 for 1 GiB.
+    block = (client[:1] or (0,))[0] or 1 << 30 if number == LZ4 else 1
+    return min(-(-wanted // block) * block, nbytes)
 
 
 def _undo(
@@ -149,9 +155,9 @@ _STAGES = {
     SZIP: _Filter("szip", builtin.szip, _szip_accepts),
     BZIP2: _Filter("bzip2", plugins.bzip2),
     LZF: _Filter("LZF", plugins.lzf),
-    BLOSC: _Filter("Blosc", plugins.blosc),
-    LZ4: _Filter("LZ4", plugins.lz4),
-    BITSHUFFLE: _Filter("bitshuffle", plugins.bitshuffle, _bitshuffle_accepts),
+    BLOSC: _Filter("Blosc", plugins.blosc, decode_part=plugins.blosc),
+    LZ4: _Filter("LZ4", plugins.lz4, decode_part=plugins.lz4),
+    BITSHUFFLE: _Filter("bitshuffle", plugins.bitshuffle, _bitshuffle_accepts, plugins.bitshuffle),
     ZSTD: _Filter("zstd", plugins.zstd),
 }
 

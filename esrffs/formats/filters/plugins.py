@@ -25,6 +25,10 @@ _LZF_RATIO = 132  # times: no LZF stream unpacks to more (3 bytes stand for at m
 _FIRST = 12  # bytes before the first block of LZ4 and bitshuffle
 _STORED = struct.Struct(">I")  # before each of them
 
+_BLOSC_COPIED = 2  # flag of a chunk that did not shrink
+
+Wanted = tuple[int, int] | None  # bytes [first, last) of the chunk that are needed; None: all
+
 _lib: Any = imagecodecs  # whose stubs do not know that it takes memoryviews
 
 
@@ -75,23 +79,56 @@ def _end_of_frame(raw: memoryview, at: int, head: int) -> int:
     return at + 4 * (head >> 2 & 1)
 
 
-def blosc(raw: memoryview, _client: ClientData, size: int) -> Buffer:
+def blosc(raw: memoryview, _client: ClientData, size: int, wanted: Wanted = None) -> Buffer:
     """c-blosc believes the stored size that the chunk declares: it must be there."""
-    declared, _block, stored = struct.unpack_from("<III", raw, 4)
+    declared, block, stored = struct.unpack_from("<III", raw, 4)
     if not 16 <= stored <= len(raw):
         raise FilterDataError(f"they declare {stored} stored bytes of {len(raw)}")
     out = room(believed(declared, size))
+    if wanted is not None and 0 < block < declared and not raw[2] & _BLOSC_COPIED:
+        first, last = _blocks(wanted, declared, block)
+        first = min(first, max(declared // block - 1, 0))  # no chunk is shorter than a block
+        part = _blosc_part(raw[:stored], declared, block, first, last)
+        place = out[first * block : min(last * block, declared)]
+        _lib.blosc_decode(part, out=place, numthreads=1)
+        return out
     done: Buffer = _lib.blosc_decode(raw, out=out, numthreads=1)
     return done
 
 
-def lz4(raw: memoryview, _client: ClientData, size: int) -> Buffer:
+def _blosc_part(raw: memoryview, declared: int, block: int, first: int, last: int) -> bytearray:
+    """These blocks of a Blosc chunk as a chunk of their own.
+
+    After the header of 16 bytes (sizes at 4 and 12) stands where each block begins; where it ends
+    is told by what begins next.  https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst
+    """
+    count = -(-declared // block)
+    if count > max(MANY, len(raw) // BLOCK):
+        raise UnsupportedError(f"{count} blocks in a chunk of {len(raw)} bytes")
+    table = 16 + 4 * count
+    if table > len(raw):
+        raise FilterDataError(f"{count} blocks in {len(raw)} bytes")
+    starts = np.frombuffer(raw, "<i4", count, 16).astype(np.int64)
+    if not ((starts >= table) & (starts < len(raw))).all():
+        raise FilterDataError("a block begins outside the chunk")
+    chosen = starts[first:last]
+    begin, behind = int(chosen.min()), starts[starts > chosen.max()]
+    end = int(behind.min()) if len(behind) else len(raw)
+    moved = chosen - begin + 16 + 4 * len(chosen)
+    part = bytearray(raw[:16]) + moved.astype("<i4").tobytes() + raw[begin:end]
+    struct.pack_into("<I", part, 4, min(last * block, declared) - first * block)
+    struct.pack_into("<I", part, 12, len(part))
+    return part
+
+
+def lz4(raw: memoryview, _client: ClientData, size: int, wanted: Wanted = None) -> Buffer:
     """A block that did not shrink is stored as is."""
     size, block = _header(raw, size)
     block = min(block, size)
     ends = _ends(raw, -(-size // block))
     out = room(size)
-    for k, (start, end) in enumerate(pairwise((_FIRST, *ends))):
+    first, last = _blocks(wanted, size, block)
+    for k, (start, end) in enumerate(pairwise((_FIRST, *ends)[first : last + 1]), first):
         part, place = raw[start + 4 : end], out[k * block : (k + 1) * block]
         if len(part) == len(place):
             place[:] = part
@@ -100,7 +137,7 @@ def lz4(raw: memoryview, _client: ClientData, size: int) -> Buffer:
     return out
 
 
-def bitshuffle(raw: memoryview, client: ClientData, size: int) -> Buffer:
+def bitshuffle(raw: memoryview, client: ClientData, size: int, wanted: Wanted = None) -> Buffer:
     """The last block is a multiple of 8 elements; what remains after that is stored as is."""
     itemsize, block = client[2], client[3] if len(client) > 3 else 0
     function = bitunshuffle[client[4] if len(client) > 4 else 0]
@@ -115,16 +152,35 @@ def bitshuffle(raw: memoryview, client: ClientData, size: int) -> Buffer:
     if size % itemsize:
         raise FilterDataError(f"{size} bytes are no whole number of elements of {itemsize}")
     count = needed = size // itemsize
+    first, stop = 0, count  # elements
     if packed:
         blocks = count // block + (count % block >= 8)
-        needed = (_ends(raw, blocks) or [_FIRST])[-1] + count % 8 * itemsize
+        ends = [_FIRST, *_ends(raw, blocks)]
+        needed = ends[-1] + count % 8 * itemsize
+        begin, end = _blocks(wanted, size, block * itemsize)
+        if begin < blocks:
+            first, start = begin * block, ends[begin]
+        if end < blocks:
+            stop = end * block
     if len(raw) < needed:
         raise FilterDataError(f"{len(raw)} bytes where {needed} belong")
     source, target = np.frombuffer(raw, np.uint8), np.frombuffer(room(size), np.uint8)
-    code = function(source.ctypes.data + start, target.ctypes.data, count, itemsize, block)
+    code = function(
+        source.ctypes.data + start,
+        target.ctypes.data + first * itemsize,
+        stop - first,
+        itemsize,
+        block,
+    )
     if code < 0:
         raise FilterDataError(f"bitshuffle's error {code}")
     return target.data
+
+
+def _blocks(wanted: Wanted, size: int, block: int) -> tuple[int, int]:
+    """The blocks (first, last + 1) in which the wanted ones of so many bytes lie."""
+    first, last = wanted or (0, size)
+    return min(first, size) // block, -(-min(last, size) // block)
 
 
 def _header(raw: memoryview, size: int) -> tuple[int, int]:

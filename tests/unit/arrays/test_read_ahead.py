@@ -125,6 +125,23 @@ def test_whether_the_whole_block_will_be_wanted(asked: list, wanted: bool) -> No
     assert policy.wants_block(5, BLOCK // 3)
 
 
+def test_the_edge_behind_a_frame_that_is_read_from_its_end() -> None:
+    """As memcpy does: the page fault at the end of the frame comes second."""
+    policy = ReadAhead(GRID)
+    observe(policy, [(5 * BLOCK - PAGES, 5 * BLOCK + PAGES)])
+    assert policy.wants_block(5, PAGES)
+    observe(policy, [(6 * BLOCK - PAGES, 6 * BLOCK + PAGES)])
+    assert not policy.wants_block(6, PAGES, after_whole=True)
+
+
+def test_the_header_of_a_file_is_no_reason_to_decode_a_block() -> None:
+    policy = ReadAhead(GRID)
+    observe(policy, [(0, 4096), (0, 4096), (0, 2 * PAGES)])
+    assert not policy.wants_block(0, 2 * PAGES)
+    observe(policy, [(2 * PAGES, 3 * PAGES)])
+    assert policy.wants_block(0, 3 * PAGES)
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 999), st.integers(1, 300), st.integers(0, 9)), max_size=50),
     st.sampled_from([1, 7, 100]),

@@ -12,6 +12,7 @@ import silx.io
 from esrffs.formats import readers
 from esrffs.formats.hdf5.image_reader import reader_image
 from esrffs.formats.hdf5.reader import Hdf5Reader
+from esrffs.formats.images.series import ImageSeriesReader
 from tests.support import hdf5_corpus
 from tests.support.hdf5_images import check_places, walk
 from tests.support.hdf5_views import edf_file, shown, spec_file
@@ -84,7 +85,7 @@ def test_a_series_is_one_stack(tmp_path: Path) -> None:
     for number in range(3):
         paths.append(str(tmp_path / f"x_{number}.edf"))
         fabio.edfimage.EdfImage(np.full((20, 30), number, "u2")).write(paths[-1])
-    reader = readers.open_series(tuple(paths))
+    reader = ImageSeriesReader(paths)
     image = reader_image(reader)
     assert image.broken == ()
     path = shown(reader, image, tmp_path)
