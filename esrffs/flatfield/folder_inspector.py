@@ -92,6 +92,10 @@ class FolderInspector:
                 path = os.path.join(place, os.path.basename(member))
                 self._members[path] = os.path.join(place, name), index
 
+    @property
+    def file(self) -> None:
+        return None
+
     def dependencies(self) -> Dependencies:
         return Dependencies(
             self._folders.generation,

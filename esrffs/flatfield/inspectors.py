@@ -48,6 +48,10 @@ TRANSIENT_ERRORS = (StaleError, UnavailableError)  # no answers: to be asked aga
 class Inspector(Protocol):
     """Answers the queries of conventions, and knows where the arrays lie that it told of."""
 
+    @property
+    def file(self) -> DataFile | None:
+        """The data file that is looked at; None for a folder."""
+
     async def answer(self, question: Query) -> object: ...
 
     async def locate(self, path: str) -> ArrayLocation:
@@ -77,6 +81,10 @@ class FileInspector:
         self._generation = context.files.folders.generation
         self._resolver = PathResolver(context)
         self._located: dict[str, ArrayLocation] = {}
+
+    @property
+    def file(self) -> DataFile | None:
+        return self._source
 
     def dependencies(self) -> Dependencies:
         return Dependencies(self._generation, links=self._resolver.watched)

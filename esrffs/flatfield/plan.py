@@ -11,6 +11,7 @@ folder is a name, or `file::path/in/file`.  `None` answers what is not there or 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from esrffs.flatfield.formula import FlatInterpolation, Method
@@ -18,15 +19,15 @@ from esrffs.flatfield.formula import FlatInterpolation, Method
 
 @dataclass(frozen=True, slots=True)
 class FrameRange:
-    """Frames [first, last) of the array at `path`; an image is [0, 1)."""
+    """Frames [first, last) of the array at `path`; an image (y, x) is [0, 1)."""
 
     path: str
     first: int
     last: int
+    is_image: bool = False
 
     def __str__(self) -> str:
-        frames = f"[{self.first}:{self.last}]"
-        return self.path if (self.first, self.last) == (0, 1) else self.path + frames
+        return self.path if self.is_image else f"{self.path}[{self.first}:{self.last}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +138,28 @@ class AuxiliaryDataset:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Projections:
+    """Which of the `count` frames of a scan are projections: `index`, int64, increasing."""
+
+    count: int
+    index: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CorrectionPlan:
-    """Everything that `corrected/` shows here; `notes` and `warnings` are for the log."""
+    """Everything that `corrected/` shows here; `notes` and `warnings` are for the log.
+
+    `entry` is the path of the group that describes the scan, and `projections` the frames in it
+    that the first output has, where there is such a group.
+    """
 
     convention: str
     outputs: tuple[CorrectedDataset, ...]
     extras: tuple[AuxiliaryDataset, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    entry: str | None = None
+    projections: Projections | None = None
 
     @property
     def corrections(self) -> tuple[Correction, ...]:

@@ -22,6 +22,7 @@ from esrffs.flatfield.provenance import attributes_of, provenance
 from esrffs.linux.permissions import intersect
 from esrffs.model import FileStatus, Generation
 from esrffs.source.array_location import ArrayLocation
+from esrffs.source.data_file import DataFile
 
 ATTRIBUTES = b"attrs.json"
 _ENTRY_NBYTES_ESTIMATE = 2500  # of memory, for one result with its names and locations
@@ -51,7 +52,8 @@ class ResolvedPlan:
     """What one `corrected/` shows; `status` is that of the file or folder that it belongs to.
 
     `entries` are the results, in the order of the plan's outputs; `references` the darks and flats
-    that they are made with, for each correction of the plan.
+    that they are made with, for each correction of the plan.  `scan_file` is the data file that
+    holds the group; None where it belongs to a folder.
     """
 
     plan: CorrectionPlan
@@ -59,6 +61,7 @@ class ResolvedPlan:
     references: tuple[CorrectedEntry, ...]
     dependencies: Dependencies
     status: FileStatus
+    scan_file: DataFile | None = None
 
     @cached_property
     def files(self) -> Mapping[bytes, CorrectedEntry | bytes]:
@@ -107,9 +110,10 @@ class ResolvedPlan:
 
     @cached_property
     def version(self) -> bytes:
-        """What the bytes of all files of the directory depend on."""
+        """What the bytes of all files of the directory, and of its views, depend on."""
         attributes = self.files[ATTRIBUTES]
         told = attributes if isinstance(attributes, bytes) else b""
+        told += self.scan_file.version if self.scan_file else b""
         return blake2b(b"".join(e.key for e in self.entries) + told, digest_size=16).digest()
 
     def nbytes(self) -> int:
@@ -139,7 +143,8 @@ async def resolve(plan: CorrectionPlan, inspector: Inspector, status: FileStatus
     for dataset in reduced_datasets(plan):
         origin = _origin(repr(dataset), dataset.parts, inputs, status)
         reduced.append(CorrectedEntry(dataset, inputs, origin.key, origin.status))
-    return ResolvedPlan(plan, tuple(entries), tuple(reduced), inspector.dependencies(), status)
+    dependencies, file = inspector.dependencies(), inspector.file
+    return ResolvedPlan(plan, tuple(entries), tuple(reduced), dependencies, status, file)
 
 
 def reduced_datasets(plan: CorrectionPlan) -> list[ReducedDataset]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from io import BytesIO
 from math import prod
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +22,14 @@ from esrffs.encoders.file_image import ArrayDescription
 from esrffs.errors import NotFoundError
 from esrffs.flatfield.corrected_array import InputArrays, open_corrected_array, pixels_per_frame
 from esrffs.flatfield.plan import CorrectedDataset, ReducedDataset
-from esrffs.flatfield.resolved_plan import ATTRIBUTES, CorrectedEntry, ResolvedPlan
+from esrffs.flatfield.resolved_plan import CorrectedEntry, ResolvedPlan
 from esrffs.flatfield.service import Outcome
 from esrffs.model import Buffer, FileStatus
 from esrffs.source.context import DataContext
 from esrffs.tree.context import ViewOptions
 from esrffs.tree.handles import ArrayHandle, BytesHandle, OpenArray
-from esrffs.tree.hdf5_contents import ArrayContents
 from esrffs.tree.nodes import FileHandle, Node, Path, Stat
+from esrffs.tree.nxtomo_entry import CorrectedContents
 from esrffs.tree.view_files import ArrayFile
 from esrffs.tree.views import ViewFinder, is_array
 
@@ -222,13 +222,10 @@ class CorrectedDirectory:
         cache = self.context.cache
         return ViewFinder(self.path, self._entry, self._entry, names, cache, self.views)
 
-    async def contents(self) -> ArrayContents:
+    async def contents(self) -> CorrectedContents:
         resolved = await self._resolved()
         arrays = {name: node for name, node in self._nodes(resolved).items() if is_array(node)}
-        attributes = cast(bytes, resolved.files[ATTRIBUTES])
-        return ArrayContents(
-            self.context.files, resolved.version, resolved.status, arrays, attributes
-        )
+        return CorrectedContents(self.context, resolved, arrays)
 
     def record_error(self, text: str) -> None:
         """Nothing is recorded: no array of one axis is large, so no view of it is refused."""

@@ -1,12 +1,10 @@
-"""What an HDF5 view is made of: a group of a data file, or the arrays of `corrected/`.
+"""What an HDF5 view of a group of a data file is made of (of `corrected/`: `nxtomo_entry`).
 
 Tells the structure of the view (`image`), the state of the files on which it depends, and opens
 each array when its bytes are first read.  Does not: know offsets in the view (`hdf5_view`).
 """
 
-import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,28 +13,21 @@ from math import prod
 from esrffs.errors import EsrffsError, StaleError
 from esrffs.formats.hdf5.image import (
     ArrayRunPlace,
-    DescribedDataset,
-    DescribedGroup,
     Hdf5Image,
     ImageLimits,
 )
-from esrffs.linux.permissions import intersect
 from esrffs.model import Box, DatasetInfo, FileStatus
 from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
-from esrffs.source.data_file import DataFile, DataFiles
+from esrffs.source.data_file import DataFile
 from esrffs.source.listings import plan
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.source.path_resolver import PathResolver
 from esrffs.tree.files import NpyFile
 from esrffs.tree.handles import OpenArray
 from esrffs.tree.hdf5_view import OpenContents
-from esrffs.tree.view_files import ArrayFile
 
 log = logging.getLogger(__name__)
-
-
-# Groups of data files
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,61 +163,3 @@ class _OpenFile:
 
     def close(self) -> None:
         self._opened.release()
-
-
-# Arrays that no data file holds
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayContents:
-    """The directory `corrected/`: its arrays by file name, and its `attrs.json`."""
-
-    files: DataFiles
-    version: bytes
-    folder: FileStatus
-    arrays: Mapping[bytes, ArrayFile]
-    attributes: bytes
-
-    @property
-    def key(self) -> bytes:
-        return self.version
-
-    @property
-    def status(self) -> FileStatus:
-        """Who may not read one of them may not read the file that has all of them."""
-        return intersect([array.status for array in self.arrays.values()] or [self.folder])
-
-    def error_text(self) -> str | None:
-        texts = [text for array in self.arrays.values() if (text := array.error_text())]
-        return "\n".join(dict.fromkeys(texts)) or None
-
-    async def image(self, limits: ImageLimits) -> Hdf5Image:
-        members = []
-        for name, array in self.arrays.items():
-            described = array.description()
-            address = os.fsdecode(name)
-            members.append(
-                DescribedDataset(described.name, address, described.shape, described.dtype)
-            )
-        root = DescribedGroup("", tuple(members), json.loads(self.attributes))
-        return await self.files.image_of_description(root, limits)
-
-    async def state(self, image: Hdf5Image) -> bytes:  # noqa: ARG002  # the version tells all
-        return b""
-
-    async def open(self, image: Hdf5Image) -> OpenContents:  # noqa: ARG002  # each has its own file
-        return _OpenArrays(self.arrays)
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenArrays:
-    arrays: Mapping[bytes, ArrayFile]
-
-    async def open_array(self, place: ArrayRunPlace) -> OpenArray:
-        return await self.arrays[os.fsencode(place.address)].open_array()
-
-    async def read_small(self, places: Sequence[ArrayRunPlace]) -> Mapping[int, bytes]:  # noqa: ARG002
-        return {}
-
-    def close(self) -> None:
-        pass

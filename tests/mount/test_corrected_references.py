@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.mount.test_mount import error_of
-from tests.support.corrected_scans import counts, edf, f32, mean, median, saved
+from tests.support.corrected_scans import counts, edf
+from tests.support.errnos import errno_of
+from tests.support.flat_field import f32, mean, median
 from tests.support.mounts import MountFactory
+from tests.support.npy import npy_bytes
 
 DATA, KEYS = counts("refs", 11), np.array([1, 1, 1, 0, 2, 2, 0, 0, 1, 1, 0])
 
@@ -32,9 +34,9 @@ def source(tmp_path: Path) -> Path:
 def test_they_are_the_mean_and_the_medians(mount: MountFactory, source: Path) -> None:
     shown = mount(source) / "shell.nx/e/corrected"
     flats = np.stack([median(DATA[:3]), median(DATA[8:10])])
-    assert (shown / "dark.npy").read_bytes() == saved(mean(DATA[4:6]))
-    assert (shown / "flats.npy").read_bytes() == saved(flats)
-    assert (shown / "flats.npy").stat().st_size == len(saved(flats))
+    assert (shown / "dark.npy").read_bytes() == npy_bytes(mean(DATA[4:6]))
+    assert (shown / "flats.npy").read_bytes() == npy_bytes(flats)
+    assert (shown / "flats.npy").stat().st_size == len(npy_bytes(flats))
     assert np.array_equal(np.load(shown / "flats.npy", mmap_mode="r")[1, 3:5], flats[1, 3:5])
     assert np.array_equal(tifffile.imread(shown / "flats.tif"), flats)
     told = json.loads((shown / "flats.attrs.json").read_text())
@@ -52,8 +54,8 @@ def test_they_are_the_mean_and_the_medians(mount: MountFactory, source: Path) ->
 def test_they_are_found_and_not_listed(mount: MountFactory, source: Path) -> None:
     entry = mount(source) / "shell.nx/e"
     assert set(os.listdir(entry / "corrected")) == {"data.npy", "frame_index.npy", "attrs.json"}
-    assert error_of(os.stat, entry / "corrected/flat_dark.npy") == errno.ENOENT
-    assert error_of(os.stat, entry / "absorption/dark.npy") == errno.ENOENT
+    assert errno_of(os.stat, entry / "corrected/flat_dark.npy") == errno.ENOENT
+    assert errno_of(os.stat, entry / "absorption/dark.npy") == errno.ENOENT
     assert os.getxattr(entry / "corrected/dark.npy", "user.esrffs.source") == b"shell.nx"
 
 

@@ -49,7 +49,7 @@ class FrameStack:
 
     @property
     def part(self) -> FrameRange:
-        return FrameRange(self.path, 0, self.frames)
+        return FrameRange(self.path, 0, self.frames, len(self.shape) == 2)
 
 
 def source(path: str, entry: MemberSummary | None) -> FrameStack | None:

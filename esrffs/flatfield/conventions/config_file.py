@@ -6,6 +6,7 @@ What each table says is read by `config_settings`; which arrays its texts name i
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from esrffs.flatfield.conventions.assignment import read
 from esrffs.flatfield.conventions.config_references import Named, References
@@ -127,13 +128,15 @@ def _raw(
     at = [_at(settings, *one) for one in zip(positions, numbers, sources, strict=True)]
     found = []
     for position, start, one in zip(positions, at, sources, strict=True):
-        path, first, last = one.part.path, one.part.first, one.part.last
+        first, last = one.part.first, one.part.last
         if len(one.source.shape) == 2:
             kept = [] if left_out.has(position) else [(first, last)]
         else:
             kept = left_out.kept(first, last)
         frames = () if len(one.source.shape) == 2 else (sum(b - a for a, b in kept),)
-        stretches = tuple(RawRun(FrameRange(path, a, b), start + (a - first)) for a, b in kept)
+        stretches = tuple(
+            RawRun(replace(one.part, first=a, last=b), start + (a - first)) for a, b in kept
+        )
         if stretches:
             shape = *frames, *one.source.frame
             found.append(CorrectedDataset(name or one.name, shape, stretches, correction))

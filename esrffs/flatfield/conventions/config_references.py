@@ -118,7 +118,8 @@ class References:
         last = int(frames[3] or one.frames) if frames else one.frames
         if not 0 <= first < last <= one.frames:
             raise ConventionError(f"{text!r}: expected frames within [0:{one.frames}]")
-        return Named(FrameRange(path, first, last), replace(one, path=path))
+        found = replace(one, path=path)
+        return Named(replace(found.part, first=first, last=last), found)
 
     def around(self, path: str) -> Queries[str]:
         """The names that are there, where this path leads to no array."""

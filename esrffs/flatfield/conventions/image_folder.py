@@ -197,7 +197,9 @@ class RawImages:
         correction, positions = assignment.correction(), self.positions()
         outputs: list[CorrectedDataset] = []
         for name, (one, files) in self.series.items():
-            runs = [RawRun(FrameRange(file, 0, 1), positions[file]) for file in files]
+            runs = [
+                RawRun(FrameRange(file, 0, 1, is_image=True), positions[file]) for file in files
+            ]
             outputs.append(CorrectedDataset(stem(name), one.shape, tuple(runs), correction))
             outputs += [
                 CorrectedDataset(stem(run.part.path), one.frame, (run,), correction) for run in runs

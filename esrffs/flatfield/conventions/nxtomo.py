@@ -34,6 +34,7 @@ from esrffs.flatfield.plan import (
     CorrectionPlan,
     Flat,
     FrameRange,
+    Projections,
     RawRun,
     ReducedFrame,
 )
@@ -77,7 +78,15 @@ def nxtomo(
         extras.insert(0, AuxiliaryDataset("rotation_angle", angles[projections]))
     else:
         notes.append("no rotation_angle for each frame: no corrected/rotation_angle.npy")
-    return CorrectionPlan("NXtomo", (output,), tuple(extras), tuple(notes), stack.warnings)
+    return CorrectionPlan(
+        "NXtomo",
+        (output,),
+        tuple(extras),
+        tuple(notes),
+        stack.warnings,
+        stack.entry,
+        Projections(stack.key_count, projections),
+    )
 
 
 def _angles(stack: KeyedStack) -> Queries[Numbers | None]:

@@ -61,7 +61,7 @@ def test_bliss_acquisitions_share_what_one_of_them_lacks(file, rng, keyed):
     correction = plan.outputs[0].correction
     assert [str(part) for part in correction.dark.parts] == ["2.1/instrument/pco/data[0:2]"]
     assert [(flat.abscissa, str(flat.frames.parts[0])) for flat in correction.flats] == [
-        (-1.0, "11.1/instrument/pco/data")
+        (-1.0, "11.1/instrument/pco/data[0:1]")
     ]
     assert any("no flat of its own: those of 11.1 serve" in note for note in plan.notes)
     for name in ("2.1", "3.1", "5.1", "11.1"):  # a first acquisition that has none to lend

@@ -161,7 +161,7 @@ def test_id19_accumulated_dark_without_info(rng):
 def test_id19_dark_edf_is_not_divided(rng):
     images = id19(rng) | {"dark.edf": counts(rng)}
     dark = folder_recipe(images, {"bone_.info": INFO}).outputs[0].correction.dark
-    assert (dark.parts, dark.divisor) == ((FrameRange("dark.edf", 0, 1),), 1)
+    assert (dark.parts, dark.divisor) == ((FrameRange("dark.edf", 0, 1, is_image=True),), 1)
 
 
 def test_id19_missing(rng):
