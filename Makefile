@@ -60,7 +60,7 @@ fuzz: setup  ## mutated files against the readers (COUNT=1000 of each format)
 gauntlet: setup  ## 5 540 malformed, damaged and mutated files in a mount beside 50 sound ones, all read
 	$(BIN)/python -m tests.faults.gauntlet $(ARGS)
 
-pictures: setup  ## docs/terminal.svg, corrected.png and performance.png anew
+pictures: setup  ## docs/terminal.svg, corrected.png, diatom.png and performance.png anew
 	$(BIN)/pip install --quiet '.[bench]'
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/pictures.sh docs
 

@@ -1,10 +1,11 @@
 """Write images side by side as a PNG: `python demo/picture.py OUT.png FILE.npy[:INDEX] …`.
 
-Each is shown from its 1st to its 99th percentile, three pixels for one.
+Each is shown from its 1st to its 99th percentile, three pixels for one; with `--bin N` one pixel for
+the mean of N × N.
 """
 
+import argparse
 import struct
-import sys
 import zlib
 
 import numpy as np
@@ -17,21 +18,30 @@ Grey = npt.NDArray[np.uint8]
 
 
 def main() -> None:
-    out, *names = sys.argv[1:]
-    images = [grey(name) for name in names]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bin", type=int, default=0)
+    parser.add_argument("out")
+    parser.add_argument("names", nargs="+", metavar="FILE.npy[:INDEX]")
+    arguments = parser.parse_args()
+    images = [grey(name, arguments.bin) for name in arguments.names]
     gap = np.full((len(images[0]), GAP), 255, np.uint8)
     parts = [part for image in images for part in (gap, image)][1:]
-    with open(out, "wb") as file:
+    with open(arguments.out, "wb") as file:
         file.write(png(np.hstack(parts)))
 
 
-def grey(name: str) -> Grey:
+def grey(name: str, binning: int) -> Grey:
     path, _, index = name.partition(":")
     array = np.load(path, mmap_mode="r")
     image = np.asarray(array[int(index)] if index else array, np.float64)
+    if binning:
+        height, width = (length // binning * binning for length in image.shape)
+        cells = image[:height, :width].reshape(height // binning, binning, -1, binning)
+        image = cells.mean(axis=(1, 3))
     low, high = np.nanpercentile(image, (1, 99))
-    levels = np.clip((image - low) / (high - low), 0, 1) * 255.999
-    return levels.astype(np.uint8).repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    levels = (np.clip((image - low) / (high - low), 0, 1) * 255.999).astype(np.uint8)
+    scale = 1 if binning else SCALE
+    return levels.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def png(image: Grey) -> bytes:
