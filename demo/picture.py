@@ -1,7 +1,7 @@
 """Write images side by side as a PNG: `python demo/picture.py OUT.png FILE.npy[:INDEX] …`.
 
-Each is shown from its 1st to its 99th percentile, three pixels for one; with `--bin N` one pixel for
-the mean of N × N.
+Each is shown from its 1st to its 99th percentile, three pixels for one; with `--bin N` one pixel
+for the mean of N × N.
 """
 
 import argparse
