@@ -8,12 +8,17 @@ under `"__error__"`.  An enumeration's names and values come last, under `"__enu
 import numpy as np
 
 from esrffs import limits
+from esrffs.encoders.json_text import to_bytes
 from esrffs.errors import EsrffsError
 from esrffs.formats import budget
 from esrffs.formats.budget import TooSlowError
 from esrffs.formats.hdf5.byte_order import in_order
 from esrffs.formats.hdf5.datatypes import Array, element_type, to_json_value
-from esrffs.formats.hdf5.fast_path import NOT_SIMPLE, read_simple_attribute
+from esrffs.formats.hdf5.fast_path import (
+    NOT_SIMPLE,
+    read_simple_attribute,
+    read_simple_attributes,
+)
 from esrffs.formats.hdf5.library import (
     H5PY_EXCEPTIONS,
     h5,
@@ -37,10 +42,11 @@ def read_attributes(
     holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID, references: References
 ) -> dict[str, object]:
     """All attributes, as `encoders/json_text` takes them.  Raises nothing of ours."""
-    found: dict[str, object] = {}
     errors: dict[str, str] = {}
+    simple = read_simple_attributes(holder.id)
+    found: dict[str, object] = simple or {}
     try:
-        for name in _names(holder):
+        for name in _names(holder) if simple is None else _not_simple(simple):
             budget.check("its attributes")
             _take(holder, name, references, found, errors)
     except (TooSlowError, *H5PY_EXCEPTIONS) as error:
@@ -60,13 +66,19 @@ def _take(
     errors: dict[str, str],
 ) -> None:
     key = decoded(name)
-    found[key] = read_simple_attribute(holder.id, name)
+    if key not in found:
+        found[key] = read_simple_attribute(holder.id, name)
     if found[key] is not NOT_SIMPLE:
         return
     try:
         found[key] = _value(h5a.open(holder, name), references)
     except (EsrffsError, MemoryError, *H5PY_EXCEPTIONS) as error:
         found[key], errors[key] = None, sentence(error)
+
+
+def _not_simple(found: dict[str, object]) -> list[bytes]:
+    """The names of the attributes that h5py has to read."""
+    return [to_bytes(key) for key, value in found.items() if value is NOT_SIMPLE]
 
 
 def _names(holder: h5g.GroupID | h5d.DatasetID | h5t.TypeID) -> list[bytes]:

@@ -1,13 +1,15 @@
-"""What a listing asks of every dataset and every attribute, asked without h5py's objects.
+"""Describes the usual objects of a group quickly, without h5py's objects.
 
-Decided here: which of them are plain enough for that (contiguous datasets; attributes that are a
-number or a text, or a short row of them).  How they look is decided in `hdf5`, `hdf5_layout` and
-`hdf5_attributes`: these give the same answers in three times the time, and do so wherever the
-answer here is `None` or `NOT_SIMPLE`.
+The usual objects are groups, and contiguous or chunked datasets whose attributes are simple: one
+number or text, or a short row of them.  For everything else the answer is `None` or `NOT_SIMPLE`,
+and `reader`, `layout` and `attributes` describe it by h5py, which takes twice the time.  Both ways
+give equal answers (a test compares them).
 
-These are calls by ctypes into the libhdf5 that h5py has loaded, in signatures that have not
-changed since HDF5 1.10.  The GIL is kept (`PyDLL`): libhdf5 does one thing at a time, and a
-worker has nothing else to do.
+The functions are called by ctypes in the libhdf5 that h5py has loaded, with signatures that have
+not changed since HDF5 1.12.  The GIL is kept (`PyDLL`): libhdf5 does one thing at a time, and a
+worker process has nothing else to do.
+
+Does not: decide how an object is shown.
 """
 
 import ctypes
@@ -23,9 +25,10 @@ from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5p, h5py, h5s, h5
 from esrffs.formats.hdf5.references import decoded
 
 NOT_SIMPLE: Final = object()  # an attribute that h5py has to read
-_ROOM = 4096  # bytes: an attribute that is longer is not plain
+GROUP: Final = object()  # a member that is a group
+_ROOM = 4096  # bytes: an attribute that is longer is not simple
 _COMPACT = 8  # so many attributes stand in the object's header, in the order of their making
-_DATASET = 5  # H5I_DATASET
+_GROUP, _DATASET = 2, 5  # H5I_type_t
 _SCALAR, _SIMPLE, _NULL = 0, 1, 2  # H5S_class_t
 _NAME, _NATIVE = 0, 2  # H5_INDEX_NAME, H5_ITER_NATIVE
 _NOWHERE = (1 << 64) - 1  # HADDR_UNDEF
@@ -35,6 +38,8 @@ _at = ctypes.addressof(_scratch)
 _bytes = memoryview(_scratch).cast("B")
 _axes = (c_uint64 * 32)()  # H5S_MAX_RANK
 _axes_at = ctypes.addressof(_axes)
+_limits = (c_uint64 * 32)()
+_limits_at = ctypes.addressof(_limits)
 _size = c_size_t()
 _size_at = ctypes.addressof(_size)
 
@@ -56,6 +61,8 @@ class _Libhdf5:
         self.i_type = bound("H5Iget_type", c_int, hid)
         self.d_offset = bound("H5Dget_offset", c_uint64, hid)
         self.d_stored = bound("H5Dget_storage_size", c_uint64, hid)
+        self.d_index = bound("H5Dget_chunk_index_type", c_int, hid, c_void_p)
+        self.d_plist = bound("H5Dget_create_plist", hid, hid)
         self.d_space = bound("H5Dget_space", hid, hid)
         self.d_type = bound("H5Dget_type", hid, hid)
         self.s_class = bound("H5Sget_simple_extent_type", c_int, hid)
@@ -83,28 +90,51 @@ except (OSError, AttributeError):
 
 
 @dataclass(frozen=True, slots=True)
-class ContiguousDataset:
-    """A contiguous dataset, `offset` bytes from the start of the file."""
+class SimpleDataset:
+    """A contiguous dataset with its place, or a chunked one with its properties.
+
+    `shape` and `limits` (the maximal shape, `h5s.UNLIMITED` where there is none) are without the
+    axes of an array type.  `offset` is in bytes from the start of the file, `stored` a number of
+    bytes; both are 0 of a chunked dataset, and `properties` is None of a contiguous one.
+    """
 
     shape: tuple[int, ...]
+    limits: tuple[int, ...]
     element: ElementType
-    offset: int
-    stored: int  # bytes
+    dtype: np.dtype[Any]
     attributes: dict[str, object]
+    offset: int = 0
+    stored: int = 0
+    properties: h5p.PropDCID | None = None
 
 
-def describe_contiguous_dataset(group: int, name: bytes) -> ContiguousDataset | None:
-    """The member `name` of this group (its HDF5 id), if it is one and its attributes are plain."""
+def describe_member(group: int, name: bytes) -> SimpleDataset | object | None:
+    """The member `name` of a group (given by its HDF5 id): `GROUP`, or a dataset.
+
+    None where h5py has to describe it, or to say what is wrong with it.
+    """
     if _hdf5 is None or (opened := _hdf5.o_open(group, name, 0)) < 0:
         return None
     try:
-        return _dataset(_hdf5, opened) if _hdf5.i_type(opened) == _DATASET else None
+        kind = _hdf5.i_type(opened)
+        if kind == _GROUP:
+            return GROUP
+        return _dataset(_hdf5, opened) if kind == _DATASET else None
     finally:
         _hdf5.o_close(opened)
 
 
+def read_simple_attributes(holder: int) -> dict[str, object] | None:
+    """All attributes of an object (its HDF5 id) in the order of the file; None where unknown.
+
+    A number is an int, float or bool, a text is bytes, a row of them a list; `NOT_SIMPLE` stands
+    for what h5py has to read.
+    """
+    return None if _hdf5 is None else _attributes(_hdf5, holder)
+
+
 def read_simple_attribute(holder: int, name: bytes) -> object:
-    """The value of an attribute of this object (its HDF5 id), or `NOT_SIMPLE`."""
+    """The value of an attribute of an object (its HDF5 id), or `NOT_SIMPLE`."""
     if _hdf5 is None or (opened := _hdf5.a_open(holder, name, 0)) < 0:
         return NOT_SIMPLE
     try:
@@ -114,7 +144,7 @@ def read_simple_attribute(holder: int, name: bytes) -> object:
 
 
 def can_read_sequences() -> bool:
-    """Whether `read_sequences` is there."""
+    """Whether `read_sequences` can be called."""
     return _hdf5 is not None
 
 
@@ -125,9 +155,9 @@ def read_sequences(
     file: h5s.SpaceID,
     sequences: np.ndarray[Any, Any],
 ) -> None:
-    """Elements of variable length as counts and addresses (`hvl_t`), to be freed; DamagedError.
+    """Read elements of variable length as counts and addresses (`hvl_t`); DamagedError.
 
-    h5py would make an object of each of them.
+    h5py would make an object of each of them.  `free_sequences` frees what this allocates.
     """
     if _hdf5 is None:
         raise UnsupportedError("libhdf5 cannot be called")
@@ -140,45 +170,51 @@ def read_sequences(
 def free_sequences(
     memory_type: h5t.TypeID, memory: h5s.SpaceID, sequences: np.ndarray[Any, Any]
 ) -> None:
-    """What `read_sequences` has allocated."""
+    """Free the memory that `read_sequences` has allocated."""
     if _hdf5 is not None:
         _hdf5.reclaim(memory_type.id, memory.id, 0, sequences.ctypes.data)
 
 
-def _dataset(hdf5: _Libhdf5, opened: int) -> ContiguousDataset | None:
+def _dataset(hdf5: _Libhdf5, opened: int) -> SimpleDataset | None:
     offset = hdf5.d_offset(opened)
-    if offset == _NOWHERE:
-        return None
+    if offset == _NOWHERE and hdf5.d_index(opened, _size_at) < 0:
+        return None  # neither contiguous nor chunked
     stored = hdf5.d_type(opened)
     try:
         kind = _kind(hdf5, stored)
     finally:
         hdf5.t_close(stored)
-    if kind is None:
+    if kind is None or kind.dtype is None:
         return None
     space = hdf5.d_space(opened)
     shape = _shape(hdf5, space)
+    limits = tuple(_limits[: len(shape)]) if shape else ()
     hdf5.s_close(space)
     attributes = _attributes(hdf5, opened) if shape is not None else None
-    if shape is None or attributes is None:
+    if shape is None or attributes is None or NOT_SIMPLE in attributes.values():
         return None
-    return ContiguousDataset(shape, kind.element, offset, hdf5.d_stored(opened), attributes)
+    told = shape, limits, kind.element, kind.dtype, attributes
+    if offset == _NOWHERE:
+        return SimpleDataset(*told, properties=h5p.PropDCID(hdf5.d_plist(opened)))
+    return SimpleDataset(*told, offset, hdf5.d_stored(opened))
 
 
 def _shape(hdf5: _Libhdf5, space: int) -> tuple[int, ...] | None:
+    """The shape, and in `_limits` the maximal one; None of a null dataspace."""
     kind = hdf5.s_class(space)
     if kind == _SIMPLE:
-        rank = hdf5.s_axes(space, _axes_at, None)
+        rank = hdf5.s_axes(space, _axes_at, _limits_at)
         return tuple(_axes[:rank]) if rank > 0 else None
     return () if kind == _SCALAR else None
 
 
 class _TypeInfo(NamedTuple):
-    """What is known of a type.  `room`: bytes of one element, 0 where an attribute is not plain."""
+    """A type.  `room`: bytes of one element of an attribute, 0 where it is not simple."""
 
     element: ElementType
     room: int
     text: bool  # of variable length
+    dtype: np.dtype[Any] | None  # of an array of it; None where that depends on the values
 
 
 _KINDS: dict[bytes, _TypeInfo | None] = {}  # by encoded types: a file has few
@@ -186,7 +222,7 @@ _REMEMBERED = 1024
 
 
 def _kind(hdf5: _Libhdf5, stored: int) -> _TypeInfo | None:
-    """What elements of this type are; None where only h5py will know."""
+    """The type with this HDF5 id; None where h5py has to look at it."""
     _size.value = _ROOM
     if hdf5.t_encode(stored, _at, _size_at) < 0:
         return None
@@ -210,15 +246,17 @@ def _known(encoded: bytes) -> _TypeInfo | None:
         return None
     held = element.buffer_dtype
     if element.needs_json or element.dims or element.new_reference:
-        return _TypeInfo(element, 0, False)
+        whole = None if element.needs_json or element.object_fields else element.dtype({})
+        return _TypeInfo(element, 0, False, whole)
     if element.object_fields:
         text = element.object_fields == ((),) and h5py.check_string_dtype(held) is not None
-        return _TypeInfo(element, 8 if text else 0, text)
-    return _TypeInfo(element, held.itemsize if held.char in "?bBhHiIlLqQefdS" else 0, False)
+        return _TypeInfo(element, 8 if text else 0, text, None)
+    room = held.itemsize if held.char in "?bBhHiIlLqQefdS" else 0
+    return _TypeInfo(element, room, False, element.dtype({}))
 
 
 def _attributes(hdf5: _Libhdf5, opened: int) -> dict[str, object] | None:
-    """All attributes in the order of the file; None if any is not plain."""
+    """All attributes in the order of the file, `NOT_SIMPLE` for some; None where h5py must look."""
     count = hdf5.a_count(opened)
     if not 0 <= count <= _COMPACT:
         return None
@@ -232,11 +270,9 @@ def _attributes(hdf5: _Libhdf5, opened: int) -> dict[str, object] | None:
             if not 0 <= length < _ROOM:
                 return None
             name = decoded(bytes(_bytes[:length]))
-            found[name] = value = _value(hdf5, attribute)
+            found[name] = _value(hdf5, attribute)
         finally:
             hdf5.a_close(attribute)
-        if value is NOT_SIMPLE:
-            return None
     return found
 
 

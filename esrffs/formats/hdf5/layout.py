@@ -7,7 +7,6 @@ makes zeros of whatever lies past the end of a file.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,12 +42,8 @@ def layout(
         return _unwritten_layout(dataset, plist, element, shape)
     if plist.get_layout() != h5d.CHUNKED or not shape:
         return OpaqueLayout()
-    told = _chunked(plist, element, shape, file)
-    return (
-        replace(told, indexed=False)
-        if told.indexed and _chunk_offsets_unreliable(dataset)
-        else told
-    )
+    limits = dataset.get_space().get_simple_extent_dims(True)
+    return chunked_layout(plist, element, shape, limits, file)
 
 
 def _unwritten_layout(
@@ -71,20 +66,27 @@ def contiguous_layout(
     return ContiguousLayout(offset) if whole else OpaqueLayout()
 
 
-def _chunk_offsets_unreliable(dataset: h5d.DatasetID) -> bool:
+def _chunk_offsets_unreliable(limits: Sequence[int]) -> bool:
     """Whether libhdf5 may tell wrong places for the chunks, although it reads them right.
 
-    So it does (2.0 at least) where they are indexed by an extensible array, which turns the one
-    unlimited axis to the front: it forgets to turn it back.
+    It does so (2.0 at least) where the chunks are indexed by an extensible array, which turns the
+    only unlimited axis to the front: it forgets to turn it back.  `limits`: the maximal shape.
     """
-    limits = dataset.get_space().get_simple_extent_dims(True)
     unlimited = [axis for axis, limit in enumerate(limits) if limit == h5s.UNLIMITED]
     return len(unlimited) == 1 and unlimited != [0]
 
 
-def _chunked(
-    plist: h5p.PropDCID, element: ElementType, shape: tuple[int, ...], file: OpenFile
+def chunked_layout(
+    plist: h5p.PropDCID,
+    element: ElementType,
+    shape: tuple[int, ...],
+    limits: Sequence[int],
+    file: OpenFile,
 ) -> ChunkedLayout:
+    """The layout of a chunked dataset with these properties.
+
+    `limits` is its maximal shape, without the axes of an array type, which `shape` includes.
+    """
     chunk = (*plist.get_chunk(), *element.dims)
     if not element.verbatim:
         return ChunkedLayout(chunk)
@@ -92,6 +94,7 @@ def _chunked(
     indexed = 0 < math.prod(_grid(shape, chunk)) <= _GRID_LIMIT and (
         _BASED or not file.id.get_create_plist().get_userblock()
     )
+    indexed = indexed and not _chunk_offsets_unreliable(limits)
     return ChunkedLayout(chunk, filters, fill_value(plist, element), indexed)
 
 
@@ -194,7 +197,7 @@ def check_within(dataset: h5d.DatasetID, plist: h5p.PropDCID, box: Box, file: Op
             raise DamagedError(f"truncated: its values go on past the file's {size} bytes")
     elif plist.get_layout() == h5d.CHUNKED:
         chunk = plist.get_chunk()
-        if _chunk_offsets_unreliable(dataset):
+        if _chunk_offsets_unreliable(dataset.get_space().get_simple_extent_dims(True)):
             raise DamagedError("truncated: which of its chunks are lost cannot be told")
         lost = past_the_end(_collect_chunks(dataset, shape, chunk), size).reshape(
             _grid(shape, chunk)

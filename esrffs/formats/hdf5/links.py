@@ -235,6 +235,7 @@ class FileSet:
             raise NotFoundError(f"{address}: {error}") from error
         with translate_errors(address):
             if link.type == h5l.TYPE_HARD:
+                here.file.prefetch.look_at(link.u)
                 return ResolvedObject(h5o.open(here.object, name), here.file, address)
             value = links.get_val(name)
         found = self.target(here, link.type, value, hops - 1)

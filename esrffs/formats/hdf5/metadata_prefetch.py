@@ -59,6 +59,11 @@ class MetadataPrefetch:
         self._base = base
         self._places: dict[int, tuple[_Siblings, int]] = {}
         self._fetched: set[int] = set()  # addresses of what needs not be fetched again
+        self._looked_at: tuple[int | None, bool] = None, False
+
+    def look_at(self, address: int) -> None:
+        """The object at this address is opened next: is its header in the page cache?"""
+        self._looked_at = address, self._is_cached(address + self._base)
 
     def group(self, address: int) -> None:
         """The group at this address is listed next: fetch its index and its members.
@@ -69,7 +74,9 @@ class MetadataPrefetch:
         siblings, number = self._places.get(address, (_Siblings((address,)), 0))
         in_turn = 0 < siblings.next <= number
         siblings.next = number + 1
-        if address in self._fetched or self._is_cached(address + self._base):
+        if self._looked_at[0] != address:
+            self.look_at(address)
+        if address in self._fetched or self._looked_at[1]:
             return
         siblings.width = min(max(1, 2 * siblings.width), MAX_SIBLINGS) if in_turn else 1
         depth = WHOLE_DEPTH if in_turn else 1
@@ -85,8 +92,9 @@ class MetadataPrefetch:
             self._places[address] = siblings, number
         for number in range(0, len(links), BATCH):
             first = number and number + BATCH
-            coming = links[first : number + 2 * BATCH]
-            self._fetch(Block(link.address, 1) for link in coming if link.address is not None)
+            coming = siblings.addresses[first : number + 2 * BATCH]
+            if coming and not self._is_cached(coming[-1] + self._base):
+                self._fetch(Block(address, 1) for address in coming)
             yield from links[number : number + BATCH]
 
     def stored(self, runs: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -121,8 +129,6 @@ class MetadataPrefetch:
     def _fetch(self, blocks: Iterable[Block]) -> None:
         try:
             for start, stop in pieces((one.address + self._base, one.nbytes) for one in blocks):
-                if self._is_cached(start) and self._is_cached(stop - 1):
-                    continue
                 for offset in range(start, stop, REQUEST_NBYTES):
                     nbytes = min(REQUEST_NBYTES, stop - offset)
                     os.posix_fadvise(self._descriptor, offset, nbytes, os.POSIX_FADV_WILLNEED)

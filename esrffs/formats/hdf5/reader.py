@@ -28,10 +28,10 @@ from esrffs.formats import budget
 from esrffs.formats.budget import NotNowError, TooSlowError
 from esrffs.formats.hdf5.attributes import read_attributes
 from esrffs.formats.hdf5.datatypes import Array, DType, ElementType, NoDtypeError, element_type
-from esrffs.formats.hdf5.fast_path import describe_contiguous_dataset
+from esrffs.formats.hdf5.fast_path import GROUP, SimpleDataset, describe_member
 from esrffs.formats.hdf5.image import Hdf5Image, ImageLimits
 from esrffs.formats.hdf5.image_source import image_of_group
-from esrffs.formats.hdf5.layout import chunk_index, contiguous_layout, layout
+from esrffs.formats.hdf5.layout import chunk_index, chunked_layout, contiguous_layout, layout
 from esrffs.formats.hdf5.library import (
     h5,
     h5d,
@@ -46,6 +46,7 @@ from esrffs.formats.hdf5.library import (
 from esrffs.formats.hdf5.links import FileSet, ResolvedObject, expected_path, find_file
 from esrffs.formats.hdf5.metadata_prefetch import Link
 from esrffs.formats.hdf5.references import decoded
+from esrffs.formats.hdf5.shared_records import SharedRecords
 from esrffs.formats.hdf5.values import DatasetValues, dataset_of, shape_of
 from esrffs.formats.hdf5.virtual_layout import dependencies, virtual_layout
 from esrffs.formats.hdf5.virtual_sources import check_shape_allowed, is_virtual
@@ -79,6 +80,7 @@ class Hdf5Reader:
     def __init__(self, path: str, confine: str | None) -> None:
         self._files = FileSet(path, confine)
         self._values = DatasetValues(self._files)
+        self._shared = SharedRecords()
         self._texts: dict[str, JsonText | EsrffsError] = {}  # JSON whose size is known, by address
 
     def __repr__(self) -> str:
@@ -160,9 +162,9 @@ class Hdf5Reader:
                     raise UnsupportedError("HDF5 cannot open an object of this name")
                 if type_ == h5l.TYPE_HARD:
                     address = f"{group.address}/{shown}"
-                    plain = self._plain(group, name, shown, address)
-                    if plain is not None:
-                        return plain
+                    simple = self._described_fast(group, link, shown, address)
+                    if simple is not None:
+                        return simple
                     member = h5o.open(group.object, name)
                     return self._described(ResolvedObject(member, group.file, address), shown)
                 value = group.object.links.get_val(name)
@@ -176,23 +178,29 @@ class Hdf5Reader:
             kind: MemberKind | None = "text" if address in self._texts else None
             return BrokenInfo(shown, reason, isinstance(error, AccessDeniedError), error.code, kind)
 
-    def _plain(
-        self, group: ResolvedObject, name: bytes, shown: str, address: str
-    ) -> DatasetInfo | None:
-        """A dataset of the simplest kind, of which most files have the most."""
+    def _described_fast(
+        self, group: ResolvedObject, link: Link, shown: str, address: str
+    ) -> GroupInfo | DatasetInfo | None:
+        """A group, or a dataset of the simplest kind, of which most files have the most."""
         if group.file is not self._files.main:
             return None
-        plain = describe_contiguous_dataset(group.object.id, name)
-        if plain is None:
+        simple = describe_member(group.object.id, link.name)
+        if simple is GROUP:
+            return GroupInfo(shown, address, link.address)
+        if not isinstance(simple, SimpleDataset):
             return None
-        element = plain.element
-        shape = plain.shape + element.dims
-        where = contiguous_layout(plain.offset, plain.stored, element, shape, group.file)
-        if element.object_fields or element.needs_json or isinstance(where, OpaqueLayout):
-            return None
-        return DatasetInfo(
-            shown, address, shape, element.dtype({}), where, _text(plain.attributes, element)
-        )
+        element = simple.element
+        shape = simple.shape + element.dims
+        where: Layout
+        if simple.properties is None:
+            where = contiguous_layout(simple.offset, simple.stored, element, shape, group.file)
+            if isinstance(where, OpaqueLayout):
+                return None
+        else:
+            told = chunked_layout(simple.properties, element, shape, simple.limits, group.file)
+            where = self._shared.layout(told)
+        text = self._shared.json(simple.attributes, element.enumeration)
+        return DatasetInfo(shown, address, shape, simple.dtype, where, text)
 
     def _link(
         self, group: ResolvedObject, name: str, type_: int, value: object, kinds: _Kinds
@@ -315,12 +323,6 @@ def _links(group: h5g.GroupID) -> list[Link]:
 
     group.links.iterate(note, info=True, idx_type=index)
     return links
-
-
-def _text(told: dict[str, object], element: ElementType) -> JsonText | None:
-    if element.enumeration:
-        told["__enum__"] = element.enumeration
-    return JsonText.of(to_json(told)) if told else None
 
 
 def _attributes(found: ResolvedObject) -> JsonText | None:

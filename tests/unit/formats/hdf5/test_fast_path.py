@@ -9,9 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from esrffs.formats.hdf5 import attributes, fast_path, reader
+from esrffs.encoders.json_text import to_json
+from esrffs.formats.hdf5 import attributes, fast_path, reader, shared_records
 from esrffs.formats.hdf5.reader import Hdf5Reader
-from esrffs.model import DatasetInfo
+from esrffs.formats.hdf5.shared_records import SharedRecords
+from esrffs.model import ChunkedLayout, DatasetInfo, JsonText
 from tests.support import hdf5_corpus as corpus
 from tests.support.reader_contract import walk
 
@@ -118,9 +120,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
         return call
 
-    monkeypatch.setattr(
-        reader, "describe_contiguous_dataset", counting(fast_path.describe_contiguous_dataset)
-    )
+    monkeypatch.setattr(reader, "describe_member", counting(fast_path.describe_member))
     plain = counting(fast_path.read_simple_attribute)
     monkeypatch.setattr(attributes, "read_simple_attribute", plain)
     return counts
@@ -135,10 +135,38 @@ def test_the_usual_is_plain(tmp_path: Path, asked: dict[str, int]) -> None:
             file[f"d{number}"].attrs["units"] = "mm"
             file[f"d{number}"].attrs["scale"] = 0.5
             file[f"d{number}"].attrs["size"] = [1, 2]
+            chunked = file.create_dataset(f"c{number}", (6, 4), "i2", chunks=(2, 4), fillvalue=7)
+            chunked.attrs["units"] = "mm"
+            file.create_group(f"g{number}")
     reader = Hdf5Reader(str(path), None)
-    reader.listing("")
+    listing = reader.listing("")
     reader.close()
-    assert asked == {"plain": 11, "not": 0}
+    assert asked == {"plain": 30, "not": 0}
+    shared = [one for one in listing.members if isinstance(one, DatasetInfo) and one.name[0] == "c"]
+    assert len({id(one.attributes) for one in shared}) == 1
+    assert len({id(one.layout) for one in shared}) == 1
+
+
+def test_equal_values_of_different_types_are_different_json() -> None:
+    records = SharedRecords()
+    values: list[object] = [1, True, 1.0, [1], [1.0], b"1", None, float("nan"), -0.0, 0.0]
+    for _ in range(2):
+        for value in values:
+            told = records.json({"key": value})
+            assert told is not None
+            assert told == JsonText.of(to_json({"key": value}))
+    assert records.json({}) is None
+    assert records.json({}, {"red": 1}) == JsonText.of(to_json({"__enum__": {"red": 1}}))
+
+
+def test_shared_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_records, "MAX_RECORDS", 10)
+    records = SharedRecords()
+    for number in range(100):
+        assert records.json({"key": number}) == JsonText.of(to_json({"key": number}))
+        assert records.layout(ChunkedLayout((number,))) == ChunkedLayout((number,))
+    assert len(records._json) <= 10
+    assert len(records._layouts) <= 10
 
 
 def test_no_memory_is_lost(tmp_path: Path) -> None:
