@@ -26,6 +26,7 @@ complete -c esrffs -l children-limit -x -d 'most entries that a directory may ha
 complete -c esrffs -l views -x -d 'views that directories list, joined by colons, txt csv tif tifs edf edfs png pngs; or none (all are found by name) (default, txt)'
 complete -c esrffs -l view-limit -x -d 'largest text of a view, or image of a .png, that is made (default, 64)'
 complete -c esrffs -l parallel -x -d 'most calls that wait for a file server at the same time, for one request (default, 32)'
+complete -c esrffs -l index -x -d 'where to keep what was learnt of a file server, for the next mount, cache (your folder for caches) or none (default, cache)'
 complete -c esrffs -l open-files -x -d 'most files that the daemon, or a reader, has open; 0, what the system allows (default, 0)'
 complete -c esrffs -l entry-timeout -x -d 'how long names are believed (default, 1.0)'
 complete -c esrffs -l attr-timeout -x -d 'how long sizes and times are believed (default, 1.0)'

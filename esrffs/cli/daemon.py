@@ -38,6 +38,7 @@ from esrffs.linux.systemd import notify, watchdog_period
 from esrffs.source.context import READ_AHEAD_NBYTES, DataContext
 from esrffs.source.data_file import DataFiles
 from esrffs.source.executor import SourceExecutor, is_remote
+from esrffs.source.index import Index
 from esrffs.source.presence import Presence
 from esrffs.source.root import SourceRoot
 from esrffs.tree import folder
@@ -71,6 +72,7 @@ async def serve(
     executor = SourceExecutor(
         options.time_limit, remote=is_remote(source), parallel=options.parallel
     )
+    index = _index(options)
     folders = SourceRoot(
         source,
         confined=options.shared,
@@ -78,6 +80,7 @@ async def serve(
         executor=executor,
         parallel=options.parallel,
         believed=options.attr_timeout,
+        index=index,
     )
     limits = PoolConfig(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
     async with open_pool(limits, folders.boundary) as workers, trio.open_nursery() as background:
@@ -89,6 +92,7 @@ async def serve(
         corrections = CorrectionService(data, _correction_options(options))
         context = MountContext(data, corrections, _view_options(options))
         presence = Presence(folders)
+        background.start_soon(index.run)
 
         async def status() -> dict[str, object]:
             return {
@@ -100,6 +104,7 @@ async def serve(
                 "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
                 "workers": {"count": limits.count, "lost": workers.lost},
                 "reads": {**executor.status(), "read_ahead": budget.status()},
+                "index": await index.status(),
             }
 
         filesystem = Filesystem(
@@ -132,6 +137,12 @@ async def serve(
             session.close()
             clean_up_aborted_mount(mountpoint)
             log.info("unmounted %s", mountpoint)
+
+
+def _index(options: MountOptions) -> Index:
+    """The index, whose listings depend on these limits."""
+    limits = options.chunk_limit, options.json_limit, options.children_limit, options.memory_limit
+    return Index(limits, enabled=options.index != "none")
 
 
 def _correction_options(options: MountOptions) -> CorrectionOptions:

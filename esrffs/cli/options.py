@@ -168,6 +168,13 @@ class MountOptions:
         "N",
         _count(1),
     )
+    index: str = _option(
+        "cache",
+        "where to keep what was learnt of a file server, for the next mount: cache (your folder for"
+        " caches) or none",
+        "WHERE",
+        _one_of("cache", "none"),
+    )
     open_files: int = _option(
         0,
         "most files that the daemon, or a reader, has open; 0: what the system allows",

@@ -41,6 +41,7 @@ from esrffs.model import (
     JsonInfo,
 )
 from esrffs.source.error_registry import ErrorRegistry
+from esrffs.source.index import Index
 from esrffs.source.root import SourceRoot
 from esrffs.workers.pool import WorkerPool
 from esrffs.workers.protocol import ReaderSpec
@@ -74,6 +75,7 @@ class DataFile:
         workers: WorkerPool,
         forget: Callable[[str], object] = id,
         errors: ErrorRegistry | None = None,
+        index: Index | None = None,
     ) -> None:
         self.subject = subject
         self.path = path  # for people: relative to the source folder
@@ -85,6 +87,7 @@ class DataFile:
         self._workers = workers
         self._forget = forget
         self._errors = errors or ErrorRegistry()
+        self._index = index  # None: it is read from a local disk
         self._limiter = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
         self._end_is_told = False
@@ -107,7 +110,27 @@ class DataFile:
             self._forget(path)
 
     async def listing(self, address: str) -> GroupListing:
-        return self._noted(cast(GroupListing, await self._ask("listing", address)))
+        """What is in the group at this address."""
+        known = await self._indexed([address])
+        if address in known:
+            return known[address]
+        found = self._noted(cast(GroupListing, await self._ask("listing", address)))
+        self._keep({address: found})
+        return found
+
+    async def _indexed(self, addresses: Sequence[str]) -> dict[str, GroupListing]:
+        """What an earlier mount learnt of these groups, while the file was what it is."""
+        if self._index is None:
+            return {}
+        known = await self._index.listings(self.version, addresses)
+        return {address: self._noted(listing) for address, listing in known.items()}
+
+    def _keep(self, found: Mapping[str, GroupListing]) -> None:
+        """Remember these groups for later mounts."""
+        if self._index is not None:
+            for address, listing in found.items():
+                generations = self.subject.generations
+                self._index.remember_listing(self.version, generations, address, listing)
 
     def _noted(self, listing: GroupListing) -> GroupListing:
         """The same listing, after what it tells of the file is kept.
@@ -143,11 +166,15 @@ class DataFile:
 
         What nobody asked for yet is no reason to fail: then the group is asked for alone.
         """
+        known = await self._indexed([address, *following])
+        if address in known:
+            return known
         if self._failure is None:
             with contextlib.suppress(EsrffsError):
                 async with self._workers.slot(self._limiter):
                     found = await self._workers.run(list_groups, self.subject, address, following)
-                    return {other: self._noted(listing) for other, listing in found.items()}
+                self._keep(found)
+                return {other: self._noted(listing) for other, listing in found.items()}
         return {address: await self.listing(address)}
 
     async def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
@@ -329,7 +356,13 @@ class DataFiles:
         known = self._current.get(path)
         if known is None or known.subject != subject:
             known = self._current[path] = DataFile(
-                subject, path, status, self._workers, self.folders.forget, self.errors
+                subject,
+                path,
+                status,
+                self._workers,
+                self.folders.forget,
+                self.errors,
+                self.folders.index if self.folders.executor.remote else None,
             )
         self._current.move_to_end(path)
         while len(self._current) > MAX_DATA_FILES:

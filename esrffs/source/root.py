@@ -25,6 +25,7 @@ from esrffs.linux.openat2 import open_beneath
 from esrffs.linux.permissions import restrict_to_acl
 from esrffs.model import FileStatus, Generation
 from esrffs.source.executor import SourceExecutor
+from esrffs.source.index import Index
 from esrffs.source.known_heads import KnownHeads
 from esrffs.source.paths import OPEN_FLAGS, PLACE, Place, SourcePaths, mounted_in, regular
 from esrffs.source.recent import RecentListings
@@ -58,7 +59,7 @@ class SourceRoot(SourcePaths):
     `hidden` is the mount point itself, which is not shown; nor is any other place in the source
     where esrffs is mounted.  On a file server `parallel` entries are looked at side by side, and
     what was listed is believed for `believed` seconds, longer where listing takes longer
-    (`recent`).
+    (`recent`).  `index` knows what earlier mounts learnt of files on a server.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class SourceRoot(SourcePaths):
         executor: SourceExecutor | None = None,
         parallel: int = 32,
         believed: float = 1.0,
+        index: Index | None = None,
     ) -> None:
         super().__init__(source, confined=confined)
         self.executor = executor or SourceExecutor()
         self.parallel = parallel
+        self.index = index or Index(enabled=False)
         self._hidden = hidden
         self.heads = KnownHeads()  # of EDF files on a file server
         self._known: OrderedDict[str, tuple[Generation, Recognised]] = OrderedDict()  # by path
@@ -222,12 +225,37 @@ class SourceRoot(SourcePaths):
             place, names = listed
             statuses = zip(names, await run(look_up, names), strict=True)
             found = [(name, status) for name, status in statuses if status is not None]
+            new = await self._look_into_index(folder, found)
             entries = [entry for entry in await run(describe, found) if entry is not None]
             own = await self.executor.run_in_thread(partial(self._own_status, place))
         except OSError as error:
             raise at_path(folder, error) from error
         self._recent.put(folder, own, entries, started, time.monotonic())
+        for path, generation in new:
+            if (known := self._known.get(path)) is not None and known[0] == generation:
+                self.index.remember_recognised(os.path.basename(path), *known)
         return entries
+
+    async def _look_into_index(
+        self, folder: str, found: Iterable[tuple[str, FileStatus]]
+    ) -> list[tuple[str, Generation]]:
+        """Learn from the index what files are taken for; the files that it does not know."""
+        files = [(name, Generation.of(one)) for name, one in found if stat.S_ISREG(one.st_mode)]
+        unknown = []
+        for name, generation in files:
+            known = self._known.get(os.path.join(folder, name))
+            if known is None or known[0] != generation:
+                unknown.append((name, generation))
+        told = await self.index.recognised(unknown)
+        for file, recognised in told.items():
+            self._keep(os.path.join(folder, file[0]), file[1], recognised)
+        return [(os.path.join(folder, file[0]), file[1]) for file in unknown if file not in told]
+
+    def _keep(self, path: str, generation: Generation, found: Recognised) -> None:
+        """Remember what a file is taken for."""
+        self._known[path] = generation, found._replace(head=b"")
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
 
     def _place(self, folder: str, flags: int) -> Place:
         return Place(self.descriptor(folder, flags | os.O_DIRECTORY))
@@ -346,9 +374,7 @@ class SourceRoot(SourcePaths):
             return _NO_DATA_FILE
         finally:
             os.close(descriptor)
-        self._known[path] = generation, found._replace(head=b"")
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._keep(path, generation, found)
         return found
 
 
