@@ -173,6 +173,9 @@ class FileSet:
         self.main = _open(path)
         self._others: dict[tuple[int, int], OpenFile] = {_key(path): self.main}
         self.generations: dict[str, Generation] = {}  # of the other files, before they were opened
+        # By the path and the word of the file that names it: where another file lies, and whether
+        # it may not be read; while a call lasts.
+        self.located: dict[tuple[str, bytes], tuple[str, bool]] = {}
         self._groups: dict[tuple[bytes, ...], ResolvedObject] = {}  # by their names from the root
 
     def __repr__(self) -> str:
@@ -275,6 +278,7 @@ class FileSet:
         while len(self._others) > 1:
             close_file(self._others.popitem()[1].id)
         self.generations.clear()
+        self.located.clear()
 
     def close(self) -> None:
         self.release()

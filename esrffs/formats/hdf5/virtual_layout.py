@@ -6,7 +6,7 @@ What the library is let read of them is decided in `hdf5_sources`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from esrffs.errors import AccessDeniedError, NotFoundError
@@ -18,6 +18,7 @@ from esrffs.formats.hdf5.links import FileSet, OpenFile, ResolvedObject, expecte
 from esrffs.formats.hdf5.stored_mappings import stored_mappings
 from esrffs.formats.hdf5.stored_selections import StoredSelection
 from esrffs.formats.hdf5.virtual_sources import SourceMapping, mappings
+from esrffs.formats.side_by_side import side_by_side
 from esrffs.model import Layout, OpaqueLayout, VirtualLayout, VirtualMapping
 
 _MANY = 256  # mappings; …
@@ -50,8 +51,9 @@ def dependencies(files: FileSet, found: ResolvedObject) -> tuple[str, ...]:
 
 def _paths(named: Iterator[bytes], found: ResolvedObject, files: FileSet) -> tuple[str, ...]:
     unique = dict.fromkeys(name for name, _ in zip(named, range(_MOST), strict=False))
-    paths = (_path(name, found.file, files) for name in unique if name != b".")
-    return tuple(dict.fromkeys(paths))
+    wanted = [name for name in unique if name != b"."]
+    _locate(wanted, found.file, files)
+    return tuple(dict.fromkeys(_path(name, found.file, files) for name in wanted))
 
 
 def _files(mapping: SourceMapping, files: FileSet, holder: OpenFile) -> Iterator[bytes]:
@@ -68,19 +70,31 @@ def _files(mapping: SourceMapping, files: FileSet, holder: OpenFile) -> Iterator
         block += 1
 
 
+def _locate(names: Iterable[bytes], holder: OpenFile, files: FileSet) -> None:
+    """Look for these files side by side: each may take some round trips to a file server.
+
+    These are plain calls of the operating system; what they find holds for the call of the reader.
+    """
+
+    def locate(name: bytes) -> tuple[str, bool]:
+        try:
+            return find_file(name, holder.path, files.confine, by_library=True), False
+        except (NotFoundError, AccessDeniedError) as error:
+            return expected_path(name, holder.path), isinstance(error, AccessDeniedError)
+
+    new = [name for name in dict.fromkeys(names) if (holder.path, name) not in files.located]
+    for name, found in zip(new, side_by_side(locate, new), strict=True):
+        files.located[holder.path, name] = found
+
+
 def _path(name: bytes, holder: OpenFile, files: FileSet) -> str:
-    try:
-        return find_file(name, holder.path, files.confine, by_library=True)
-    except (NotFoundError, AccessDeniedError):
-        return expected_path(name, holder.path)
+    _locate([name], holder, files)
+    return files.located[holder.path, name][0]
 
 
 def _forbidden(name: bytes, holder: OpenFile, files: FileSet) -> bool:
-    try:
-        find_file(name, holder.path, files.confine, by_library=True)
-    except (NotFoundError, AccessDeniedError) as error:
-        return isinstance(error, AccessDeniedError)
-    return False
+    _locate([name], holder, files)
+    return files.located[holder.path, name][1]
 
 
 def virtual_layout(
@@ -95,9 +109,10 @@ def virtual_layout(
     fill = fill_value(found.object.get_create_plist(), element)
     if not element.verbatim or element.dims or fill is None or not shape:
         return OpaqueLayout()
-    parts = [
-        _mapped(mapping, shape, found.file, files) for mapping in mappings(found.file, found.object)
-    ]
+    rows = list(mappings(found.file, found.object))
+    named = (mapping.source_name(0)[0] for mapping in rows if not mapping.is_printf_style)
+    _locate((name for name in named if name != b"."), found.file, files)
+    parts = [_mapped(mapping, shape, found.file, files) for mapping in rows]
     known = sorted((part for part in parts if part is not None), key=lambda part: part.start)
     if len(known) < len(parts) or any(
         after.start < before.stop for before, after in pairwise(known)
