@@ -1,4 +1,4 @@
-"""Mistakes of ours: told as any other error, once, at the object and at its file."""
+"""`fuse/error_log`: each error is logged once, and told at its object, its file and the root."""
 
 import errno
 import json
@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from esrffs import errors
+from esrffs.fuse import error_log
 from esrffs.fuse.attributes import AttributeOptions
-from esrffs.fuse.error_log import ErrorLog
+from esrffs.fuse.error_log import EXPECTED_ERRNOS, MAX_ERROR_CHARS, ErrorLog
 from esrffs.fuse.filesystem import Caller, Filesystem
 from esrffs.tree.nodes import Path
 
@@ -112,18 +113,56 @@ def test_while_a_directory_is_read(operations: Filesystem) -> None:
     assert b"RuntimeError (dictionary changed size" in trio.run(ask)
 
 
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (OSError(errno.EMFILE, "Too many open files"), "Too many open files (see `ulimit -n`)"),
-        (OSError(errno.EAGAIN, "Resource busy"), "Resource busy (see `ulimit -u`)"),
-        (FileNotFoundError(2, "No such file", b"a\xff"), "a\udcff: No such file"),
-        (RuntimeError("can't start new thread"), "no thread can be started; see `ulimit -u`"),
-        (ExceptionGroup("", [ExceptionGroup("", [EOFError()])]), "it ended at once; memory or"),
-        (ImportError("numpy\nfailed to map\n"), "or a damaged installation (failed to map); see"),
-        (KeyError("x"), "an internal error, KeyError ('x'); please report it"),
-    ],
-    ids=repr,
-)
-def test_what_nobody_has_foreseen_is_a_sentence(error: Exception, text: str) -> None:
-    assert text in errors.unforeseen(error)
+@pytest.mark.parametrize("code", sorted(EXPECTED_ERRNOS))
+def test_an_answer_is_no_warning(code: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "esrffs")
+    log = ErrorLog()
+    log.record(code, "a.h5: no such object")
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    assert json.loads(log.status({}, errors=True)) == {"error_count": 0, "errors": []}
+
+
+def test_a_failure_is_one_line_with_its_errno(caplog: pytest.LogCaptureFixture) -> None:
+    log = ErrorLog()
+    for _ in range(3):
+        log.record(errno.EIO, "a.h5: damaged")
+        log.record(errno.EACCES, "b.h5: permission denied")
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["a.h5: damaged (EIO)", "b.h5: permission denied (EACCES)"]
+
+
+def test_a_long_text_is_whole_in_the_log_and_cut_in_the_status(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = ErrorLog()
+    log.record(errno.EIO, "x" * 5000)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == "x" * 5000 + " (EIO)"
+    assert json.loads(log.status({}, errors=True))["errors"] == ["x" * MAX_ERROR_CHARS]
+
+
+def test_texts_that_were_logged_long_ago_are_forgotten(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that memory is bounded: the oldest may be logged once more."""
+    monkeypatch.setattr(error_log, "MAX_LOGGED", 3)
+    log = ErrorLog()
+    for text in ("a", "b", "c", "d", "d", "b", "a"):
+        log.record(errno.EIO, text)
+    lines = [record.getMessage()[0] for record in caplog.records]
+    assert lines == ["a", "b", "c", "d", "a"]
+
+
+def test_notes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_log, "MAX_LOGGED", 2)
+    log = ErrorLog()
+    nodes: list[Any] = [Faulty((name,)) for name in (b"a", b"b", b"c")]
+    for node in nodes:
+        log.note(node, "getattr", "an internal error")
+    texts = [log.error_text(node).get(b"user.esrffs.error", b"") for node in nodes]
+    assert [b"internal" in text for text in texts] == [False, True, True]
+
+
+def test_an_error_without_an_object_is_one_of_the_root(caplog: pytest.LogCaptureFixture) -> None:
+    ErrorLog().note(None, "statfs", "an internal error")
+    assert caplog.records[0].getMessage() == "/: statfs failed: an internal error (EIO)"
