@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import hdf5plugin
+import numpy as np
 import numpy.typing as npt
 
 from esrffs.formats.filters import codecs
@@ -55,3 +56,15 @@ def pipeline(stored: h5py.Dataset) -> codecs.Filters:
     plist = stored.id.get_create_plist()
     filters = [plist.get_filter(k) for k in range(plist.get_nfilters())]
     return tuple((number, tuple(client)) for number, _flags, client, _name in filters)
+
+
+DTYPES = {n: f"V{n}" if n in (3, 5, 300) else f"u{n}" for n in (1, 2, 3, 4, 5, 8, 300)} | {
+    16: "c16"
+}
+
+
+def values(seed: int, itemsize: int, count: int, noise: int) -> npt.NDArray[Any]:
+    """From constant (noise 0) to incompressible (255)."""
+    rng = np.random.default_rng(seed)
+    found = rng.integers(0, noise + 1, count * itemsize, np.uint8)
+    return np.frombuffer(found.tobytes(), DTYPES[itemsize])

@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 
 from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.filters import codecs
-from tests.unit.formats.filters.test_codecs import (
-    COMPRESSORS,
-    DTYPES,
-    one_chunk,
-    pipeline,
-    values,
-)
+from tests.support.chunk_streams import COMPRESSORS, DTYPES, one_chunk, pipeline, values
 
 PARTIAL = {
     name: options

@@ -8,29 +8,16 @@ import resource
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from esrffs.errors import DamagedError, TooLargeError, UnsupportedError
 from esrffs.formats.filters import codecs, plugins
-from tests.support.chunk_streams import COMPRESSORS, one_chunk, pipeline, rewritten
-
-DTYPES = {n: f"V{n}" if n in (3, 5, 300) else f"u{n}" for n in (1, 2, 3, 4, 5, 8, 300)} | {
-    16: "c16"
-}
-
-
-def values(seed: int, itemsize: int, count: int, noise: int) -> npt.NDArray[Any]:
-    """From constant (noise 0) to incompressible (255)."""
-    rng = np.random.default_rng(seed)
-    found = rng.integers(0, noise + 1, count * itemsize, np.uint8)
-    return np.frombuffer(found.tobytes(), DTYPES[itemsize])
+from tests.support.chunk_streams import COMPRESSORS, DTYPES, one_chunk, pipeline, rewritten, values
 
 
 def test_what_is_supported() -> None:
