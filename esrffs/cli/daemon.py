@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import trio
 
-from esrffs.background import DecodeThreads, ReadAheadBudget, task_starter
+from esrffs.background import DecodeThreads, ReadAheadBudget, StartTask, task_starter
 from esrffs.cache import ByteCache
 from esrffs.cli.daemon_processes import mark
 from esrffs.cli.mountpoint import set_read_ahead
@@ -43,7 +43,8 @@ from esrffs.source.presence import Presence
 from esrffs.source.root import SourceRoot
 from esrffs.tree import folder
 from esrffs.tree.context import MountContext, ViewOptions
-from esrffs.workers.pool import PoolConfig, open_pool
+from esrffs.tree.nodes import Node
+from esrffs.workers.pool import PoolConfig, WorkerPool, open_pool
 
 log = logging.getLogger(__name__)
 
@@ -60,39 +61,16 @@ async def serve(
     MountError, UsageError, NotFoundError or AccessDeniedError where the source cannot be mounted.
     """
     started = time.monotonic()
-    sizes = Limits(
-        options.chunk_limit * _MIB,
-        options.json_limit * _MIB,
-        options.children_limit,
-        options.parallel,
-    )
-    configure(sizes)
+    limits = _limits(options)
+    configure(limits)
     configure_malloc()
     _limit_open_files(options.open_files)
-    executor = SourceExecutor(
-        options.time_limit, remote=is_remote(source), parallel=options.parallel
-    )
-    index = _index(options)
-    folders = SourceRoot(
-        source,
-        confined=options.shared,
-        hidden=mountpoint,
-        executor=executor,
-        parallel=options.parallel,
-        believed=options.attr_timeout,
-        index=index,
-    )
-    limits = PoolConfig(options.workers, options.time_limit, options.memory_limit * _MIB, sizes)
-    async with open_pool(limits, folders.boundary) as workers, trio.open_nursery() as background:
-        cache = ByteCache(options.cache_size * _MIB)
-        ahead = task_starter(background)
-        budget = ReadAheadBudget(min(READ_AHEAD_NBYTES, cache.limit // 2))
-        files, threads = DataFiles(folders, workers), DecodeThreads()
-        data = DataContext(files, cache, ahead, threads=threads, read_ahead=budget)
-        corrections = CorrectionService(data, _correction_options(options))
-        context = MountContext(data, corrections, _view_options(options))
+    folders = _source_root(source, mountpoint, options)
+    pool = PoolConfig(options.workers, options.time_limit, options.memory_limit * _MIB, limits)
+    async with open_pool(pool, folders.boundary) as workers, trio.open_nursery() as background:
+        data = _data_context(folders, workers, task_starter(background), options)
         presence = Presence(folders)
-        background.start_soon(index.run)
+        background.start_soon(folders.index.run)
 
         async def status() -> dict[str, object]:
             return {
@@ -101,42 +79,94 @@ async def serve(
                 "source_error": await presence.error_text(),
                 "pid": os.getpid(),
                 "uptime": round(time.monotonic() - started, 1),
-                "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
-                "workers": {"count": limits.count, "lost": workers.lost},
-                "reads": {**executor.status(), "read_ahead": budget.status()},
-                "index": await index.status(),
+                **_counts(data, workers),
+                "index": await folders.index.status(),
             }
 
-        filesystem = Filesystem(
-            await folder.make_root(context),
-            _attribute_options(options),
-            folders.statvfs,
-            status,
-        )
+        root = await _root(data, options)
         session = Session(
-            filesystem,
+            Filesystem(root, _attribute_options(options), folders.statvfs, status),
             mountpoint,
             _fuse_options(source, options),
             lambda: data.threads.busy or workers.busy,
         )
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-                nursery.start_soon(_main, nursery.cancel_scope, session)
-                nursery.start_soon(_feed_watchdog)
-                nursery.start_soon(_trim_memory)
-                await session.wait_until_mounted()
-                mark(mountpoint)
-                set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
-                log.info("mounted %s on %s", source, mountpoint)
-                ready()
-                notify(f"READY=1\nSTATUS={source} on {mountpoint}")
+            await _answer_requests(session, source, mountpoint, options, ready)
         finally:
             notify("STOPPING=1")
             background.cancel_scope.cancel()
             session.close()
             clean_up_aborted_mount(mountpoint)
             log.info("unmounted %s", mountpoint)
+
+
+async def _answer_requests(
+    session: Session,
+    source: str,
+    mountpoint: str,
+    options: MountOptions,
+    ready: Callable[[], None],
+) -> None:
+    """Serve until the mount is unmounted or a signal comes; call `ready` when it answers."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_on_signal, nursery.cancel_scope)
+        nursery.start_soon(_main, nursery.cancel_scope, session)
+        nursery.start_soon(_feed_watchdog)
+        nursery.start_soon(_trim_memory)
+        await session.wait_until_mounted()
+        mark(mountpoint)
+        set_read_ahead(mountpoint, options.read_ahead)  # before, FUSE would reset it
+        log.info("mounted %s on %s", source, mountpoint)
+        ready()
+        notify(f"READY=1\nSTATUS={source} on {mountpoint}")
+
+
+def _limits(options: MountOptions) -> Limits:
+    return Limits(
+        options.chunk_limit * _MIB,
+        options.json_limit * _MIB,
+        options.children_limit,
+        options.parallel,
+    )
+
+
+def _source_root(source: str, mountpoint: str, options: MountOptions) -> SourceRoot:
+    executor = SourceExecutor(
+        options.time_limit, remote=is_remote(source), parallel=options.parallel
+    )
+    return SourceRoot(
+        source,
+        confined=options.shared,
+        hidden=mountpoint,
+        executor=executor,
+        parallel=options.parallel,
+        believed=options.attr_timeout,
+        index=_index(options),
+    )
+
+
+def _data_context(
+    folders: SourceRoot, workers: WorkerPool, start_task: StartTask, options: MountOptions
+) -> DataContext:
+    cache = ByteCache(options.cache_size * _MIB)
+    budget = ReadAheadBudget(min(READ_AHEAD_NBYTES, cache.limit // 2))
+    files = DataFiles(folders, workers)
+    return DataContext(files, cache, start_task, threads=DecodeThreads(), read_ahead=budget)
+
+
+async def _root(data: DataContext, options: MountOptions) -> Node:
+    corrections = CorrectionService(data, _correction_options(options))
+    return await folder.make_root(MountContext(data, corrections, _view_options(options)))
+
+
+def _counts(data: DataContext, workers: WorkerPool) -> dict[str, object]:
+    """What cache, worker processes and reads did so far, for `esrffs --status`."""
+    cache, reads = data.cache, data.files.folders.executor.status()
+    return {
+        "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
+        "workers": {"count": workers.count, "lost": workers.lost},
+        "reads": {**reads, "read_ahead": data.read_ahead.status()},
+    }
 
 
 def _index(options: MountOptions) -> Index:
