@@ -35,7 +35,7 @@ def number_width(dtype: np.dtype[Any]) -> int | None:
     """Characters that the longest number of this dtype takes; None where it is no number."""
     match dtype.kind:
         case "b":
-            return len("False")
+            return 1  # 0 or 1: `False` is no number for NumPy's genfromtxt and gnuplot
         case "i" | "u":
             limits = np.iinfo(dtype)
             return max(len(str(limits.min)), len(str(limits.max)))
@@ -144,7 +144,9 @@ def _spelled(column: Array) -> list[str]:
     match column.dtype.kind:
         case "f" if column.dtype.itemsize == 8:
             texts: Iterable[str] = map(float.__repr__, column.tolist())
-        case "b" | "i" | "u":
+        case "b":
+            texts = map(repr, column.view(np.uint8).tolist())
+        case "i" | "u":
             texts = map(repr, column.tolist())
         case "c":
             real, imaginary = _spelled(column.real), _spelled(column.imag)

@@ -29,9 +29,9 @@ def test_a_column(dtype: str) -> None:
     assert len({len(row[0]) for row in rows}) == 1, "one width"
     found = [np.array(row[0].strip()) for row in rows]
     if dtype == "?":
-        assert [str(value) for value in found] == [str(value) for value in column]
-    else:
-        assert np.array_equal(np.array(found).astype(column.dtype), column)
+        assert {row[0] for row in rows} == {"0", "1"}
+        found = [int(row[0]) for row in rows]
+    assert np.array_equal(np.array(found).astype(column.dtype), column)
 
 
 @given(st.data())
