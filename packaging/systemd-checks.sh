@@ -116,8 +116,8 @@ not grep -q "/esrffs/mine fuse" /proc/mounts
 
 say "read-ahead of a user's mount, by udev"
 read_ahead() { cat "/sys/class/bdi/$(awk -v path="$1" '$5 == path { print $3 }' /proc/self/mountinfo)/read_ahead_kb"; }
-mount -o remount,rw /sys # read-only in containers, where udev does not start
-mount -o remount,bind,rw /sys/devices
+mount -o remount,rw /sys # in containers it is read-only, and udev does not start
+mount -o remount,rw /sys/devices
 systemctl start systemd-udevd
 install -d -o ann "$home/source" "$home/mnt"
 as_ann esrffs "$home/source" "$home/mnt"

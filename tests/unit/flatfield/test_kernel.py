@@ -182,11 +182,12 @@ def wrong_buffers() -> Iterator[tuple[str, object]]:
     yield "backwards", floats()[::-1]
     for code in ("?", "f2", "g", ">f4", ">u2", "F", "S4", "U1", "V4", "f4,f4"):
         yield code, np.zeros(SIZE, code)
-    yield "array of characters", array.array("u", "x" * SIZE)
-    yield "structure", (ctypes.c_char * SIZE)()
+    yield "integers", array.array("i", [1] * SIZE)
+    yield "characters", (ctypes.c_char * SIZE)()
 
 
 WRONG = dict(wrong_buffers())
+RIGHT = {("second", "nothing"), ("raw", "integers")}
 PLACES = ("raw", "dark", "flat_dark", "first", "second", "out")
 ERRORS = (TypeError, ValueError, BufferError)
 
@@ -199,11 +200,10 @@ def call(**given: object) -> None:
 
 
 @needs_kernel
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize(
+    ("place", "kind"), sorted({(place, kind) for place in PLACES for kind in WRONG} - RIGHT)
+)
 def test_a_wrong_buffer_is_an_exception(place: str, kind: str) -> None:
-    if (place, kind) == ("second", "nothing"):
-        pytest.skip("that is right")
     out = floats()
     with pytest.raises(ERRORS):
         call(**{"out": out, place: WRONG[kind]})
