@@ -1,1 +1,1 @@
-"""What makes the manual pages, completions and option tables of the repository."""
+"""Programs that write files of the repository: manual pages, completions, the table of options."""

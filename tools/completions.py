@@ -1,6 +1,7 @@
-"""What shells complete: options, values that are files, mount points to unmount.
+"""The text of the completion files for bash, zsh and fish, from the tables of options.
 
-Decided here: how an option looks to bash, zsh and fish.  `tools/pages` writes the files.
+They complete options, the names after `-o`, paths, and after `-u` and `--status` mount points.
+Does not write the files: `tools/pages` does.
 """
 
 from collections.abc import Iterator
@@ -12,30 +13,34 @@ from esrffs.cli.options import SWITCHES, MountOptions
 
 @dataclass(frozen=True, slots=True)
 class OptionEntry:
-    """One mount option, as each page needs it."""
+    """One mount option, as completions, manual pages and docs/options.md show it."""
 
-    name: str
-    kind: str
-    text: str
+    name: str  # after -o: "cache_size"
+    kind: str  # what its value is: "MIB", "FILE"; "" if it takes none
+    text: str  # what it does, with its default
 
     @property
     def long(self) -> str:
+        """The option as a word of its own: "--cache-size"."""
         return "--" + self.name.replace("_", "-")
 
 
 def entries() -> Iterator[OptionEntry]:
+    """All mount options, in the order of `MountOptions`."""
     for entry in fields(MountOptions):
         text = entry.metadata["help"] + default_text(entry.default)
         yield OptionEntry(entry.name, entry.metadata["kind"], text)
 
 
 def _words() -> str:
+    """All options that begin with a hyphen, separated by blanks."""
     names = [f"-{switch.letter}" for switch in SWITCHES if switch.letter]
     names += [f"--{switch.name}" for switch in SWITCHES if switch.name]
     return " ".join(names + [entry.long for entry in entries()])
 
 
 def bash() -> str:
+    """The file `completions/esrffs.bash`."""
     names = " ".join(entry.name + "=" * bool(entry.kind) for entry in entries())
     valued = "|".join(entry.long for entry in entries() if entry.kind and entry.name != "log_file")
     return f"""# Completion of esrffs for bash.  Made by `python -m tools.pages`.
@@ -60,10 +65,12 @@ complete -F _esrffs esrffs
 
 
 def _quoted(text: str) -> str:
+    """A help text without the characters that zsh and fish would interpret."""
     return text.replace("'", "’").replace("[", "(").replace("]", ")").replace(":", ",")
 
 
 def zsh() -> str:
+    """The file `completions/_esrffs`, for `_arguments` of zsh."""
     lines = []
     for switch in SWITCHES:
         if not switch.name:
@@ -85,6 +92,7 @@ _arguments -s \\
 
 
 def fish() -> str:
+    """The file `completions/esrffs.fish`."""
     lines = ["# Completion of esrffs for fish.  Made by `python -m tools.pages`."]
     for switch in SWITCHES:
         letter = f" -s {switch.letter}" * bool(switch.letter)

@@ -1,7 +1,7 @@
-"""Manual pages, completions and the table of docs/options.md, made of the tables of options.
+"""Manual pages, completions and the table of docs/options.md, from the tables of options.
 
-Decided here: how an option looks in each of them.  `python -m tools.pages` writes them anew into
-the working directory, which has to be a clone of the repository; a test compares.
+`python -m tools.pages` writes them into the working directory, which must be a clone of the
+repository.  A test fails if a committed file differs from what this module makes.
 """
 
 import re
@@ -21,11 +21,13 @@ _BEGIN, _END = "<!-- begin: made by `python -m tools.pages` -->\n", "<!-- end --
 
 
 def _roff(text: str) -> str:
+    """Plain text as man(7) needs it: backslashes, hyphens, and dots at the start of a line."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...")
     return re.sub(r"(?m)^([.'])", r"\\&\1", escaped)
 
 
 def _title(name: str, section: int, what: str) -> str:
+    """The head of a page and its section NAME."""
     kind = "User Commands" if section == 1 else "System Administration"
     return f""".\\" Made by `python -m tools.pages`.
 .TH {name.upper()} {section} "" esrffs "{kind}"
@@ -35,10 +37,12 @@ def _title(name: str, section: int, what: str) -> str:
 
 
 def _item(head: str, text: str) -> str:
+    """One entry of a list: `head`, which is roff already, and below it the plain text."""
     return f".TP\n{head}\n{_roff(text)}\n"
 
 
 def _mount_options(*, long: bool) -> str:
+    """The list of mount options: "--cache-size MIB" if `long`, else "cache_size=MIB"."""
     text = ""
     for entry in entries():
         name = entry.long if long else entry.name
@@ -126,6 +130,7 @@ A line of fstab(5), mounted when somebody looks into it:
 
 
 def _table() -> str:
+    """The table of mount options in Markdown."""
     rows = ["| `-o` | long | what it does |", "|---|---|---|"]
     for entry in entries():
         name = entry.name + f"={entry.kind}" * bool(entry.kind)
@@ -135,6 +140,7 @@ def _table() -> str:
 
 
 def _options_page(present: str) -> str:
+    """docs/options.md with a new table; all other text of `present` stays."""
     before, rest = present.split(_BEGIN)
     return before + _BEGIN + _table() + _END + rest.split(_END, 1)[1]
 
@@ -149,7 +155,7 @@ _MADE: dict[str, Callable[[], str]] = {
 
 
 def made(root: Path) -> dict[str, str]:
-    """The text of each file by its path from `root`, where docs/options.md is."""
+    """The text of each file, by its path relative to `root`, the folder of the clone."""
     pages = {name: make() for name, make in _MADE.items()}
     return {**pages, OPTIONS_PAGE: _options_page((root / OPTIONS_PAGE).read_text())}
 
