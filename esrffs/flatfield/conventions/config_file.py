@@ -20,7 +20,7 @@ from esrffs.flatfield.conventions.image_keys import (
     fitted_keys,
     runs,
 )
-from esrffs.flatfield.conventions.name_words import frame_numbers, listed, shared_numbers
+from esrffs.flatfield.conventions.name_words import LONGEST_LIST, frame_numbers, shared_numbers
 from esrffs.flatfield.conventions.queries import MemberSummary, Queries, ReadTextFile
 from esrffs.flatfield.plan import (
     NO_DARK,
@@ -140,7 +140,7 @@ def _raw(
         if stretches:
             shape = *frames, *one.source.frame
             found.append(CorrectedDataset(name or one.name, shape, stretches, correction))
-    left_out.check(listed(str(one.part) for one in sources))
+    left_out.check(_frames_of(sources, positions))
     if not found:
         raise settings.wrong("leave_out", "every frame is left out")
     images = [k for k, one in enumerate(sources) if len(one.source.shape) == 2]
@@ -149,6 +149,16 @@ def _raw(
             "raw image", [sources[k].part.path for k in images], [at[k] for k in images]
         )
     return found
+
+
+def _frames_of(sources: list[Named], positions: list[float]) -> str:
+    """The frames that there are, for an error: images with their numbers, and stacks."""
+    found = [
+        f"{position:g} ({one.part})" if len(one.source.shape) == 2 else str(one.part)
+        for position, one in sorted(zip(positions, sources, strict=True), key=lambda item: item[0])
+    ]
+    shown = ", ".join(found[:LONGEST_LIST])
+    return f"{shown}, … ({len(found)} in all)" if len(found) > LONGEST_LIST else shown
 
 
 def _at(settings: Settings, position: float, number: float | None, one: Named) -> float:

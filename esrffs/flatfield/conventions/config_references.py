@@ -57,10 +57,11 @@ class References:
     def arrays(self, value: object, more: str = "") -> Queries[list[Named]]:
         """The arrays that a text or a list of texts names; at least one."""
         texts = value if isinstance(value, list) else [value]
+        expected = f'expected a text such as "file.edf", or several{more}'
+        if value is None:
+            raise ConventionError(f"{expected}; it is missing")
         if not texts or not all(isinstance(text, str) and text for text in texts):
-            raise ConventionError(
-                f'expected a text such as "file.edf", or several{more}, not {value!r}'
-            )
+            raise ConventionError(f"{expected}, not {value!r}")
         found: list[Named] = []
         for text in texts:
             for reference in (yield from self._expanded(str(text))):
@@ -85,7 +86,8 @@ class References:
         files = {one: entry for one, entry in members.items() if entry.kind in ("raster", "data")}
         names = [one for one in files if not one.startswith(".") and fnmatchcase(one, pattern)]
         if not names:
-            raise ConventionError(f"no file is called {file!r}; {_there(place, files)}")
+            there = _there(place, files) if members else (yield from self.around(file))
+            raise ConventionError(f"no file is called {file!r}; {there}")
         self._spend(0, len(names))
         return [place + slash + one + colons + inner for one in sorted(names)]
 
@@ -123,17 +125,52 @@ class References:
 
     def around(self, path: str) -> Queries[str]:
         """The names that are there, where this path leads to no array."""
-        file, _, inner = path.partition("::")
+        file, colons, inner = path.partition("::")
         place, _, name = file.rpartition("/")
-        members = yield from self._contents(place)
-        if name not in members or not inner:
-            return _there(place, members)
-        group, steps = "", inner.split("/")
+        found = yield from self._deepest(place)
+        if found is None:
+            return f"nothing can be found in {place!r}: it leads out of the source, or nowhere"
+        members = yield from self._contents(found)
+        if found != place:
+            return f"nothing can be found in {place!r}; {_there(found, members)}"
+        if name not in members:
+            return _there(found, members)
+        if members[name].kind == "folder":
+            inside = yield from self._contents(file)
+            return f"it is a folder; {_there(file, inside)}"
+        if members[name].kind == "data":
+            groups = yield from self._around_object(file, inner)
+            return (
+                groups
+                if inner
+                else f"a path in the file is needed, as in {file + '::/'!r}…; {groups}"
+            )
+        return "it cannot be read" if not colons else _there(found, members)
+
+    def _deepest(self, place: str) -> Queries[str | None]:
+        """The last folder on this way in which something can be found; None where there is none."""
+        steps = place.split("/") if place else []
+        while steps:
+            folder = "/".join(steps)
+            if (yield from self._contents(folder)):
+                return folder
+            if steps.pop() == "..":
+                return None
+        return ""
+
+    def _around_object(self, file: str, inner: str) -> Queries[str]:
+        """The names in the last group on the way to an object of a file."""
+        group, steps = "", [step for step in inner.split("/") if step]
         known = yield from self._contents(f"{file}::")
-        while len(steps) > 1 and steps[0] in known and known[steps[0]].kind != "dataset":
-            group = f"{group}/{steps.pop(0)}"
-            known = yield from self._contents(f"{file}::{group.strip('/')}")
-        return _there(f"{file}::{group or '/'}", known)
+        while steps and steps[0] in known and known[steps[0]].kind != "dataset":
+            below = f"{group}/{steps[0]}"
+            inside = yield from self._contents(f"{file}::{below.strip('/')}")
+            if len(steps) == 1 and not inside:
+                break
+            group, known = below, inside
+            steps.pop(0)
+        what = "it is a group; " if inner and not steps else ""
+        return what + _there(f"{file}::{group or '/'}", known)
 
 
 def _normal(file: str, text: str) -> str:

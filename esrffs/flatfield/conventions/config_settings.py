@@ -99,7 +99,7 @@ class Settings:
             return NO_DARK
         if isinstance(value, int | float) and not isinstance(value, bool):
             return ReducedFrame((), "mean", 1, self.number(key, value))
-        found = yield from self.arrays(key, more=" or a number")
+        found = yield from self.arrays(key, more=", or a number (0: no dark)")
         return self.reduced_dark([one.part for one in found])
 
     def reduced_dark(self, parts: list[FrameRange]) -> ReducedFrame:
@@ -117,7 +117,10 @@ class Settings:
             all(isinstance(one, str) for one in tables)
             or all(isinstance(one, dict) and one.keys() == {"from", "at"} for one in tables)
         ):
-            raise self.wrong("flat", 'expected a text, texts, or tables { from = "…", at = 0 }')
+            missing = "; it is missing" if value is None else ""
+            raise self.wrong(
+                "flat", 'expected a text, texts, or tables { from = "…", at = 0 }' + missing
+            )
         groups: list[list[Named]] = []
         for one in tables:
             found = yield from self.arrays("flat", one["from"] if isinstance(one, dict) else one)

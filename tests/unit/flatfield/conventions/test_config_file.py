@@ -97,6 +97,13 @@ def test_one_number_for_all_is_told():
         ("dark", "Dark/z.edf", "at 'Dark/z.edf'; 'Dark' has d.edf"),
         ("dark", "Dark/z*", "no file is called 'Dark/z*'; 'Dark' has d.edf"),
         ("dark", "Drak/d.edf", "at 'Drak/d.edf'; nothing can be found in 'Drak'"),
+        ("dark", "Drak/d.edf", "in 'Drak'; 'this folder' has Dark, a.edf, b.edf, c.edf, s.h5"),
+        ("dark", "Drak/d*", "no file is called 'Drak/d*'; nothing can be found in 'Drak'; 'this"),
+        ("dark", "Dark/x/y/d.edf", "nothing can be found in 'Dark/x/y'; 'Dark' has d.edf"),
+        ("dark", "../../d.edf", "in '../..': it leads out of the source, or nowhere"),
+        ("dark", "Dark", "at 'Dark'; it is a folder; 'Dark' has d.edf"),
+        ("flat", "s.h5", "a path in the file is needed, as in 's.h5::/'…; 's.h5::/' has entry"),
+        ("flat", "s.h5::/entry", "it is a group; 's.h5::/entry' has data, keys"),
         ("flat", "s.h5::/entry/dat", "at 's.h5::entry/dat'; 's.h5::/entry' has data, keys"),
         ("flat", "s.h5::/entri/data", "'s.h5::/' has entry"),
         ("raw", "*/a.edf", "`*` and `?` may stand in the last name only"),
@@ -107,6 +114,22 @@ def test_what_is_there_is_told(key, value, told):
     reason = refused(known, **(GOOD | {key: f'"{value}"'}))
     assert reason.startswith(f".esrffs.toml: [[corrected]] number 1: `{key}`: ")
     assert told in reason
+
+
+@pytest.mark.parametrize("key", ["raw", "flat", "dark"])
+def test_what_is_missing_is_told(key):
+    known = images("a.edf", "b.edf", "c.edf")
+    reason = refused(known, **{name: value for name, value in GOOD.items() if name != key})
+    assert f"`{key}`: expected a text" in reason
+    assert reason.endswith("; it is missing")
+
+
+def test_numbers_of_images_that_are_not_left_out_are_told():
+    names = [f"w_{number:02d}.edf" for number in range(5, 15)]
+    known = images(*names, "b.edf", "c.edf")
+    reason = refused(known, **(GOOD | {"raw": '"w_*.edf"', "leave_out": "[7, 40]"}))
+    assert "no frame 40; there are 5 (w_05.edf), 6 (w_06.edf)" in reason
+    assert reason.endswith(", … (10 in all)")
 
 
 def test_folders_are_looked_into_as_long_as_they_are_not_too_many():
