@@ -7,6 +7,7 @@ numbers are made in `flatfield/formula`; which frames are raw, flat and dark was
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import prod
@@ -25,6 +26,7 @@ from esrffs.arrays.block_array import (
 )
 from esrffs.arrays.block_grid import block_grid
 from esrffs.arrays.open_array import open_array
+from esrffs.cache import CacheKey
 from esrffs.errors import StaleError
 from esrffs.flatfield.formula import (
     FlatWeights,
@@ -64,6 +66,13 @@ class FrameReader:
         size = self.dtype.itemsize
         data = await self._array.read((self._first + first) * size, (self._first + last) * size)
         return np.frombuffer(data, self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _ReducedKey(CacheKey[Pixels]):
+    states: tuple[bytes, ...]  # of the inputs, one for each part
+    frames: ReducedFrame
+    pixels: int
 
 
 class InputArrays:
@@ -141,7 +150,7 @@ class InputArrays:
     async def reduced(self, frames: ReducedFrame) -> Pixels:
         """Mean or median of frames, remembered; float32 of one axis."""
         states = tuple(self._locations[part.path].key for part in frames.parts)
-        key = states, frames, self.pixels
+        key = _ReducedKey(states, frames, self.pixels)
         return await self.context.cache.get_or_compute(key, partial(self._reduce, frames), _nbytes)
 
     async def _reduce(self, frames: ReducedFrame) -> Pixels:

@@ -7,13 +7,14 @@ import json
 import logging
 import os
 from collections.abc import Awaitable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 
+from esrffs.cache import CacheKey
 from esrffs.damage import whole
 from esrffs.errors import (
     AccessDeniedError,
@@ -41,6 +42,8 @@ from esrffs.source.data_file import DataFile
 from esrffs.source.path_resolver import PathResolver
 
 log = logging.getLogger(__name__)
+
+_VALUE_NBYTES_ESTIMATE = 400  # of memory, for one value with its key
 
 TRANSIENT_ERRORS = (StaleError, UnavailableError)  # no answers: to be asked again
 
@@ -101,10 +104,21 @@ class FileInspector:
             case DescribeArray(path):
                 return await describe_array(await self.locate(path))
             case ReadValues(path):
-                return await values_of(await self.locate(path))
+                return await self._values(await self.locate(path))
             case OwnName():
                 return os.path.basename(self._source.path)
         return None
+
+    async def _values(self, located: ArrayLocation) -> np.ndarray[Any, Any] | None:
+        """Those of one element stay in the cache: titles are read for each of many scans."""
+        if prod(located.info.shape) != 1:
+            return await values_of(located)
+
+        async def read() -> tuple[np.ndarray[Any, Any] | None]:
+            return (await values_of(located),)
+
+        key, cache = _ValueKey(located.key), self._context.cache
+        return (await cache.get_or_compute(key, read, _value_nbytes))[0]
 
     async def locate(self, path: str) -> ArrayLocation:
         located = self._located.get(path)
@@ -136,6 +150,15 @@ class FileInspector:
             raise at_path(path, error) from error
         if not allowed:
             raise AccessDeniedError(f"{path}: is more private than {self._source.path}")
+
+
+@dataclass(frozen=True, slots=True)
+class _ValueKey(CacheKey[tuple[np.ndarray[Any, Any] | None]]):
+    location: bytes
+
+
+def _value_nbytes(value: tuple[np.ndarray[Any, Any] | None]) -> int:
+    return _VALUE_NBYTES_ESTIMATE + (0 if value[0] is None else value[0].nbytes)
 
 
 async def values_of(located: ArrayLocation) -> np.ndarray[Any, Any] | None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from esrffs.cache import CacheKey
 from esrffs.flatfield.conventions.config_file import FILE
 from esrffs.flatfield.conventions.detect import detect_in_folder, detect_in_group, group_may_match
 from esrffs.flatfield.conventions.name_words import is_dark, is_flat
@@ -27,7 +28,7 @@ from esrffs.model import FileStatus, Generation
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
 from esrffs.source.listings import plan
-from esrffs.source.retry import ATTEMPTS, retry_while_changing
+from esrffs.source.retry import retry_while_changing
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class CorrectionService:
                 self.context.errors.record(source.version, text, address)
             return await _resolve(found, inspector, source.status)
 
-        return await self._current((source.version, address, "correction"), detect)
+        return await self._current(_GroupKey(source.version, address), detect)
 
     async def for_folder(self, listing: FolderListing) -> Outcome:
         """What `corrected/` holds in this folder of files; None where nothing fits."""
@@ -97,7 +98,7 @@ class CorrectionService:
                 _log(found, folder or ".", "")
             return resolution
 
-        key = folder, listing.version, "correction"
+        key = _FolderKey(folder, listing.version)
         outcome = await self._current(key, partial(retry_while_changing, detect))
         if isinstance(outcome, Rejected):
             self.context.errors.record(_folder_key(folder), outcome.reason)
@@ -142,17 +143,17 @@ class CorrectionService:
         return self.context.files.folders.generation(path)
 
     async def _current(
-        self, key: tuple[object, ...], detect: Callable[[], Awaitable["_Resolution"]]
+        self, key: "_GroupKey | _FolderKey", detect: Callable[[], Awaitable["_Resolution"]]
     ) -> Outcome:
         """The outcome for this key; detected again where another file that it needs has changed."""
-        cache = self.context.cache
-        for _ in range(ATTEMPTS):
-            resolution = await cache.get_or_compute(key, detect, _Resolution.nbytes)
-            is_current = resolution.dependencies.is_current
-            if await self.context.files.folders.executor.run(is_current):
-                break
-            if cache.lookup(key) is resolution:
-                cache.discard(key)
+        run = self.context.files.folders.executor.run
+
+        async def is_current(resolution: _Resolution) -> bool:
+            return await run(resolution.dependencies.is_current)
+
+        resolution = await self.context.cache.get_or_compute(
+            key, detect, _Resolution.nbytes, is_current
+        )
         return resolution.outcome
 
 
@@ -192,6 +193,18 @@ class _Resolution:
         if isinstance(self.outcome, ResolvedPlan):
             return self.outcome.nbytes()
         return _OUTCOME_NBYTES_ESTIMATE
+
+
+@dataclass(frozen=True, slots=True)
+class _GroupKey(CacheKey[_Resolution]):
+    version: bytes  # of the data file
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class _FolderKey(CacheKey[_Resolution]):
+    folder: str
+    version: bytes  # of its listing
 
 
 async def _resolve(found: Detection, inspector: Inspector, status: FileStatus) -> _Resolution:
