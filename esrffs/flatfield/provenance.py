@@ -54,6 +54,7 @@ def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapp
         "flat_of_a_frame": _METHODS[plan.outputs[0].correction.method],
         "abscissa": _ABSCISSA,
         "norm": "current" if normalised else None,
+        **({"notes": notes} if (notes := [*plan.warnings, *plan.notes]) else {}),
         "results": results,
     }
 

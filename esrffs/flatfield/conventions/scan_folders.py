@@ -41,7 +41,10 @@ class ScanFolders:
 
 
 def scan_folders(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan | None]:
-    """Child folders `flat*` and `dark*` by whole words, and one with the projections."""
+    """Child folders `flat*` and `dark*` by whole words, and one with the projections.
+
+    Where no folder has projections, the images beside the folders are projections.
+    """
     found = yield from _assigned(members)
     if found is None:
         return None
@@ -91,6 +94,10 @@ def _assigned(members: Members) -> Queries[ScanFolders | None]:
         )
     for name in raw:
         images |= candidates[name]
+    if not raw:
+        own = {name: entry for name, entry in members.items() if entry.kind in ("raster", "series")}
+        images |= own
+        raw = [""] if own else []
     return ScanFolders(flats, darks, raw, images)
 
 

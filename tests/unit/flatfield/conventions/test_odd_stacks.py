@@ -115,7 +115,9 @@ def test_an_entry_takes_the_references_around_it(file: h5py.File) -> None:
     assert same(corrected(file, "turn9"), formula(middle, mean(first[:2]), flats, at))
     plan = file_recipe(file, "turn9")
     assert "no flat of its own: those of turn8, turn10 serve" in " ".join(plan.notes)
-    assert told_of(plan)["flats"][0]["frames"] == ["turn8/instrument/detector/data[2:4]"]
+    told = told_of(plan)
+    assert told["flats"][0]["frames"] == ["turn8/instrument/detector/data[2:4]"]
+    assert "it has no flat of its own: those of turn8, turn10 serve" in told["notes"]
     own = formula(last[:1], last[3], [median(last[1:3])])
     assert same(corrected(file, "turn10"), own)
     assert not file_recipe(file, "turn10").notes[:-1]

@@ -54,6 +54,18 @@ def test_conventional_names(raw, flats, dark, series):
         assert np.array_equal(made[f"w_{number:04d}"], one)
 
 
+def test_projections_beside_the_folders():
+    known = {name.removeprefix("Tomo/"): one for name, one in scan().items()}
+    plan = folder_recipe(known, series={"w_####.tif": (0, 5, 10)})
+    made = all_cooked(plan, known.__getitem__)
+    for number in (0, 5, 10):
+        path = f"w_{number:04d}.tif"
+        one = expected(known, path, "Dark_Before", "Flat_Before", "Flat_After", number / 10)
+        assert np.array_equal(made[f"w_{number:04d}"], one)
+    known["Tomo/other.tif"] = known["w_0000.tif"]  # a folder with images is meant
+    assert set(all_cooked(folder_recipe(known), known.__getitem__)) == {"other"}
+
+
 def test_a_stack_for_the_projections():
     known = scan(numbers=())
     known["Tomo/all.tif"] = np.stack([next(iter(known.values())) + k for k in range(5)])
