@@ -57,11 +57,29 @@ from esrffs.workers.server import (
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+MAX_WALKED = 1000  # groups of a file that are remembered to have been listed
 MAX_DATA_FILES = 4096  # sources whose failures are known
 MAX_CRASHES = 2  # times that a file is asked which crashes its reader
 MAX_KILLS = 5  # … or whose reader is killed
 SERIES_RECHECK_SECONDS = 0.5  # seconds
 _DTYPES = 10_000  # of datasets of texts, remembered for one file
+
+
+class GroupWalk:
+    """Which groups of a file were listed, to notice a program that goes through all of them.
+
+    `following`: the group that a reader lists next, by the group that is looked into before it.
+    """
+
+    def __init__(self) -> None:
+        self.listed: dict[str, None] = {}
+        self.following: dict[str, str] = {}
+
+    def note(self, address: str) -> None:
+        self.listed[address] = None
+        for remembered in (self.listed, self.following):
+            while len(remembered) > MAX_WALKED:
+                del remembered[next(iter(remembered))]
 
 
 class DataFile:
@@ -91,6 +109,7 @@ class DataFile:
         self._limiter = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
         self._end_is_told = False
+        self.walk = GroupWalk()
         self._take_heads: Callable[[], Mapping[int, bytes]] | None = None
 
     def __repr__(self) -> str:

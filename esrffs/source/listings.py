@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from esrffs.cache import CacheKey
 from esrffs.encoders import file_names
 from esrffs.errors import EsrffsError
 from esrffs.model import (
@@ -73,6 +74,14 @@ class Plan:
         return _ENTRY_SIZE * len(self.entries)
 
 
+@dataclass(frozen=True, slots=True)
+class PlanKey(CacheKey[Plan]):
+    """The entries of the group at this address."""
+
+    version: bytes
+    address: str
+
+
 def planned(listing: GroupListing, address: str) -> Plan:
     """Groups keep their names, then datasets in file order, then what esrffs adds."""
     order = sorted(listing.members, key=lambda member: _kind(member) != "group")
@@ -116,7 +125,7 @@ async def plan(context: DataContext, source: DataFile, address: str) -> Plan:
     a reader lists the ones after them.
     """
     found = await _plan(context, source, address)
-    then: str | None = context.cache.pop((source.version, address, "then"))
+    then = source.walk.following.pop(address, None)
     if then is not None:
         context.start_task(_plan_ahead, context, source, then)
     return found
@@ -138,9 +147,10 @@ async def _plan(context: DataContext, source: DataFile, address: str) -> Plan:
         plans = {other: planned(listing, other) for other, listing in found.items()}
         for other, plan_ in plans.items():
             context.cache.put(_key(source, other), plan_, plan_.size())
+            source.walk.note(other)
         then = next((other for other in following if other not in plans), None)
         if then is not None:
-            context.cache.put((source.version, address, "then"), then, _ENTRY_SIZE)
+            source.walk.following[address] = then
         return plans[address]
 
     return await context.cache.get_or_compute(_key(source, address), make, Plan.size)
@@ -151,19 +161,19 @@ def is_known(context: DataContext, source: DataFile, address: str) -> bool:
     return _key(source, address) in context.cache
 
 
-def _key(source: DataFile, address: str) -> tuple[bytes, str, str]:
-    return source.version, address, "plan"
+def _key(source: DataFile, address: str) -> PlanKey:
+    return PlanKey(source.version, address)
 
 
 def _following(context: DataContext, source: DataFile, address: str) -> Sequence[str]:
     """The groups after this one, if the one before it was looked at, as in a walk."""
-    above: Plan | None = context.cache.lookup(_key(source, address.rpartition("/")[0]))
+    above = context.cache.lookup(_key(source, address.rpartition("/")[0]))
     if above is None or not address:
         return ()
     try:
         at = above.groups.index(address)
     except ValueError:
         return ()
-    if not at or _key(source, above.groups[at - 1]) not in context.cache:
+    if not at or above.groups[at - 1] not in source.walk.listed:
         return ()
     return above.groups[at + 1 : at + 1 + _AHEAD]

@@ -18,7 +18,7 @@ from esrffs.flatfield.service import CorrectionService
 from esrffs.model import GroupInfo, GroupListing
 from esrffs.source import listings
 from esrffs.source.data_file import DataFile, DataFiles
-from esrffs.source.listings import Plan
+from esrffs.source.listings import Plan, PlanKey
 from esrffs.source.root import SourceRoot
 from esrffs.workers import server
 from esrffs.workers.pool import PoolConfig, WorkerPool, open_pool
@@ -138,7 +138,7 @@ def test_looking_at_one_group_asks_for_that_alone(source: Path) -> None:
         await listings.plan(context, source, "")
         await listings.plan(context, source, "/40")
         assert not any(
-            (source.version, other, "plan") in context.cache for other in ("/40/below", "/41")
+            PlanKey(source.version, other) in context.cache for other in ("/40/below", "/41")
         )
 
     in_workers(source, work)
@@ -155,7 +155,7 @@ def test_what_is_at_hand_comes_with_the_root(tmp_path: Path) -> None:
         assert listings.is_known(context, source, detector)
         assert not listings.is_known(context, source, detector + "/others")  # needs all headers
         known = await listings.plan(context, source, detector)
-        context.cache.discard((source.version, detector, "plan"))
+        context.cache.discard(PlanKey(source.version, detector))
         assert list(known.entries) == list((await listings.plan(context, source, detector)).entries)
         assert list(known.entries) == [b"others", b"data.npy", b"data.attrs.json", b"attrs.json"]
 
