@@ -32,7 +32,7 @@ def task_starter(nursery: trio.Nursery) -> StartTask:
     return start
 
 
-async def side_by_side(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """The results of these calls, made at the same time; the first EsrffsError, after all ended."""
     if len(calls) == 1:
         return [await calls[0]()]

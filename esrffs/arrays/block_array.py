@@ -5,10 +5,14 @@ made for a reader who reads on, and drops a block when all of it was given out. 
 is decided by its `BlockSource`; which ones are made ahead, by `arrays/read_ahead`.
 """
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import trio
+import trio.lowlevel
 
 from esrffs.arrays.block_grid import BlockGrid
 from esrffs.arrays.read_ahead import ReadAhead
@@ -107,8 +111,8 @@ class BlockArray:
         self._policy = ReadAhead(source.grid, gain=gain, eager=eager)
         self._begun: dict[int, int] = {}  # bytes of blocks that were begun ahead, and not read yet
         self._failed: dict[int, None] = {}  # blocks of which only parts can be made
-        self._asked: dict[int, int] = {}  # bytes, by block: asked for, …
-        self._given: dict[int, int] = {}  # … and given
+        self._asked: dict[int, int] = {}  # how many bytes of a block were asked for, and …
+        self._given: dict[int, list[tuple[int, int]]] = {}  # … which bytes were given
 
     def release(self) -> None:
         """Nobody reads any more: what was made ahead was made in vain."""
@@ -124,13 +128,13 @@ class BlockArray:
             first, last = self._grid.byte_range(block)
             end = min(stop, last)
             parts.append(await self._bytes(block, first, start, end, whole=block in wanted))
-            self._given[block] = self._given.pop(block, 0) + end - start
-            if self._given[block] >= last - first:  # the kernel has it: make room
+            given = self._given[block] = merged(self._given.pop(block, []), start, end)
+            if given == [(first, last)]:  # the kernel has it: make room
                 self._cache.discard(self._source.key(block))
             start = end
-        for counts in (self._asked, self._given):
-            while len(counts) > TRACKED_BLOCKS:
-                del counts[next(iter(counts))]
+        for tracked in (self._asked, self._given):
+            while len(tracked) > TRACKED_BLOCKS:
+                del tracked[next(iter(tracked))]
         return join_buffers(parts)
 
     def _note(self, start: int, stop: int) -> set[int]:
@@ -149,13 +153,17 @@ class BlockArray:
             if number in self._begun:
                 self._budget.give_back(self._begun.pop(number), used=True)
             start, number = end, number + 1
-        for block in sorted(wanted)[1:]:
-            self._start(block)
+        begun = sorted(wanted)[1:]
         for block in ahead:
+            if block in self._failed or block in self._begun or not self._missing(block):
+                continue
             first, last = self._grid.byte_range(block)
-            if not self._start_ahead(block, last - first):
+            if not self._budget.take(last - first):
                 self._policy.postpone(block)
                 break
+            self._begun[block] = last - first
+            begun.append(block)
+        self._start(begun)
         return wanted
 
     async def _bytes(self, block: int, first: int, start: int, stop: int, *, whole: bool) -> Buffer:
@@ -194,34 +202,42 @@ class BlockArray:
         finally:
             self._owner.release()
 
-    def _start_ahead(self, block: int, nbytes: int) -> bool:
-        """Begin a block that nobody asked for yet; False where there is no memory for it now."""
-        if block in self._failed or block in self._begun or not self._missing(block):
-            return True
-        if not self._budget.take(nbytes):
-            return False
-        self._begun[block] = nbytes
-        self._start(block)
-        return True
-
-    def _start(self, block: int) -> None:
-        """Make this block in the background, unless it is there."""
-        if block not in self._failed and self._missing(block):
-            self._owner.acquire()
-            self._start_task(self._make_ahead, block)
-
     def _missing(self, block: int) -> bool:
         key = self._source.key(block)
         return not self._cache.is_computing(key) and key not in self._cache
 
-    async def _make_ahead(self, block: int) -> None:
+    def _start(self, blocks: Sequence[int]) -> None:
+        """Make these blocks in the background, unless they are there."""
+        blocks = [block for block in blocks if block not in self._failed and self._missing(block)]
+        if blocks:
+            self._owner.acquire()
+            self._start_task(self._make_ahead, blocks)
+
+    async def _make_ahead(self, blocks: Sequence[int]) -> None:
+        """Side by side, but begun in this order: the first one is wanted first."""
         try:
-            if self._missing(block):  # still: its reader may have come before
-                await self._block(block)
-        except EsrffsError:
-            pass  # the reader who asks for it will be told
+            async with trio.open_nursery() as nursery:
+                for block in blocks:
+                    nursery.start_soon(self._make_one_ahead, block)
+                    await trio.lowlevel.checkpoint()
         finally:
             self._owner.release()
+
+    async def _make_one_ahead(self, block: int) -> None:
+        if self._missing(block):  # still: its reader may have come before
+            with contextlib.suppress(EsrffsError):  # the reader who asks for it will be told
+                await self._block(block)
+
+
+def merged(spans: list[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
+    """These spans, which lie apart, with one more: what touches it becomes one with it."""
+    apart = []
+    for first, last in spans:
+        if last < start or first > stop:
+            apart.append((first, last))
+        else:
+            start, stop = min(start, first), max(stop, last)
+    return [*apart, (start, stop)]
 
 
 def join_buffers(parts: Sequence[Buffer]) -> Buffer:

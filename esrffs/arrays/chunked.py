@@ -9,7 +9,7 @@ long as there is room.  What cannot be decoded here is asked of a reader as well
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -25,7 +25,7 @@ from esrffs.arrays.block_array import READ_AHEAD_BLOCKS, READ_AHEAD_NBYTES, Bloc
 from esrffs.arrays.block_grid import block_grid
 from esrffs.arrays.chunk_grid import ChunkPart, parts_of_box
 from esrffs.arrays.fetch import FetchedRanges, Ranges, fetch
-from esrffs.background import DecodeThreads
+from esrffs.background import DecodeThreads, gather
 from esrffs.cache import CacheKey
 from esrffs.damage import PARTIAL, Block, Damage, DamagedBlock
 from esrffs.errors import (
@@ -88,6 +88,7 @@ class ChunkedBlocks:
         self._needed = info.dtype.itemsize * prod(map(min, layout.shape, info.shape))
         self._raw = np.dtype((np.void, info.dtype.itemsize))  # copied with the padding it has
         self._index: ChunkIndex | None = None
+        self._samples: Sequence[int] = ()  # offsets
         self._stored: float | None = None  # stored bytes for each decoded one, on average
         self._reading: set[int] = set()  # threads that wait for the disk
 
@@ -141,17 +142,30 @@ class ChunkedBlocks:
         nbytes = 0
         for place in parts_of_box(box, self._layout.shape, self._grid):
             first, last = place.byte_range(self._layout.shape, self._info.dtype.itemsize)
+            if self._opened.is_slow:  # what costs is to fetch it
+                first, last = 0, self._nbytes
             nbytes += codecs.decoded_nbytes(self._layout.filters, last - first, self._nbytes)
         return nbytes * _PART <= end - begin
 
     async def read(self, box: Box) -> Block:
         """The elements of this box as C-ordered bytes, less those of chunks that are damaged."""
-        index = await self._indexed()
+        index, samples = await self._indexed()
         if self._nbytes > LARGE_CHUNK_NBYTES:
             self._cache.evict_for(min(self._nbytes, self._needed))
         places = list(parts_of_box(box, self._layout.shape, self._grid))
         try:
-            return await self._assemble(index, box, places)
+            if not samples:
+                return await self._assemble(index, box, places)
+            blocks: list[Block] = []
+
+            async def assemble() -> None:
+                blocks.append(await self._assemble(index, box, places))
+
+            view = await self._opened.file()
+            calls: list[Callable[[], Awaitable[None]]] = [partial(view.sample, samples), assemble]
+            await gather(calls)
+            self._samples = ()
+            return blocks[0]
         except UnsupportedError:
             return await self._opened.read_box(self._info.address, box, self._bytes(box))
         except EsrffsError:
@@ -175,7 +189,8 @@ class ChunkedBlocks:
     def _bytes(self, box: Box) -> int:
         return self._info.dtype.itemsize * prod(box.shape)
 
-    async def _indexed(self) -> ChunkIndex:
+    async def _indexed(self) -> tuple[ChunkIndex, Sequence[int]]:
+        """Where the chunks lie, and where samples are still to be taken (see `VerifiedFile`)."""
         if self._index is None:
             source, address = self._opened.source, self._info.address
             index = await self._cache.get_or_compute(
@@ -188,9 +203,8 @@ class ChunkedBlocks:
                 self._stored = float(index.sizes[written].mean()) / self._nbytes
             whole = written[~self._at_the_edge(written)]
             picked = whole[:: max(1, len(whole) // SAMPLED_CHUNKS)]
-            await (await self._opened.file()).sample(index.offsets[picked].tolist())
-            self._index = index
-        return self._index
+            self._index, self._samples = index, index.offsets[picked].tolist()
+        return self._index, self._samples
 
     def _at_the_edge(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which chunks reach past the shape, and so are written anew when the dataset grows."""

@@ -9,7 +9,7 @@ import trio
 
 from esrffs.arrays.block_grid import MAX_NBYTES
 from esrffs.arrays.coalesce import coalesce, split
-from esrffs.background import side_by_side
+from esrffs.background import gather
 from esrffs.errors import DamagedError
 from esrffs.linux.buffers import allocate
 from esrffs.source.verified_file import VerifiedFile
@@ -65,7 +65,7 @@ async def fetch(
         if got < count:
             lengths[number] = min(lengths[number], at + got)
 
-    await side_by_side(
+    await gather(
         [
             partial(read, number, *part)
             for number in range(len(runs))

@@ -5,7 +5,11 @@ from the datasets that they map, and everything else by a reader in a worker pro
 """
 
 from bisect import bisect_right
+from collections import OrderedDict
 from math import prod
+from typing import NamedTuple
+
+import trio
 
 from esrffs import limits
 from esrffs.arrays.block_array import (
@@ -18,7 +22,7 @@ from esrffs.arrays.block_array import (
 )
 from esrffs.arrays.block_grid import block_grid
 from esrffs.arrays.chunked import ChunkedBlocks
-from esrffs.arrays.verbatim import open_frames
+from esrffs.arrays.verbatim import open_frames, open_virtual
 from esrffs.damage import Block
 from esrffs.errors import EsrffsError
 from esrffs.linux.permissions import covers
@@ -74,6 +78,13 @@ class ReaderBlocks:
         return min(READ_AHEAD_BLOCKS, READ_AHEAD_NBYTES // max(last - first, 1))
 
 
+class _Source(NamedTuple):
+    """A dataset that frames of a virtual one are mapped to, and its file."""
+
+    file: OpenDataFile
+    array: ArrayBytes
+
+
 class VirtualArray:
     """Frames that lie in datasets of other files, which are read there.
 
@@ -99,7 +110,13 @@ class VirtualArray:
         self._context = context
         self._depth = depth
         self._frame = info.dtype.itemsize * prod(info.shape[1:])  # bytes
-        self._arrays: dict[int, ArrayBytes | None] = {}
+        self._sources: OrderedDict[int, _Source | None] = OrderedDict()  # by number of the part
+        self._opening: dict[int, trio.Event] = {}
+
+    def release(self) -> None:
+        """Nobody reads any more: close the sources."""
+        while self._sources:
+            self._close_oldest()
 
     async def read(self, start: int, stop: int) -> Buffer:
         parts = []
@@ -117,24 +134,45 @@ class VirtualArray:
         return join_buffers(parts)
 
     async def _mapped(self, number: int, start: int, stop: int) -> Buffer:
-        mapped = self._parts[number]
-        if number not in self._arrays:
-            if len(self._arrays) >= MAX_OPEN_FILES:
-                self._arrays.clear()
-                self._opened.close_parts()
-            self._arrays[number] = await self._open_mapped_source(mapped)
-        array = self._arrays[number]
-        if array is None:
+        mapped, source = self._parts[number], await self._source(number)
+        if source is None:
             return await self._whole.read(start, stop)
         shift = (mapped.first - mapped.start) * self._frame
-        return await array.read(start + shift, stop + shift)
+        source.file.acquire()
+        try:
+            return await source.array.read(start + shift, stop + shift)
+        finally:
+            source.file.release()
+
+    async def _source(self, number: int) -> _Source | None:
+        """Tasks that ask for one source at the same time share its opening."""
+        while number not in self._sources:
+            if (opening := self._opening.get(number)) is not None:
+                await opening.wait()
+                continue
+            self._opening[number] = event = trio.Event()
+            try:
+                source = await self._open_mapped_source(self._parts[number])
+            finally:
+                del self._opening[number]
+                event.set()
+            if len(self._sources) >= MAX_OPEN_FILES:
+                self._close_oldest()
+            self._sources[number] = source
+        self._sources.move_to_end(number)
+        return self._sources[number]
+
+    def _close_oldest(self) -> None:
+        source = self._sources.popitem(last=False)[1]
+        if source is not None:
+            source.file.release()
 
     def _filled(self, start: int, stop: int) -> Buffer:
         size = len(self._fill)
         repeated = self._fill * (-(-stop // size) - start // size)
         return memoryview(repeated)[start % size : start % size + stop - start]
 
-    async def _open_mapped_source(self, mapped: VirtualMapping) -> ArrayBytes | None:
+    async def _open_mapped_source(self, mapped: VirtualMapping) -> _Source | None:
         """The dataset that a part is mapped to; None where it is not as the mapping says."""
         opened, info = self._opened, self._info
         sources = opened.sources
@@ -151,12 +189,17 @@ class VirtualArray:
             if shape[1:] != info.shape[1:] or not fits:
                 return None
             state = await sources.dependency_version(found.dependencies)
-            part = OpenDataFile(sources, source, state)
-            opened.attach(part)
-            await part.file()
-            return await open_array(part, found, self._context, self._depth - 1)
         except EsrffsError:
             return None  # the reader will say what is wrong
+        file = OpenDataFile(sources, source, state)
+        try:
+            await file.file()
+            return _Source(file, await open_array(file, found, self._context, self._depth - 1))
+        except BaseException as error:
+            file.release()
+            if isinstance(error, EsrffsError):
+                return None
+            raise
 
 
 async def open_array(
@@ -179,7 +222,9 @@ async def open_array(
                 )
         case VirtualLayout() as layout:
             whole = await _open_by_reader(opened, info, context)
-            return VirtualArray(opened, info, layout, whole, context, depth)
+            virtual = VirtualArray(opened, info, layout, whole, context, depth)
+            opened.attach(virtual)
+            return await open_virtual(virtual, opened, info, context)
         case OpaqueLayout() as layout:
             _check_chunk(opened, info, layout.grain)
     return await _open_by_reader(opened, info, context)

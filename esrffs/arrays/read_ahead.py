@@ -102,6 +102,7 @@ class ReadAhead:
                 run.stop = max(run.stop, stop)
                 run.requests += 1
                 self._runs.append(self._runs.pop(number))
+                self._join(run)
                 return run
         if self._runs:
             last = self._runs[-1]
@@ -112,6 +113,17 @@ class ReadAhead:
         self._runs.append(run)
         del self._runs[:-MAX_RUNS]
         return run
+
+    def _join(self, run: _Run) -> None:
+        """Runs that this one has reached were requests of it that overtook others."""
+        for other in self._runs[:-1]:
+            if run.start <= other.start <= run.stop + self._slack:
+                run.stop = max(run.stop, other.stop)
+                run.requests += other.requests
+                run.large += other.large
+                run.confirmed |= other.confirmed
+                run.ahead = max(run.ahead, other.ahead)
+                self._runs.remove(other)
 
     @property
     def _slack(self) -> int:

@@ -18,7 +18,7 @@ from esrffs.arrays.block_array import (
     join_buffers,
 )
 from esrffs.arrays.block_grid import BlockGrid
-from esrffs.background import side_by_side
+from esrffs.background import gather
 from esrffs.model import Buffer, ContiguousLayout, DatasetInfo, FramesLayout, Generation
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.source.speed import READ_NBYTES
@@ -59,7 +59,7 @@ class FramesArray:
                 partial(self._part, number, max(start - first, 0), min(stop - first, self._frame))
             )
         if self._opened.is_slow:
-            return join_buffers(await side_by_side(parts))
+            return join_buffers(await gather(parts))
         return join_buffers([await part() for part in parts])
 
     async def _part(self, number: int, start: int, stop: int) -> Buffer:
@@ -132,6 +132,19 @@ async def open_frames(
     if not file.is_slow:
         return array
     version = opened.source.version, opened.state, info.address, "verbatim"
+    blocks = _in_blocks(VerbatimBlocks(array, info.nbytes, version, opened, file), resources)
+    opened.attach(blocks)
+    return blocks
+
+
+async def open_virtual(
+    array: ArrayBytes, opened: OpenDataFile, info: DatasetInfo, resources: Resources
+) -> ArrayBytes:
+    """The data of a virtual dataset, `array`: on a slow source, files ahead are opened too."""
+    file = await opened.file()
+    if not file.is_slow:
+        return array
+    version = opened.source.version, opened.state, info.address, "virtual"
     blocks = _in_blocks(VerbatimBlocks(array, info.nbytes, version, opened, file), resources)
     opened.attach(blocks)
     return blocks

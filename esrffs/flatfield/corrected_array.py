@@ -6,7 +6,7 @@ numbers are made in `flatfield/formula`; which frames are raw, flat and dark was
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -26,6 +26,7 @@ from esrffs.arrays.block_array import (
 )
 from esrffs.arrays.block_grid import block_grid
 from esrffs.arrays.open_array import open_array
+from esrffs.background import gather
 from esrffs.cache import CacheKey
 from esrffs.errors import StaleError
 from esrffs.flatfield.formula import (
@@ -48,6 +49,7 @@ from esrffs.source.context import DataContext
 from esrffs.source.open_data_file import OpenDataFile
 
 T = TypeVar("T")
+_Frames = Callable[[], Awaitable[npt.NDArray[Any]]]
 
 _ITEMSIZE = 4  # bytes of a float32
 MEDIAN_NBYTES = 128 << 20  # bytes of flats that are in memory to find their median
@@ -87,6 +89,7 @@ class InputArrays:
         self._opened: dict[tuple[bytes, bytes], OpenDataFile] = {}
         self._frames: dict[str, FrameReader] = {}
         self._arrays: dict[tuple[bytes, bytes, str], ArrayBytes] = {}
+        self._known: set[ReducedFrame] = set()  # were reduced before
         self._corrected: BlockArray | None = None
         self._holders = 1
 
@@ -153,6 +156,17 @@ class InputArrays:
         key = _ReducedKey(states, frames, self.pixels)
         return await self.context.cache.get_or_compute(key, partial(self._reduce, frames), _nbytes)
 
+    async def together(
+        self, raw: _Frames, wanted: Sequence[ReducedFrame]
+    ) -> list[npt.NDArray[Any]]:
+        """What `raw` gives, and these reduced images: at the same time where they are not known."""
+        calls: list[_Frames] = [raw, *(partial(self.reduced, frames) for frames in wanted)]
+        if self._known.issuperset(wanted):
+            return [await call() for call in calls]
+        found = await gather(calls)
+        self._known.update(wanted)
+        return found
+
     async def _reduce(self, frames: ReducedFrame) -> Pixels:
         if not frames.parts:
             return np.full(self.pixels, frames.constant, np.float32)
@@ -216,49 +230,47 @@ class CorrectedPixels:
         """Elements [first, last) as bytes of float32."""
         data = allocate((last - first) * _ITEMSIZE, f"corrected/{self._output.name}")
         out = np.frombuffer(data, np.float32)
-        correction, reduced = self._output.correction, self._inputs.reduced
-        darks = [await reduced(correction.dark)]
-        if correction.flat_dark is not None:
-            darks.append(await reduced(correction.flat_dark))
-        pixels = self._inputs.pixels
+        correction, pixels = self._output.correction, self._inputs.pixels
         position = first
         while position < last:
             number = bisect_right(self._starts, position // pixels) - 1
             stop = min(last, self._starts[number + 1] * pixels)
-            await self._stretch(number, position, stop, darks, out[position - first : stop - first])
+            await self._stretch(number, position, stop, out[position - first : stop - first])
             position = stop
         if self._output.absorption:
             await self._inputs.in_thread(absorb, out, correction.nan)
         return data
 
-    async def _stretch(
-        self, number: int, first: int, last: int, darks: Sequence[Pixels], out: Pixels
-    ) -> None:
-        """Elements of one stretch; `darks`: that of raw frames, and that of flats if another."""
+    async def _stretch(self, number: int, first: int, last: int, out: Pixels) -> None:
+        """Elements [first, last), which lie in this stretch, into `out`."""
         stretch, pixels = self._output.raw[number], self._inputs.pixels
+        correction = self._output.correction
         begin = self._starts[number]
         frames = range(first // pixels, -(-last // pixels))
         mixes = [self._axis.weights_at(stretch.abscissa + frame - begin) for frame in frames]
-        flats = {
-            flat: await self._inputs.reduced(self._output.correction.flats[flat].frames)
-            for flat in sorted({flat for mix in mixes for flat in (mix.first, mix.second)})
-        }
+        numbers = sorted({flat for mix in mixes for flat in (mix.first, mix.second)})
+        wanted = [correction.dark, *(correction.flats[flat].frames for flat in numbers)]
+        if correction.flat_dark is not None:
+            wanted.append(correction.flat_dark)
         raw = await self._inputs.frames(stretch.part.path)
         offset = (stretch.part.first - begin) * pixels
-        data = await raw.read(first + offset, last + offset)
+        data, dark, *reduced = await self._inputs.together(
+            partial(raw.read, first + offset, last + offset), wanted
+        )
+        flats = dict(zip(numbers, reduced, strict=False))
         scales = self._scales(frames, mixes)
-        nan = self._output.correction.nan
+        nan = correction.nan
         await self._inputs.in_thread(
             correct_run,
             data,
             first - frames.start * pixels,
-            darks[0],
+            dark,
             flats,
             mixes,
             out,
             nan,
             scales,
-            darks[1] if len(darks) > 1 else None,
+            None if correction.flat_dark is None else reduced[-1],
         )
 
     def _scales(self, frames: range, mixes: Sequence[FlatWeights]) -> list[float]:

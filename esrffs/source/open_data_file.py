@@ -56,15 +56,12 @@ class OpenDataFile:
             for view in self._views.values():
                 view.close()
             self._views.clear()
-            self.close_parts()
+            while self._parts:
+                self._parts.pop().release()
 
     def attach(self, part: Part) -> None:
-        """Release this together with the file, or before by `close_parts`."""
+        """Release this together with the file."""
         self._parts.append(part)
-
-    def close_parts(self) -> None:
-        while self._parts:
-            self._parts.pop().release()
 
     @property
     def is_slow(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from esrffs.background import side_by_side
+from esrffs.background import gather
 from esrffs.errors import DamagedError, EsrffsError, StaleError
 from esrffs.linux.buffers import allocate
 from esrffs.model import Generation
@@ -95,7 +95,7 @@ class VerifiedFile:
 
         near = max(new, default=0) - min(new, default=0) <= _NEAR_NBYTES
         parts = [new] if near else [[offset] for offset in new]
-        await side_by_side([partial(take, part) for part in parts])
+        await gather([partial(take, part) for part in parts])
         await self._executor.run(partial(self._keep_samples, found))
 
     def _new(self, offsets: Iterable[int]) -> list[int]:

@@ -75,6 +75,32 @@ def test_corrected_reads_its_raw_frames_ahead(
     assert source.counts()["most"] >= 8
 
 
+def test_the_files_of_a_virtual_dataset_are_opened_ahead(
+    source: SlowSource, mount: Callable[..., Mounted]
+) -> None:
+    """And one that is missing costs its own frame."""
+    layout = h5py.VirtualLayout(FRAMES.shape, FRAMES.dtype)
+    for k, frame in enumerate(FRAMES):
+        with h5py.File(source.real / f"frame{k}.h5", "w") as file:
+            file["x"] = frame
+        layout[k] = h5py.VirtualSource(f"frame{k}.h5", "x", frame.shape)
+    with h5py.File(source.real / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+    mounted = mount(source.path)
+    found = np.load(mounted / "virtual.h5/x.npy")
+    assert np.array_equal(found, FRAMES)
+    assert mounted.status["reads"]["read_ahead"]["bytes_used"] > FRAMES.nbytes // 2
+    mounted.expect("frame7.h5")
+    (source.real / "frame7.h5").unlink()
+    time.sleep(1.1)
+    with open(mounted / "virtual.h5/x.npy", "rb", buffering=0) as file:
+        whole, code = rest_of(file)
+    assert code != 0
+    assert 6 << 20 <= len(whole) <= (7 << 20) + 4096
+    data = whole[(mounted / "virtual.h5/x.npy").stat().st_size - FRAMES.nbytes :]
+    assert data == FRAMES.tobytes()[: len(data)]
+
+
 def test_parallel_is_the_most_in_flight(source: SlowSource, mount: Callable[..., Mounted]) -> None:
     mounted = mount(source.path, "-o", "parallel=3")
     assert (mounted / "a.h5/gzip.npy").read_bytes()[-FRAMES.nbytes :] == FRAMES.tobytes()

@@ -76,6 +76,13 @@ def test_requests_may_overtake_each_other() -> None:
     assert observe(policy, asked) == list(range(1, 10))
 
 
+def test_requests_that_overtake_others_by_far_join_their_run() -> None:
+    policy = ReadAhead(GRID)
+    part = BLOCK // 4
+    asked = [(k * part, (k + 1) * part) for k in (2, 0, 3, 1, *range(4, 12))]
+    assert set(observe(policy, asked)) >= {1, 2, 3, 4}
+
+
 def test_small_blocks_are_worth_it_after_two_requests_in_a_row() -> None:
     grid = BlockGrid((64 << 20,), 1, 0, 1 << 20)
     policy = ReadAhead(grid, gain=4, eager=True)

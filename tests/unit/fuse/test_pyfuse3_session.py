@@ -7,7 +7,7 @@ import pytest
 
 from esrffs.errors import MountError
 from esrffs.fuse.pyfuse3_session import Session, _stderr_text
-from tests.unit.fuse.nodes import DirectoryNode, filesystem
+from tests.support.fuse_nodes import DirectoryNode, filesystem
 
 
 def test_what_libfuse_prints_is_the_text_of_the_error(
