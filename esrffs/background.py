@@ -18,7 +18,7 @@ StartTask = Callable[..., None]  # starts a task: an async function and its argu
 
 
 def task_starter(nursery: trio.Nursery) -> StartTask:
-    """A function that starts tasks: one that fails is logged, and ends nothing else."""
+    """A function that starts tasks in `nursery`; an exception in a task is logged, not raised."""
 
     async def run(task: Callable[..., Awaitable[None]], *arguments: object) -> None:
         try:
@@ -33,7 +33,10 @@ def task_starter(nursery: trio.Nursery) -> StartTask:
 
 
 async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
-    """The results of these calls, made at the same time; the first EsrffsError, after all ended."""
+    """The results of these calls, which run at the same time.
+
+    If some raise an EsrffsError, the first of them (by position) is raised after all have ended.
+    """
     if len(calls) == 1:
         return [await calls[0]()]
     results: dict[int, T] = {}

@@ -1,8 +1,8 @@
-"""What of a block cannot be had, and why.
+"""Blocks of which some elements cannot be read, with the errors of these elements.
 
-Decided here: that an error costs the elements that it is about, and no others of the block in
-which they are read.  What is missing is remembered with the rest, so that nothing is made again
-for every page that a program asks for.  What stands in its place is never given out.
+An error affects only the elements that it is about, and no others of their block.  The errors are
+cached together with the block, so that the block is not decoded again for each page that a program
+reads.  Elements with an error have no value: reading them always raises the error.
 """
 
 import sys
@@ -24,7 +24,7 @@ from esrffs.errors import (
     UnsupportedError,
 )
 
-# The failures that may be those of a part: the others are those of the file, or of the moment.
+# Errors that may concern a part of a block; all others concern the whole file, or are temporary.
 PARTIAL = (
     DamagedError,
     AccessDeniedError,
@@ -33,13 +33,13 @@ PARTIAL = (
     TooLargeError,
     UnsupportedError,
 )
-_MOST = 255  # errors that are told apart in one block
+_MOST = 255  # different errors in one block; the codes are uint8
 
 Codes = npt.NDArray[np.uint8]
 
 
 class Damage:
-    """Which elements of a box are missing: filled in while the box is read."""
+    """The errors of the elements of a box of this shape, collected while the box is read."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.errors: list[EsrffsError] = []
@@ -52,13 +52,13 @@ class Damage:
 
     @property
     def codes(self) -> Codes:
-        """For each element 0, or the (1-based) number of its error."""
+        """For each element the number of its error, counted from 1; 0: none.  uint8, `shape`."""
         if self._codes is None:
             self._codes = np.zeros(self._shape, np.uint8)
         return self._codes
 
     def add(self, where: Any, error: EsrffsError) -> None:
-        """These elements (slices of the box) are missing.  Any thread may say so."""
+        """Record the error of these elements (an index into the box).  Any thread may call this."""
         with self._lock:
             if not self.errors or str(self.errors[-1]) != str(error):
                 if len(self.errors) < _MOST - 1:
@@ -70,7 +70,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DamagedArray:
-    """An array, and which of its elements mean nothing."""
+    """An array and the errors of its elements; `codes` as in `Damage`, of the same shape."""
 
     array: npt.NDArray[Any]
     codes: Codes
@@ -78,7 +78,7 @@ class DamagedArray:
 
 
 class DamagedBlock:
-    """The bytes of a block some of whose elements are missing."""
+    """The bytes of a block (C order), some of whose elements have errors."""
 
     __slots__ = ("_codes", "_data", "_errors", "_itemsize")
 
@@ -89,13 +89,16 @@ class DamagedBlock:
         self._errors = tuple(errors)
 
     def __len__(self) -> int:
-        """Bytes that it takes to remember it; too many where the next try may find memory."""
+        """Bytes that it occupies in the cache.
+
+        Too many for any cache if memory was too short: the next attempt may succeed.
+        """
         if any(isinstance(error, TooLargeError) for error in self._errors):
             return sys.maxsize
         return len(self._data) + self._codes.nbytes
 
     def part(self, start: int, stop: int | None) -> memoryview:
-        """These bytes, or the error of the first element among them that is missing."""
+        """Bytes [start, stop) of the block (None: to its end); raises the first error in them."""
         stop = len(self._data) if stop is None else stop
         codes = self._codes[start // self._itemsize : -(-stop // self._itemsize)]
         if codes.any():
@@ -103,7 +106,7 @@ class DamagedBlock:
         return self._data[start:stop]
 
     def named(self, name: str) -> "DamagedBlock":
-        """The same, whose errors say of which file they are."""
+        """This block, with the name of the file in front of each error text."""
         errors = [copied(error, f"{name}: {error}") for error in self._errors]
         return DamagedBlock(self._data, self._codes, errors)
 
@@ -112,12 +115,12 @@ Block = memoryview | DamagedBlock
 
 
 def whole(block: Block) -> memoryview:
-    """The bytes of a block, if all of it could be had; else the first error."""
+    """All bytes of a block; raises the error of the first element that has one."""
     return block if isinstance(block, memoryview) else block.part(0, None)
 
 
 def copied(error: EsrffsError, text: str | None = None) -> EsrffsError:
-    """The same failure without where it was met: one that is raised again would keep it all."""
+    """A copy of the error without its traceback, which would keep all frames alive."""
     same = type(error)(*((text,) if text is not None else error.args))
     same.code = error.code
     return same

@@ -1,8 +1,7 @@
-"""Every failure that esrffs knows, each class with the errno that a program sees.
+"""All errors that esrffs raises, and the errno that a program gets for each of them.
 
-Decided here: which failure becomes which errno.  A failure is raised where it is noticed, with a
-text that says what failed and on which object; one place (`fuse/filesystem`) writes it to the log,
-and its `code` is the errno of the answer.
+An error is raised where it is noticed.  Its text says what failed and for which object.
+`fuse/filesystem` writes the text to the log and answers the request with the errno `code`.
 """
 
 import errno
@@ -13,27 +12,28 @@ OWN_MOUNT = "leads into a mount of esrffs, which esrffs never follows"
 
 
 class EsrffsError(Exception):
-    """A failure with a text for the user and an errno (`code`) for the program."""
+    """An error with a text for the user and an errno (`code`) for the program."""
 
     code: int = errno.EIO
 
     def __reduce__(self) -> tuple[Callable[..., "EsrffsError"], tuple[object, ...]]:
-        """Survive the pipe from a worker process whatever the class."""
+        """Pickle all subclasses by their arguments: errors are sent from the worker processes."""
         return type(self), self.args
 
 
 class DamagedError(EsrffsError):
-    """The file, or this object in it, cannot be read as what it claims to be."""
+    """The file, or this object in it, is damaged, cut short, or contradicts itself."""
 
 
 class UnsupportedError(EsrffsError):
-    """The object is sound, but nothing here can read it (an unknown filter, say)."""
+    """The object is not damaged, but cannot be read: its filter is not known, for example."""
 
 
 class ReaderDiedError(EsrffsError):
-    """A reader process died while it read this file; `killed`: perhaps not by its fault.
+    """The worker process ended while it was reading this file.
 
-    `never_started`: it did not even start, so that it was certainly not.
+    `externally_killed`: by SIGKILL or SIGTERM, so that the file may not be the cause.
+    `never_started`: the process could not be started, so that the file is not the cause.
     """
 
     externally_killed = False
@@ -41,35 +41,35 @@ class ReaderDiedError(EsrffsError):
 
 
 class ReaderTimeoutError(EsrffsError):
-    """A reader process did not answer in time."""
+    """A worker process did not answer within `time_limit`, and was killed."""
 
     code = errno.ETIMEDOUT
 
 
 class UnavailableError(EsrffsError):
-    """No reader became free in time, or the disk gave no answer; the file may well be sound."""
+    """No worker became free in time, or the disk did not answer.  The file may be in order."""
 
     code = errno.ETIMEDOUT
 
 
 class NotFoundError(EsrffsError):
-    """There is no such object (any more)."""
+    """The object does not exist, or does not exist any more."""
 
     code = errno.ENOENT
 
 
 class AccessDeniedError(EsrffsError):
-    """The object lies where this mount may not read."""
+    """The object lies outside of what this mount may read."""
 
     code = errno.EACCES
 
 
 class LessReadableError(AccessDeniedError):
-    """The object lies in a file of the source that fewer may read than the one which names it."""
+    """The object is in a file that fewer users may read than the file that refers to it."""
 
 
 class OwnMountError(AccessDeniedError):
-    """The path leads into a mount of esrffs; who looks there may have to answer himself."""
+    """The path leads into a mount of esrffs.  Its daemon might wait for its own answer."""
 
     def __init__(self, path: str = "") -> None:
         told = f": {OWN_MOUNT}" if path and not path.endswith(OWN_MOUNT) else ""
@@ -77,7 +77,7 @@ class OwnMountError(AccessDeniedError):
 
 
 class StaleError(EsrffsError):
-    """The source was rewritten since the object was opened."""
+    """The source file was rewritten after the object was opened."""
 
     code = errno.ESTALE
 
@@ -89,11 +89,11 @@ class TooLargeError(EsrffsError):
 
 
 class MemoryLimitError(TooLargeError):
-    """A worker process has not the memory for it: what needs as much again is not tried."""
+    """A worker process has too little memory for the object; it is not tried again in a worker."""
 
 
 class LinkLoopError(EsrffsError):
-    """Links lead round in a circle."""
+    """Links form a circle, or there are too many of them."""
 
     code = errno.ELOOP
 
@@ -111,13 +111,12 @@ class MountError(EsrffsError):
 
 
 def at_path(path: str, error: OSError) -> EsrffsError:
-    """Ours, of what went wrong with this path of the source."""
+    """The EsrffsError for an OSError at this path, which is relative to the source."""
     text = f"{path or '.'}: {error.strerror}"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return NotFoundError(text)
-    if (
-        isinstance(error, PermissionError) or error.errno == errno.EXDEV
-    ):  # what openat2 says of "out"
+    # openat2(2) fails with EXDEV where a path leads out of the source.
+    if isinstance(error, PermissionError) or error.errno == errno.EXDEV:
         return AccessDeniedError(text)
     return _with_code(text, error)
 
@@ -129,7 +128,10 @@ def _with_code(text: str, error: OSError) -> EsrffsError:
 
 
 def unforeseen(error: BaseException) -> str:
-    """A sentence about what nobody has foreseen; lack of resources has its own words."""
+    """A sentence for an exception of any other class.
+
+    A lack of memory, processes or descriptors is named as such; the rest are internal errors.
+    """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     match error:
@@ -155,7 +157,7 @@ _HINTS = {
 
 
 def _place(error: BaseException) -> str:
-    """Where it was raised."""
+    """The file and line where an exception was raised, as " in FILE:LINE"."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -165,7 +167,7 @@ def _place(error: BaseException) -> str:
 
 
 def no_answer(seconds: float, *, decoding: bool = False) -> str:
-    """What is said of what did not come in time: from a disk, or from a thread that decodes."""
+    """The text for a disk that did not answer, or for data that were not decoded, in time."""
     if decoding:
         return f"decoding took longer than {seconds:g} s (time_limit); the processors may be busy"
     return f"the disk or file server of the source gave no answer within {seconds:g} s (time_limit)"

@@ -1,8 +1,8 @@
-"""How much may be made on request: what is larger is EFBIG, in words that name the option.
+"""Size limits of a mount.  What exceeds one is a TooLargeError (EFBIG) that names the option.
 
-Decided here: those words.  The numbers are options of a mount; each process has one set of them, as
-it has resource limits, which it is given when it begins: the daemon (`cli/daemon`) and every
-reader process (`workers/server`).  Time and memory of a reader are the affair of `workers/pool`.
+The limits are options of the mount.  Each process has one set of them, like resource limits, which
+is set when it starts: in the daemon by `cli/daemon`, in each worker process by `workers/server`.
+Does not: limit the time and memory of workers (`workers/pool`).
 """
 
 from dataclasses import dataclass
@@ -10,47 +10,49 @@ from dataclasses import dataclass
 from esrffs.errors import TooLargeError
 
 _MIB = 1 << 20
-PASSED_OVER = 16  # times the largest chunk: by default 4 GiB, the largest chunk of HDF5 1
+# At most so many times the largest chunk are unpacked to get a part of one: by default 4 GiB, the
+# largest chunk of HDF5 1.
+PASSED_OVER = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The largest of each kind that is made."""
+    """The limits of one mount."""
 
     chunk: int = 256 * _MIB  # bytes, stored or decoded, of a chunk, or of one element
     json: int = 64 * _MIB  # bytes of a JSON file
     children: int = 1_000_000  # entries of a directory
-    parallel: int = 32  # calls on a file server at the same time, for one request
+    parallel: int = 32  # simultaneous calls to a file server for one request
 
 
 _sizes = Limits()
 
 
 def configure(sizes: Limits) -> None:
-    """From now on, in this process."""
-    global _sizes  # what a process may is one thing for all of it
+    """Set the limits of this process."""
+    global _sizes  # one set for the whole process
     _sizes = sizes
 
 
 def parallel() -> int:
-    """How many calls on a file server may wait at the same time for one request."""
+    """How many calls to a file server may be made at the same time for one request."""
     return _sizes.parallel
 
 
 def check_chunk(what: str, nbytes: int) -> None:
-    """TooLargeError where a chunk (a frame, an element) has more bytes than are decoded."""
+    """TooLargeError if a chunk (a frame, an element) has more bytes than `chunk_limit`."""
     if nbytes > _sizes.chunk:
         limit = f"chunk_limit={_sizes.chunk // _MIB}"
         raise TooLargeError(f"{what}: a chunk of {_shown(nbytes)} is not decoded ({limit})")
 
 
 def chunk_fits(nbytes: int) -> bool:
-    """Whether `check_chunk` passes."""
+    """Whether a chunk of this size is within `chunk_limit`."""
     return nbytes <= _sizes.chunk
 
 
 def check_passed_over(nbytes: int) -> None:
-    """TooLargeError where more of a chunk would have to be unpacked than is, to have a part."""
+    """TooLargeError if more than `PASSED_OVER` chunks must be unpacked to get a part of one."""
     if nbytes > PASSED_OVER * _sizes.chunk:
         limit = f"chunk_limit={_sizes.chunk // _MIB}"
         raise TooLargeError(
@@ -60,14 +62,14 @@ def check_passed_over(nbytes: int) -> None:
 
 
 def check_json(what: str, nbytes: int) -> None:
-    """TooLargeError where JSON text, or the values for it, have more bytes than are made."""
+    """TooLargeError if a JSON text, or the values for it, have more bytes than `json_limit`."""
     if nbytes > _sizes.json:
         limit = f"json_limit={_sizes.json // _MIB}"
         raise TooLargeError(f"{what}: {_shown(nbytes)} are too much for JSON ({limit})")
 
 
 def check_children(what: str, count: int) -> None:
-    """TooLargeError where a directory would have more entries than may be listed."""
+    """TooLargeError if a directory has more entries than `children_limit`."""
     if count > _sizes.children:
         limit = f"children_limit={_sizes.children}"
         raise TooLargeError(f"{what}: {count} entries are too many for a directory ({limit})")

@@ -1,12 +1,11 @@
-"""The words that cross borders: frozen records about what is in a file and where its bytes lie.
+"""Records about what is in a data file and where its bytes are, and the protocol of readers.
 
-Decided here: what a reader (`esrffs.formats`, in a worker process) may tell the rest of esrffs.
-Records are plain data: they can be pickled, compared and remembered; no open file, no h5py object
-ever travels.
+A reader (`esrffs.formats`) runs in a worker process and describes its file with these records.
+They are frozen, can be pickled, compared and cached, and never hold an open file or an h5py object.
 
-An *address* names an object inside its file.  Only the reader that gave it out knows its form;
-`""` is the root of the file.  A *name* is what the file itself calls the object, with bytes that
-are not UTF-8 as surrogate escapes; which file name it gets is decided in `encoders/file_names`.
+An *address* identifies an object in its file.  Its form is known only to the reader that returned
+it; `""` is the root of the file.  A *name* is the name of the object in the file; bytes that are
+not UTF-8 are surrogate escapes.  `encoders/file_names` decides which file name it gets.
 """
 
 import copyreg
@@ -24,7 +23,10 @@ R = TypeVar("R")
 
 
 def _pickle_compactly(record: type[R]) -> type[R]:
-    """Pickle these as a call with their fields: dataclasses go through theirs twice, in Python."""
+    """Pickle instances as a call of the class with their field values.
+
+    This is much faster than the default of frozen dataclasses, which loops over the fields twice.
+    """
     names = [each.name for each in fields(record)]  # type: ignore[arg-type]  # a dataclass
     values: Callable[[R], Any] = attrgetter(*names)
     if len(names) == 1:
@@ -36,7 +38,7 @@ def _pickle_compactly(record: type[R]) -> type[R]:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A hyperslab without gaps: the elements from `start` up to `stop` (exclusive) on each axis."""
+    """A contiguous hyperslab: on each axis the elements from `start` to `stop` (exclusive)."""
 
     start: tuple[int, ...]
     stop: tuple[int, ...]
@@ -57,9 +59,9 @@ class Box:
 
 
 class FileStatus(NamedTuple):
-    """What stat(2) says of a file or folder of the source, less what an ACL takes away.
+    """The status (stat(2)) of a file or folder of the source; the mode is restricted by its ACL.
 
-    A record of our own, for `os.stat_result` cannot be made with another mode on every Python.
+    Not `os.stat_result`, of which no copy with another mode can be made in every Python version.
     """
 
     st_mode: int
@@ -89,7 +91,7 @@ class FileStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The state of a file: in another generation it may hold other bytes."""
+    """The state of a file.  If any of these values changes, its content may have changed."""
 
     device: int
     inode: int
@@ -107,12 +109,12 @@ class Generation:
 @_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class JsonText:
-    """JSON (UTF-8 bytes) of known size; long ones are not carried along but asked for again."""
+    """A JSON text (UTF-8) of known size.  `content` is None for a long text, read on demand."""
 
     size: int
     content: bytes | None = None
 
-    KEEP = 1024  # bytes: what is worth remembering with a listing
+    KEEP = 1024  # bytes: longer texts are not kept with a listing
 
     @classmethod
     def of(cls, content: bytes) -> "JsonText":
@@ -122,18 +124,19 @@ class JsonText:
 @_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class ContiguousLayout:
-    """The array lies verbatim (C order, its own dtype) in one run of the source file."""
+    """The array is stored verbatim (C order, its own dtype) in one piece of the source file."""
 
     offset: int  # bytes from the start of the file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FramesLayout:
-    """Each index of the first axis is one verbatim run of the source file.
+    """Each index of the first axis (a frame) is stored verbatim in one piece of the source file.
 
-    `offsets[i]` is where frame i starts (bytes, int64).  With `swapped` the file holds the
-    other byte order than the dtype.  An array of one frame has no frame axis, but one offset.
-    In a series frame i lies in `files[i]` (a path as the reader was given it).
+    `offsets[i]` is the position of frame i in the file (bytes, int64).  `swapped`: the byte order
+    in the file is the opposite of that of the dtype.  An array of one frame has no axis for frames,
+    and one offset.  In a series, frame i is in the file `files[i]` (a path that the reader was
+    given).
     """
 
     offsets: npt.NDArray[np.int64]
@@ -143,11 +146,12 @@ class FramesLayout:
 
 @dataclass(frozen=True, slots=True)
 class ChunkedLayout:
-    """Chunks of this shape, decoded by the reader or, where the filters are known, by `codecs`.
+    """The array is stored in chunks of this shape, which `formats/filters` or the reader decode.
 
     `filters` are HDF5 filter numbers with their client data, in the order in which they were
-    applied when the chunk was written.  `fill` is one element as bytes, `None` where unwritten
-    chunks must be asked of the reader.  `indexed`: the reader can tell where the chunks lie.
+    applied when the chunk was written.  `fill` is the fill value, one element as bytes; None: the
+    reader must be asked for chunks that were never written.  `indexed`: the reader can return the
+    `ChunkIndex`.
     """
 
     shape: tuple[int, ...]
@@ -158,10 +162,10 @@ class ChunkedLayout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkIndex:
-    """Where the chunks of one array lie, by chunk number in C order of the chunk grid.
+    """Where the chunks of one array are, indexed by chunk number in C order of the chunk grid.
 
-    `offsets` (bytes from the start of the file, int64; -1 for a chunk never written), `sizes`
-    (stored bytes, int64), `masks` (uint32; bit k set: filter k was skipped for this chunk).
+    `offsets`: bytes from the start of the file, -1 for a chunk that was never written.  `sizes`:
+    stored bytes.  `masks`: if bit k is set, filter k was skipped for this chunk.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -171,9 +175,9 @@ class ChunkIndex:
 
 @dataclass(frozen=True, slots=True)
 class OpaqueLayout:
-    """Only the reader knows how to get at the values.
+    """Only the reader can read the values.
 
-    It makes pieces of the shape `grain`, each as a whole; (): as many or few as it is asked for.
+    It always decodes whole pieces of the shape `grain`; (): it can read any box efficiently.
     """
 
     grain: tuple[int, ...] = ()
@@ -181,10 +185,11 @@ class OpaqueLayout:
 
 @dataclass(frozen=True, slots=True)
 class VirtualMapping:
-    """Indices [start, stop) of the first axis are those from `first` of another dataset.
+    """Frames [start, stop) of a virtual dataset are the frames from `first` of another dataset.
 
-    `file` is an absolute path, `path` that of the dataset in it.  The other dataset has the same
-    further axes; where it has one axis less, it is one frame.  `whole`: it has no other frames.
+    `file` is an absolute path, `path` the path of the other dataset in it.  The other dataset has
+    frames of the same shape; if it has no axis for frames, it is one frame.  `whole`: the mapping
+    covers all of its frames.
     """
 
     start: int
@@ -197,7 +202,7 @@ class VirtualMapping:
 
 @dataclass(frozen=True, slots=True)
 class VirtualLayout:
-    """A virtual dataset that maps whole frames, in order; what no part covers is `fill`."""
+    """A virtual dataset that maps whole frames, in order.  All others have the value `fill`."""
 
     parts: tuple[VirtualMapping, ...]
     fill: bytes  # one element
@@ -212,7 +217,7 @@ MemberKind = Literal["group", "dataset", "text"]
 @_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """A group.  Two names of one group (hard links) have one `identity`; None: no hard links."""
+    """A group.  All hard links to one group have the same `identity`; None: there are none."""
 
     name: str
     address: str
@@ -222,11 +227,11 @@ class GroupInfo:
 @_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """A dataset that numpy can hold: becomes `name.npy`.
+    """A dataset with a NumPy dtype, which is shown as `name.npy`.
 
-    `depends` are the other files (absolute paths) that hold its values.  `label` is what the file
-    calls it where that could be no name in a path ("det/a").  `text` is what a small array of
-    strings says, an element a line.
+    `dependencies` are the other files (absolute paths) that contain its values.  `label` is its
+    name in the file, if that cannot be a name in a path ("det/a").  `text` has the elements of a
+    small array of strings, one per line.
     """
 
     name: str
@@ -241,13 +246,13 @@ class DatasetInfo:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its elements."""
+        """Bytes of all elements."""
         return self.dtype.itemsize * prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class JsonInfo:
-    """A dataset that numpy could hold only by pickling: becomes `name.json`."""
+    """A dataset that NumPy could save only with pickle; it is shown as `name.json`."""
 
     name: str
     address: str
@@ -258,12 +263,12 @@ class JsonInfo:
 @_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """A soft link (`file` is None) or an external one.
+    """A soft link (`file` is None) or an external link.
 
-    `path` is the HDF5 path that the link holds (relative ones start at the group of the link),
-    `file` the absolute path that the library would open, `kind` what is found there: None where
-    the link dangles, or where it leads out of what this mount may read (`forbidden`).  Where
-    that is a file of the source which not all may read who may read this one, `refusal` says so.
+    `path` is the HDF5 path in the link; a relative one starts at the group of the link.  `file` is
+    the absolute path that libhdf5 would open.  `kind` is the kind of the target; None if there is
+    no target, or if this mount may not read it (`forbidden`).  `refusal` is a text if the target is
+    in a file that fewer users may read than this one.
     """
 
     name: str
@@ -276,13 +281,13 @@ class LinkInfo:
 
 @dataclass(frozen=True, slots=True)
 class BrokenInfo:
-    """An object that is there but cannot be described; `reason` is a sentence for the user."""
+    """An object that exists but cannot be described; `reason` is a sentence for the user."""
 
     name: str
     reason: str
-    forbidden: bool = False  # it, or what it is made of, lies where this mount may not read
-    code: int = 0  # the errno of what went wrong; 0: none of its own
-    kind: MemberKind | None = None  # what it would be
+    forbidden: bool = False  # this mount may not read it, or a file that it refers to
+    code: int = 0  # errno of the error; 0: the errno of DamagedError
+    kind: MemberKind | None = None  # the kind of the object, if known
 
 
 Member = GroupInfo | DatasetInfo | JsonInfo | LinkInfo | BrokenInfo
@@ -291,11 +296,11 @@ Member = GroupInfo | DatasetInfo | JsonInfo | LinkInfo | BrokenInfo
 @_pickle_compactly
 @dataclass(frozen=True, slots=True)
 class GroupListing:
-    """What is in one group: its own attributes, and its members in file order.
+    """The content of one group: its attributes, and its members in the order of the file.
 
-    `identity` is that of the group itself, as in `GroupInfo`.  `below` are groups beneath it, by
-    address, that the reader has at hand with it: who looks into them need not ask.  `end` says why
-    there is more in the file than is shown.
+    `object_id` is the `identity` of the group, as in `GroupInfo`.  `prefetched` are listings of
+    groups below it, by address, that the reader returned at the same time.  `end` says why the file
+    contains more than is shown.
     """
 
     members: tuple[Member, ...]
@@ -306,33 +311,33 @@ class GroupListing:
 
 
 class Reader(Protocol):
-    """One open file, inside a worker process: synchronous, and allowed to crash, hang or raise.
+    """One open data file in a worker process.  Synchronous; it may crash or take very long.
 
-    Every failure of a foreign library leaves as an `esrffs.errors.EsrffsError` whose text names
-    the object and the reason (the caller adds the file).  Nothing is kept between calls but the
-    open file and what was parsed from it.
+    Every error of a library is raised as an `esrffs.errors.EsrffsError` whose text names the object
+    and the reason; the caller adds the file.  A reader keeps nothing between calls but the open
+    file and what was parsed from it.
     """
 
     def listing(self, address: str) -> GroupListing:
-        """The group at this address.  Reads no array values except where a size depends on them."""
+        """The group at this address.  Array values are read only if a size depends on them."""
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
-        """The object at this path of names joined by "/", links followed."""
+        """The object at this path (names joined by "/"), links followed; NotFoundError."""
 
     def read(self, address: str, box: Box) -> npt.NDArray[np.generic]:
-        """The elements of this box: C order, of the dtype that the listing told."""
+        """The elements of this box: C order, with the dtype of the listing."""
 
     def attributes(self, address: str) -> bytes:
         """All attributes of the object as JSON."""
 
     def text(self, address: str) -> bytes:
-        """The whole of a `JsonInfo` dataset as JSON."""
+        """A whole `JsonInfo` dataset as JSON."""
 
     def chunk_index(self, address: str) -> ChunkIndex:
-        """Where the chunks of a `ChunkedLayout` dataset with `indexed` lie."""
+        """Where the chunks of a `ChunkedLayout` dataset with `indexed` are stored."""
 
     def close(self) -> None:
-        """Let go of the file, whatever state it is in."""
+        """Close the file.  May be called twice."""
 
 
 class SeriesReader(Reader, Protocol):

@@ -1,9 +1,9 @@
-"""Where the memory of chunks and blocks comes from, and when the kernel gets it back.
+"""Memory for chunks and blocks: large buffers in huge pages, which are used again.
 
-The kernel clears each page that it hands out, and enters it into a table.  For a chunk of 8 MiB in
-pages of 4 KiB that takes as long as its LZ4; in huge pages an eighth of it; in pages that were
-used before, nothing.  So large buffers are mapped in huge pages, and kept for the next ones;
-malloc, from which the others come, is told to keep what was freed as well.
+The kernel clears each new page and enters it into a page table.  For a chunk of 8 MiB in pages of
+4 KiB this takes as long as decoding LZ4; in huge pages it takes an eighth of that, in pages that
+were used before no time at all.  Therefore large buffers are mapped in huge pages and kept for the
+next ones, and malloc, which serves the small ones, keeps freed memory as well.
 """
 
 import contextlib
@@ -17,25 +17,24 @@ import numpy as np
 from esrffs.errors import TooLargeError
 
 HUGE_PAGE_NBYTES = 2 << 20  # bytes of a huge page
-MIN_HUGE_NBYTES = (
-    HUGE_PAGE_NBYTES - HUGE_PAGE_NBYTES // 4
-)  # bytes: smaller buffers would leave too much of a huge page unused
-MAPPING_STEP_NBYTES = 512 << 10  # bytes: so that chunks of about the same size share their mappings
-MAX_FREE_MAPPINGS = 8  # mappings that nobody uses, …
-MAX_FREE_NBYTES = 16 << 20  # … of at most so many bytes: larger ones come and go
+# Smaller buffers would leave more than a quarter of a huge page unused.
+MIN_HUGE_NBYTES = HUGE_PAGE_NBYTES - HUGE_PAGE_NBYTES // 4
+MAPPING_STEP_NBYTES = 512 << 10  # lengths are rounded up, so that similar chunks share mappings
+MAX_FREE_MAPPINGS = 8  # free mappings that are kept for the next buffer, …
+MAX_FREE_NBYTES = 16 << 20  # … each of at most this length; larger ones are unmapped
 
 _libc = ctypes.CDLL(None)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 
-_free: deque[mmap.mmap] = deque(
-    maxlen=MAX_FREE_MAPPINGS
-)  # its methods are atomic: any thread may come
+# Free mappings.  The methods of a deque are atomic, so that any thread may use it.
+_free: deque[mmap.mmap] = deque(maxlen=MAX_FREE_MAPPINGS)
 
 
 def allocate(nbytes: int, what: str) -> memoryview:
-    """So many bytes with whatever was in them before, for as long as there is a view of them.
+    """A writable buffer of `nbytes` bytes (dtype uint8), not initialised.
 
-    TooLargeError where there is no room, which names `what` they are for.
+    It is freed when the last view of it is gone.  Raises TooLargeError if there is no memory;
+    `what` begins the text of the error.
     """
     try:
         return _large(nbytes) if nbytes >= MIN_HUGE_NBYTES else np.empty(nbytes, np.uint8).data
@@ -54,7 +53,7 @@ def _large(nbytes: int) -> memoryview:
 
 
 def _mapping(nbytes: int) -> mmap.mmap:
-    """One that is free, or a new one, of as many huge pages as come nearest to these bytes."""
+    """A free mapping of a fitting length, or a new one: `nbytes` rounded to whole huge pages."""
     huge = (nbytes + HUGE_PAGE_NBYTES // 2) // HUGE_PAGE_NBYTES * HUGE_PAGE_NBYTES
     length = max(huge, -(-nbytes // MAPPING_STEP_NBYTES) * MAPPING_STEP_NBYTES)
     for mapping in reversed(tuple(_free)):
@@ -74,22 +73,23 @@ def _keep(mapping: mmap.mmap) -> None:
 
 
 def configure_malloc() -> None:
-    """Let malloc use again what was freed, rather than give it back and ask for it anew.
+    """Make malloc keep freed memory for later requests, in one arena for all threads.
 
-    One arena for all threads: what one of them frees serves the next.  Without glibc nothing
-    happens.
+    Otherwise glibc returns large blocks to the kernel, and each new one has to be cleared again.
+    Does nothing without glibc.
     """
     mallopt = getattr(_libc, "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # larger ones come and go: glibc's own limit
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value that glibc accepts
         mallopt(_M_TRIM_THRESHOLD, 128 << 20)
         mallopt(_M_ARENA_MAX, 1)
 
 
 def trim() -> None:
-    """Give the kernel all that is free: now and then, or what was ever needed at once stays.
+    """Return all free memory to the kernel.
 
-    Some 80 ms for 300 MB; nothing where there is nothing.
+    Called from time to time; otherwise the process would stay as large as it ever was.  Takes
+    about 80 ms for 300 MB.
     """
     _free.clear()
     trim = getattr(_libc, "malloc_trim", None)

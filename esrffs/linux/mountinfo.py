@@ -1,8 +1,7 @@
-"""What is mounted, as the kernel tells it.
+"""The table of mounts (/proc/self/mountinfo), and which of them are mounts of esrffs.
 
-Decided here: which mounts are ours, under which name the kernel knows a mount point, whether a
-mount is dead, and who has mounted it.  Does not touch a mount: whatever is asked of one of ours
-has to be answered by its daemon, which may be the process that asks.
+Nothing here makes a request to a mounted file system: a request to a mount of esrffs would have to
+be answered by its daemon, which may be the process that is asking.
 """
 
 import os
@@ -18,28 +17,28 @@ _TABLE = "/proc/self/mountinfo"
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of /proc/self/mountinfo."""
+    """One line of /proc/self/mountinfo (see proc_pid_mountinfo(5))."""
 
     target: str
     type: str
     device_name: str
     device: str  # MAJOR:MINOR
     id: int = 0
-    options: str = ""  # of the file system
+    options: str = ""  # of the file system (the last field)
 
     @property
     def source(self) -> str:
-        """What of ours is mounted there; `cli/daemon` has quoted it."""
+        """The source folder of a mount of esrffs; `cli/daemon` percent-encodes it in the table."""
         return os.fsdecode(unquote_to_bytes(self.device_name))
 
     @property
     def user(self) -> int | None:
-        """Who has mounted it."""
+        """The uid of the user who mounted it; None if the table does not say."""
         return self._number("user_id")
 
     @property
     def group(self) -> int | None:
-        """Of which group that user was."""
+        """The gid of the user who mounted it; None if the table does not say."""
         return self._number("group_id")
 
     def _number(self, wanted: str) -> int | None:
@@ -51,7 +50,7 @@ class Mount:
 
 
 def mounts() -> Iterator[Mount]:
-    """What is mounted, in the order in which it was."""
+    """All mounts, in the order in which they were made."""
     with open(_TABLE, "rb") as lines:
         yield from _parsed(lines)
 
@@ -67,28 +66,28 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[Mount]:
 
 
 def _unescaped(word: bytes) -> str:
-    r"""mountinfo spells blanks and backslashes as `\ooo`."""
+    r"""The text of a field, where blanks, tabs, newlines and backslashes are `\ooo` (octal)."""
     head, *parts = word.split(b"\\")
     return os.fsdecode(head + b"".join(bytes([int(p[:3], 8)]) + p[3:] for p in parts))
 
 
 def mount_id(descriptor: int) -> int:
-    """The number that mountinfo has for the mount of this descriptor; no file system is asked."""
+    """The ID (first field of mountinfo) of the mount that a descriptor is on; 0 if unknown."""
     with open(f"/proc/self/fdinfo/{descriptor}", "rb") as lines:
         return next((int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:")), 0)
 
 
 class OwnMounts:
-    """All mounts of this program, of whatever daemon, as they are at the moment of each question.
+    """All mounts of esrffs, those of other daemons included.
 
-    The kernel tells by poll(2) that its table has changed, so that it is read only then.
+    The table is read again only after poll(2) has reported a change, and always before an answer.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # the daemon asks from several threads
+        self._lock = threading.Lock()  # several threads of the daemon call the methods
         self._table: int | None = None
         self._changes = select.poll()
-        self._known = False  # what is mounted, as far as no change was told since
+        self._current = False  # whether `_ids` and `_targets` are up to date
         self._ids: frozenset[int] = frozenset()
         self._targets: tuple[str, ...] = ()
 
@@ -96,15 +95,15 @@ class OwnMounts:
         return f"<OwnMounts: {', '.join(self._targets) or 'none'}>"
 
     def holds(self, descriptor: int) -> bool:
-        """Whether this descriptor (O_PATH) is of a mount of ours; no file system is asked."""
-        self._look()
+        """Whether this descriptor (O_PATH suffices) is on a mount of esrffs."""
+        self._update()
         if not self._ids:
             return False
         return mount_id(descriptor) in self._ids
 
     def within(self, folder: str) -> frozenset[str]:
-        """The names in this folder (a real path) on which something of ours is mounted."""
-        self._look()
+        """The names in this folder (a real path) that are mount points of esrffs."""
+        self._update()
         return frozenset(
             os.path.basename(target)
             for target in self._targets
@@ -112,25 +111,25 @@ class OwnMounts:
         )
 
     def cover(self, path: str) -> bool:
-        """Whether this real path is a mount point of ours, or below one."""
-        self._look()
+        """Whether this real path is a mount point of esrffs, or lies below one."""
+        self._update()
         return any((path + "/").startswith(target.rstrip("/") + "/") for target in self._targets)
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         with self._lock:
             if self._table is None:
                 self._table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
                 self._changes.register(self._table, select.POLLPRI)
-            if self._changes.poll(0):  # before it is read: what changes meanwhile is told next time
-                self._known = False
-            if not self._known:
+            if self._changes.poll(0):  # asked before reading: a later change is reported next time
+                self._current = False
+            if not self._current:
                 own = [mount for mount in mounts() if mount.type == TYPE]
                 self._ids = frozenset(mount.id for mount in own)
                 self._targets = tuple(mount.target for mount in own)
-                self._known = True
+                self._current = True
 
     def forget(self) -> None:
-        """In a new process: of a file in common, only one of two is told of changes."""
+        """Start anew after fork: if two processes share the open table, one of them is notified."""
         if self._table is not None:
             os.close(self._table)
         self.__init__()  # type: ignore[misc]

@@ -1,10 +1,9 @@
-"""Opening what lies below a folder, whatever links on the way say.
+"""Open files below a folder so that no symlink leads out of it, without a race.
 
-Decided here: how a path is resolved that may not lead out, without a race.  By openat2(2); where
-that is missing (before Linux 5.6) or forbidden (by systemd's RestrictSUIDSGID= and by some
-containers, with ENOSYS or EPERM, as its flags lie where a filter cannot see them), step by step
-with the same answers.  Another file system below the folder is entered step by step too, so that a
-mount of this program is noticed before it is asked for anything.
+openat2(2) does this in one call.  Where it is missing (before Linux 5.6) or forbidden (systemd's
+RestrictSUIDSGID= and some containers forbid it, with ENOSYS or EPERM), the path is walked step by
+step, with the same results.  Other file systems below the folder are also entered step by step, so
+that a mount of esrffs is noticed before any request is made to it.
 """
 
 import ctypes
@@ -22,9 +21,9 @@ _RESOLVE_BENEATH = 0x08  # <linux/openat2.h>
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_XDEV = 0x01
 PLACE = os.O_PATH | os.O_CLOEXEC
-_TRIES = 100
-LINKS = 40  # on the way: as many as the kernel follows
-STEPS = 4096  # of a walk, those of links included: more than the longest path has
+_TRIES = 100  # calls of openat2(2) that may fail with EAGAIN
+LINKS = 40  # symlinks in one path: as many as the kernel follows
+STEPS = 4096  # steps of one walk, those of its symlinks included; PATH_MAX allows fewer
 BY_STEPS = frozenset({errno.EXDEV, errno.ENOSYS, errno.EPERM})
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,9 +43,10 @@ def _how(flags: int, resolve: int) -> tuple[object, int]:
 
 
 def open_beneath(root: int, path: str, flags: int) -> int:
-    """A descriptor of `path` below the folder `root`; OSError, EXDEV where it leads out.
+    """A descriptor of `path`, which is relative to the open folder `root`.
 
-    OwnMountError where it leads into a mount of this program.
+    Raises OSError (EXDEV if the path leads out of the folder), and OwnMountError if it leads into a
+    mount of esrffs.
     """
     try:
         return open_within(root, path, flags, _RESOLVE_BENEATH)
@@ -57,9 +57,10 @@ def open_beneath(root: int, path: str, flags: int) -> int:
 
 
 def open_within(root: int, path: str, flags: int, resolve: int = 0) -> int:
-    """A descriptor of `path`, by openat2(2); EXDEV where it leaves the mount of the folder `root`.
+    """A descriptor of `path`, opened by openat2(2) without leaving the mount of the folder `root`.
 
-    Other errors of `BY_STEPS` say that the kernel does not do so.
+    Raises OSError: EXDEV if the path leaves the mount; any error in `BY_STEPS` means that the path
+    has to be walked step by step.
     """
     how, size = _how(flags, resolve | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV)
     number = 0
@@ -68,38 +69,41 @@ def open_within(root: int, path: str, flags: int, resolve: int = 0) -> int:
         if descriptor >= 0:
             return descriptor
         number = ctypes.get_errno()
-        if number != errno.EAGAIN:  # a folder on the way was moved just then
+        if number != errno.EAGAIN:  # a folder of the path was moved at that moment
             break
     raise _error(number)
 
 
 def open_stepwise(root: int, path: str, flags: int) -> int:
-    """The same, by one open for each step: none follows a link, and ".." is where we came from."""
-    with Way(root) as way:
-        _walk(way, path)
-        return reopen(way.here, flags)
+    """`open_beneath`, by one open(2) for each step.
+
+    No open follows a symlink, and ".." goes back to the folder that was left open.
+    """
+    with WalkedPath(root) as walked:
+        _walk(walked, path)
+        return reopen(walked.descriptor, flags)
 
 
 def reopen(found: int, flags: int) -> int:
-    """A descriptor with these flags of what one with O_PATH is of, wherever that is now."""
+    """Open the file of an O_PATH descriptor again with these flags, even if it was moved."""
     if flags & os.O_DIRECTORY:
         check_folder(found)
     return os.dup(found) if flags & os.O_PATH else os.open(f"/proc/self/fd/{found}", flags)
 
 
-class Way:
-    """The steps from a folder to where a path leads, each held open (O_PATH) until it is left.
+class WalkedPath:
+    """The folders on a path, each held open (O_PATH) until the walk goes back from it.
 
-    As many steps are walked as `STEPS`, whatever links add: each may hold a descriptor.
+    A walk has at most `STEPS` steps, as each may need a descriptor.
     """
 
     def __init__(self, root: int) -> None:
-        self._root = root  # the caller's
+        self._root = root  # closed by the caller
         self._steps: list[tuple[str, int]] = []
         self._walked = 0
 
     def __repr__(self) -> str:
-        return f"<Way: /{'/'.join(self.names)}>"
+        return f"<WalkedPath: /{'/'.join(self.names)}>"
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +112,7 @@ class Way:
         self.restart()
 
     @property
-    def here(self) -> int:
+    def descriptor(self) -> int:
         return self._steps[-1][1] if self._steps else self._root
 
     @property
@@ -116,7 +120,7 @@ class Way:
         return tuple(name for name, _ in self._steps)
 
     def count(self) -> None:
-        """Before each step, whatever it is; OSError (ELOOP)."""
+        """To be called before each step; OSError (ELOOP) after too many."""
         self._walked += 1
         if self._walked > STEPS:
             raise _error(errno.ELOOP)
@@ -125,7 +129,7 @@ class Way:
         self._steps.append((name, descriptor))
 
     def leave(self) -> bool:
-        """Back to where the last step came from; False at the root."""
+        """Go back by one step and close its descriptor; False at the root."""
         if not self._steps:
             return False
         os.close(self._steps.pop()[1])
@@ -136,32 +140,32 @@ class Way:
             pass
 
 
-def _walk(way: Way, path: str) -> None:
-    """To what the path leads to."""
+def _walk(walked: WalkedPath, path: str) -> None:
+    """Walk to the file or folder at `path`; OSError, OwnMountError."""
     steps = _steps(path)
     links = 0
     while steps:
         step = steps.pop()
-        way.count()
-        check_folder(way.here)
-        if step == ".." and not way.leave():
+        walked.count()
+        check_folder(walked.descriptor)
+        if step == ".." and not walked.leave():
             raise _error(errno.EXDEV)
         if step in ("", ".", ".."):
             continue
-        way.enter(step, open_step(step, way.here))
-        if OWN.holds(way.here):
+        walked.enter(step, open_step(step, walked.descriptor))
+        if OWN.holds(walked.descriptor):
             raise OwnMountError(path)
-        if not stat.S_ISLNK(os.fstat(way.here).st_mode):
+        if not stat.S_ISLNK(os.fstat(walked.descriptor).st_mode):
             continue
         links += 1
         if links > LINKS:
             raise _error(errno.ELOOP)
-        steps += _steps(os.readlink("", dir_fd=way.here))
-        way.leave()
+        steps += _steps(os.readlink("", dir_fd=walked.descriptor))
+        walked.leave()
 
 
 def open_step(name: str, folder: int) -> int:
-    """A descriptor (O_PATH) of this entry; a link is not followed, an automount is mounted."""
+    """An O_PATH descriptor of this entry.  Symlinks are not followed; an automount is triggered."""
     try:
         return os.open(name, PLACE | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=folder)
     except OSError as error:
@@ -171,14 +175,14 @@ def open_step(name: str, folder: int) -> int:
 
 
 def _steps(path: str) -> list[str]:
-    """The steps of a path, the first one last."""
+    """The steps of a relative path in reverse order; OSError (EXDEV) for an absolute one."""
     if path.startswith("/"):
         raise _error(errno.EXDEV)
     return path.split("/")[::-1]
 
 
 def check_folder(descriptor: int) -> None:
-    """OSError (ENOTDIR) where this is no folder."""
+    """Raise OSError (ENOTDIR) if this is no folder."""
     if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
         raise _error(errno.ENOTDIR)
 

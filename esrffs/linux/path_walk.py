@@ -1,15 +1,15 @@
-"""Following a path, and looking at what is there, without ever entering a mount of this program.
+"""Resolve absolute paths without entering a mount of esrffs.
 
-Decided here: how an absolute path is resolved.  One that leads into a mount of esrffs, by
-whatever way, ends there: what is asked of it would have to be answered by its daemon, which may
-be the process that asks, or one that waits for it.  So each step is opened by itself (O_PATH, which
-asks no file system for anything), and told by the number of its mount before it is looked at.
+A request to a mount of esrffs would have to be answered by its daemon, which may be the process
+that is asking, or one that waits for it: both would wait for ever.  Therefore each step is opened
+by itself with O_PATH, which makes no request to the file system, and its mount is identified before
+the next step.  A path that leads into a mount of esrffs ends with OwnMountError.
 
-What is not there is known by its name; what cannot be looked at (no right, a server that fails,
-links without end) is not known at all, and whoever asks gets the error.
+A path to something that does not exist can be resolved.  If a step cannot be examined (permission
+denied, a failing server, too many symlinks), the caller gets the OSError.
 
-A path below a folder that is known to lie elsewhere is cheaper: openat2(2) says when it leaves the
-mount of that folder.  Links of /proc to other processes' places are taken by their texts.
+Paths below a folder outside of all these mounts are cheaper: openat2(2) fails when a path leaves
+the mount of the folder.  Magic links in /proc are followed by their texts.
 """
 
 import errno
@@ -25,7 +25,7 @@ from esrffs.linux.openat2 import (
     BY_STEPS,
     LINKS,
     PLACE,
-    Way,
+    WalkedPath,
     check_folder,
     open_step,
     open_within,
@@ -35,7 +35,10 @@ from esrffs.linux.openat2 import (
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """What is beyond the end of a walk: `rest`, as nothing is there (`error`) or `own` is ours."""
+    """How a walk ended: `rest` are the steps that were not walked.
+
+    `error`: the next step does not exist.  `own`: the walk arrived at a mount of esrffs.
+    """
 
     rest: tuple[str, ...] = ()
     own: bool = False
@@ -44,9 +47,9 @@ class _End:
 
 @dataclass(frozen=True, slots=True)
 class MountPlace:
-    """A mount of ours and its place: `name` in the folder `parent`, a descriptor (O_PATH).
+    """A mount of esrffs and where it is: `name` in the folder `parent`, an O_PATH descriptor.
 
-    By it the mount is found again, whatever the path leads to meanwhile.
+    With it the mount is found again, even if its path leads elsewhere by then.
     """
 
     mount: Mount
@@ -54,7 +57,7 @@ class MountPlace:
     name: str
 
     def open(self) -> int:
-        """A descriptor (O_PATH) of the mount; FileNotFoundError where something else is now."""
+        """An O_PATH descriptor of the mount; FileNotFoundError if something else is there now."""
         found = os.open(self.name, PLACE | os.O_NOFOLLOW, dir_fd=self.parent)
         if mount_id(found) == self.mount.id:
             return found
@@ -63,32 +66,32 @@ class MountPlace:
 
 
 def resolve(path: str) -> str:
-    """The real path, as os.path.realpath tells it; OwnMountError.
+    """The real path, as os.path.realpath returns it; OwnMountError.
 
-    OSError where it cannot be known, as a folder may not be entered or a server fails: only what is
-    not there is taken by its name.
+    Raises OSError if a step cannot be examined.  Steps that do not exist are taken as they are
+    written.
     """
-    with _from_root() as way:
-        end = _walk(path, way)
+    with _from_root() as walked:
+        end = _walk(path, walked)
         if end.own:
             raise OwnMountError(path)
-        return os.path.normpath("/" + "/".join(way.names + end.rest))
+        return os.path.normpath("/" + "/".join(walked.names + end.rest))
 
 
 def status(path: str) -> os.stat_result:
-    """Of the file or folder that this absolute path leads to; OSError, OwnMountError."""
-    with _from_root() as way:
-        return os.fstat(_found(path, way))
+    """The status of the file or folder at this absolute path; OSError, OwnMountError."""
+    with _from_root() as walked:
+        return os.fstat(_found(path, walked))
 
 
 def open_file(path: str, flags: int) -> int:
-    """A descriptor of what this absolute path leads to; OSError, OwnMountError."""
-    with _from_root() as way:
-        return reopen(_found(path, way), flags)
+    """A descriptor of the file or folder at this absolute path; OSError, OwnMountError."""
+    with _from_root() as walked:
+        return reopen(_found(path, walked), flags)
 
 
 def open_from(folder: str, path: str, flags: int) -> int:
-    """`open_file` of a path that starts at a folder, whose own path is real."""
+    """`open_file` of a path that starts at `folder`, a real path."""
     if OWN.cover(folder):
         raise OwnMountError(folder)
     if not path.startswith("/"):
@@ -105,85 +108,85 @@ def open_from(folder: str, path: str, flags: int) -> int:
 
 @contextmanager
 def esrffs_mount(mountpoint: str) -> Iterator[MountPlace | None]:
-    """The mount of ours at this path, with its place; it is not asked for anything.  OSError."""
-    with _from_root() as way:
-        end = _walk(os.path.abspath(mountpoint), way)
+    """The mount of esrffs at this path, or None; no request is made to it.  OSError."""
+    with _from_root() as walked:
+        end = _walk(os.path.abspath(mountpoint), walked)
         if not end.own or end.rest:
             yield None
             return
-        number, name = mount_id(way.here), way.names[-1]
-        way.leave()  # what is held open is busy
+        number, name = mount_id(walked.descriptor), walked.names[-1]
+        walked.leave()  # an open descriptor would keep the mount busy
         mount = next((one for one in mounts() if one.id == number and one.type == TYPE), None)
-        yield None if mount is None else MountPlace(mount, way.here, name)
+        yield None if mount is None else MountPlace(mount, walked.descriptor, name)
 
 
 def find_esrffs_mount(mountpoint: str) -> Mount | None:
-    """The mount of ours at this path; it is not asked for anything.  OSError."""
+    """The mount of esrffs at this path, or None; no request is made to it.  OSError."""
     with esrffs_mount(mountpoint) as place:
         return None if place is None else place.mount
 
 
 @contextmanager
-def _from_root() -> Iterator[Way]:
+def _from_root() -> Iterator[WalkedPath]:
     root = os.open("/", PLACE | os.O_DIRECTORY)
     try:
-        with Way(root) as way:
-            yield way
+        with WalkedPath(root) as walked:
+            yield walked
     finally:
         os.close(root)
 
 
-def _found(path: str, way: Way) -> int:
-    end = _walk(path, way)
+def _found(path: str, walked: WalkedPath) -> int:
+    end = _walk(path, walked)
     if end.own:
         raise OwnMountError(path)
     if end.error is not None:
         raise end.error
-    return way.here
+    return walked.descriptor
 
 
-def _walk(path: str, way: Way) -> _End:
-    """To where the path leads, or as far as something is there; OSError where that is unknown."""
+def _walk(path: str, walked: WalkedPath) -> _End:
+    """Walk to the end of the path, or to the last step that exists; OSError."""
     if not path.startswith("/"):
         raise ValueError(f"{path}: is not absolute")
     steps = path.split("/")[::-1]
     links = 0
     while steps:
         step = steps.pop()
-        way.count()
+        walked.count()
         try:
-            if not _enter(step, way):
+            if not _enter(step, walked):
                 continue
         except (FileNotFoundError, NotADirectoryError) as error:
             return _End((step, *_named(steps)), error=error)
         except ValueError as error:  # a NUL in the name
             return _End((step, *_named(steps)), error=FileNotFoundError(errno.ENOENT, str(error)))
-        if OWN.holds(way.here):
+        if OWN.holds(walked.descriptor):
             return _End(_named(steps), own=True)
-        if not stat.S_ISLNK(os.fstat(way.here).st_mode):
+        if not stat.S_ISLNK(os.fstat(walked.descriptor).st_mode):
             continue
         links += 1
         if links > LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        text = os.readlink("", dir_fd=way.here)
-        way.leave()
+        text = os.readlink("", dir_fd=walked.descriptor)
+        walked.leave()
         if text.startswith("/"):
-            way.restart()
+            walked.restart()
         steps += text.split("/")[::-1]
     return _End()
 
 
-def _enter(step: str, way: Way) -> bool:
-    """Whether this step leads to another place than where we were, or came from."""
+def _enter(step: str, walked: WalkedPath) -> bool:
+    """Take this step; False if it is "", "." or "..", which need no further look."""
     if step not in ("", ".", ".."):
-        way.enter(step, open_step(step, way.here))
+        walked.enter(step, open_step(step, walked.descriptor))
         return True
-    check_folder(way.here)
+    check_folder(walked.descriptor)
     if step == "..":
-        way.leave()
+        walked.leave()
     return False
 
 
 def _named(steps: list[str]) -> tuple[str, ...]:
-    """The steps that are left, in their order."""
+    """The remaining steps, first one first."""
     return tuple(name for name in steps[::-1] if name not in ("", "."))

@@ -1,12 +1,14 @@
-"""Who may read what is made of several files, where others than the mounting user may enter.
+"""Permissions of what is made of several files, in a mount that several users may enter.
 
-Decided here: the kernel checks owner and mode of the file that a program opens, but a daemon of
-root reads whatever that file refers to, and a stranger can make a file that refers to somebody
-else's.  So what is made of several files has the rights of the narrowest; and a file is followed to
-another one of the source only where everybody who may read the first may read the other.
+The kernel checks the owner and mode of the file that a program opens.  But a daemon of root can
+read every file that it refers to, and any user can write a file that refers to somebody else's.
+Therefore what is made of several files gets the permissions that all of them grant (`intersect`),
+and a file may refer to another one of the source only if all readers of the first may read the
+other (`covers`, `may_reference`).
 
-A POSIX ACL cannot be shown to the kernel, which then checks the mode alone; `restrict_to_acl` takes
-from the mode what the ACL refuses to anybody.  Pure but for stat(2) and getxattr(2).
+A FUSE mount has no POSIX ACLs of its own here: the kernel checks the mode alone.  `restrict_to_acl`
+removes from the mode what the ACL of the file denies to anybody.  System calls: stat(2) and
+getxattr(2) only.
 """
 
 import errno
@@ -25,11 +27,13 @@ _USER, _GROUP_OBJ, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10  # <linux/posix_acl.h>
 
 
 def restrict_to_acl(status: os.stat_result, path: str) -> FileStatus:
-    """The status with a mode that grants nobody more than the ACL of the file at `path` does.
+    """The status, with a mode that grants nobody more than the ACL of the file at `path`.
 
-    Who is looked at by several rules gets the narrowest: the owning group what its entry and those
-    of all named users grant; others in addition what those of all named groups grant.  An ACL
-    that cannot be read leaves the owner's rights.
+    A mode cannot name single users and groups, so the least that any of them is granted is granted
+    to all: the owning group gets what its own entry and all entries of named users grant, others
+    get what in addition all entries of named groups grant.  If the ACL cannot be read, only the
+    permissions of the owner remain.  Format: xattr `system.posix_acl_access`,
+    <linux/posix_acl_xattr.h>.
     """
     plain = FileStatus.of(status)
     try:
@@ -46,9 +50,9 @@ def restrict_to_acl(status: os.stat_result, path: str) -> FileStatus:
 
 
 def intersect(statuses: Iterable[FileStatus]) -> FileStatus:
-    """The status that was modified last, with the mode that lets nobody read who may not read all.
+    """The status that was modified last, with the permissions that all of these grant.
 
-    A file of another owner (group) grants the owner (group) only what it grants to everybody.
+    Where owners (groups) differ, the owner (group) gets only what the other file grants to all.
     """
     known = list(statuses)
     shown = max(known, key=lambda status: status.st_mtime_ns)
@@ -62,7 +66,7 @@ def intersect(statuses: Iterable[FileStatus]) -> FileStatus:
 
 
 def covers(holder: FileStatus, other: FileStatus) -> bool:
-    """May everybody who may read the holder read the other file (search the other folder)?"""
+    """Whether all users who may read `holder` may read (a folder: search) `other`, by modes."""
     mode = other.st_mode & _READ
     if stat.S_ISDIR(other.st_mode):
         mode = (other.st_mode & 0o111) << 2
@@ -73,10 +77,11 @@ def covers(holder: FileStatus, other: FileStatus) -> bool:
 
 
 def may_reference(holder: str, target: str, folder: str) -> bool:
-    """`covers`, for these files beneath `folder`, and the folders that lead to the target only.
+    """Whether all users who may read `holder` may read `target`; both lie below `folder`.
 
-    False where the target lies elsewhere, as it does once it was swapped for a link.  OSError where
-    one of them is not there, OwnMountError.
+    Folders that lead to the target, but not to the holder, must be searchable as well.  False if
+    the target lies outside `folder`, for example because it was replaced by a symlink.  Raises
+    OSError if one of them does not exist, and OwnMountError.
     """
     real, beside = path_walk.resolve(target), path_walk.resolve(holder)
     if not (real + "/").startswith(folder.rstrip("/") + "/"):
@@ -91,7 +96,7 @@ def may_reference(holder: str, target: str, folder: str) -> bool:
 
 
 def may_list(holder: str, folder: str) -> bool:
-    """May everybody who may list the one folder list the other, by modes and owners alone?"""
+    """Whether all users who may list the folder `holder` may list `folder`, by their modes."""
     one, other = (restrict_to_acl(os.stat(path), path) for path in (holder, folder))
     same = (one.st_uid, one.st_gid) == (other.st_uid, other.st_gid)
     return not ~other.st_mode & _READ or (same and not one.st_mode & _READ & ~other.st_mode)

@@ -1,13 +1,13 @@
-"""The rights that a reader process gives up before it opens anything.
+"""The sandbox of worker processes, which parse files that anybody may have written.
 
-Decided here: what is left to a process that parses files which anybody may have made.  It may read
-(in confined mounts: beneath the source, and the libraries), think, and fill its own memory.  It
-writes, makes, removes and executes nothing, reaches no network, signals nobody outside, and of
-root's capabilities it keeps the one to read.  `docs/security.md` says against whom this stands.
+Before it opens a file, a worker gives up all rights but to read files (in a confined mount: below
+the source, and the libraries), to compute, and to use a limited amount of memory.  It cannot write,
+create, remove or execute files, has no network, cannot signal other processes, and keeps only one
+capability of root: CAP_DAC_READ_SEARCH.  `docs/security.md` describes the threats.
 
-Plain system calls, because no maintained Python package offers them: Landlock (Linux 5.13 and
-later; numbers from <linux/landlock.h>), capset(2), prctl(2), unshare(2).  Every step is taken as
-far as the kernel has it; `missing_protection` tells what it lacks.
+The system calls are made directly, because no maintained Python package offers them: Landlock
+(Linux 5.13 and later; numbers from <linux/landlock.h>), capset(2), prctl(2), unshare(2).  What the
+kernel does not support is left out; `missing_protection` names it.
 """
 
 import contextlib
@@ -66,12 +66,12 @@ class _CapData(ctypes.Structure):
 
 
 def landlock_version() -> int:
-    """Of the running kernel; 0: it has no Landlock, or it was booted without."""
+    """The Landlock ABI version of the running kernel; 0: it has none, or it is switched off."""
     return max(0, int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), _VERSION)))
 
 
 def missing_protection() -> str | None:
-    """What the kernel does not refuse a reader process, in words; None: nothing."""
+    """What the kernel cannot forbid to a worker, as a sentence; None: it can forbid everything."""
     version = landlock_version()
     if version == 0:
         return "the kernel has no Landlock: readers are held by file permissions and rlimits only"
@@ -83,24 +83,24 @@ def missing_protection() -> str | None:
 
 
 def enter(memory: int, folder: str | None) -> None:
-    """Give up, for good, all rights but to read; in this process, which has one thread.
+    """Give up all rights of this process but to read files.  It must have one thread only.
 
-    `memory` bytes is what the process may have of its own.  Where `folder` is given, files are
-    read beneath it only, but for Python and its libraries.
+    `memory`: how many bytes of private memory it may use.  `folder`: if given, files are readable
+    below this folder only, besides Python and its libraries.
     """
     _prefer_oom_kill()
     _limit(memory)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _libc.unshare(_CLONE_NEWNET)  # root may: not even a loopback is left
+    _libc.unshare(_CLONE_NEWNET)  # works for root only: a network without any interface
     _landlock(folder)
     _drop_capabilities()
 
 
 def die_with_parent() -> None:
-    """The parent is the fork server, which ends with the daemon, and may have ended already.
+    """Let the kernel kill this process when its parent, the fork server, ends.
 
-    It ends when nobody holds the pipe to it any more.  Each of its processes is given an end, for
-    it to start further ones: a reader that hangs would keep the fork server alive, and so itself.
+    The fork server ends when all write ends of its pipe are closed.  Each worker inherits one: it
+    is closed here, otherwise a worker that hangs would keep the fork server, and itself, alive.
     """
     own = forkserver._forkserver  # noqa: SLF001  # no public way; a test tells when it changes
     pipe = getattr(own, "_forkserver_alive_fd", None)
@@ -112,14 +112,14 @@ def die_with_parent() -> None:
 
 
 def _prefer_oom_kill() -> None:
-    """Where memory ends, the kernel ends a reader before the daemon or somebody's program."""
+    """If memory runs out, the kernel kills a worker before any other process."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
 
 
 def _limit(memory: int) -> None:
     _lower(resource.RLIMIT_CORE, 0)
-    # What the libraries map of themselves is counted by AS only; DATA is what can become resident.
+    # Mapped files of the libraries count for AS only; DATA is private memory that can be written.
     _lower(resource.RLIMIT_DATA, memory + _own_data())
     _lower(resource.RLIMIT_AS, 2 * memory + (1 << 30))
 
@@ -132,7 +132,7 @@ def _lower(kind: int, value: int) -> None:
 
 
 def _own_data() -> int:
-    """Bytes that the libraries have reserved, hardly any of them resident."""
+    """Bytes that are reserved but not resident: the libraries reserve them at their start."""
     with open("/proc/self/statm") as file:
         data, resident = (int(word) for word in file.read().split()[5:0:-4])
     return max(0, data - resident) * resource.getpagesize()
@@ -181,14 +181,16 @@ def _readable(folder: str) -> Iterator[str]:
     paths = sysconfig.get_paths()
     yield from (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     yield from (os.path.join(paths["platstdlib"], "lib-dynload"), site.getusersitepackages())
-    # By PYTHONPATH, or by a .pth file, libraries of other environments are used as well.
+    # PYTHONPATH and .pth files may add libraries of other environments.
     packages = {"site-packages", "dist-packages"}
     yield from (path for path in sys.path if os.path.basename(path.rstrip("/")) in packages)
-    yield os.path.dirname(os.path.dirname(__file__))  # the package: readers import the rest of it
+    yield os.path.dirname(
+        os.path.dirname(__file__)
+    )  # the package esrffs: modules are imported later
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
-    """These rights at this path, and beneath it; a path that is not there needs none."""
+    """Grant these rights at this path and below it; a path that does not exist is ignored."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:

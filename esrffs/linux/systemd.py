@@ -1,7 +1,7 @@
-"""What systemd is told of a service: that it is ready, alive, about to end.
+"""Messages to systemd: the service is ready, alive, stopping.
 
-Decided here: the messages of sd_notify(3), which are datagrams to the socket that the environment
-names.  Without one nothing is sent.
+They are the datagrams of sd_notify(3), sent to the socket that NOTIFY_SOCKET names.  If it is not
+set, nothing is sent.
 """
 
 import contextlib
@@ -11,20 +11,20 @@ import socket
 
 
 def notify(text: str) -> None:
-    """Send this state, `READY=1` for one; whatever stands in the way must not end the mount."""
+    """Send a state such as `READY=1`.  Errors are ignored: they must not end the mount."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
     if address.startswith("@"):
-        address = "\0" + address[1:]  # in the abstract namespace
+        address = "\0" + address[1:]  # an abstract socket, see unix(7)
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.sendto(text.encode(), address)
 
 
 def watchdog_period() -> float:
-    """Seconds between two signs of life, half of what systemd waits for; inf if it does not wait.
+    """Seconds between two `WATCHDOG=1` messages; inf if systemd does not expect any.
 
-    As sd_watchdog_enabled(3) has it.
+    It is half of the time-out of the service, as sd_watchdog_enabled(3) recommends.
     """
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return math.inf
