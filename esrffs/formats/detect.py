@@ -1,6 +1,6 @@
-"""What a file is taken for, by its first bytes; the name is a hint.
+"""Detect the format of a file by its first bytes; its name is only a hint.
 
-Runs in the daemon, so it loads no format library.
+Runs in the daemon, and therefore imports no format library.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _HDF5_NAMES = (
     *(".h5", ".hdf5", ".hdf", ".he5", ".h5oina", ".nxs", ".nx", ".nexus", ".nx5", ".nc", ".nc4"),
     *(".mat", ".cxi", ".ims", ".jld", ".jld2", ".loom", ".hdr5"),
 )
-_NEVER = (  # what other formats could be found inside of, or what is already as users want it
+_NEVER = (  # never data files: they may contain other formats, or users want them as they are
     *(b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06", b"%PDF-", b"\x7fELF", b"#!", b"\xfd7zXZ\0"),
     *(b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"SQLite format 3\0"),
 )
@@ -27,10 +27,10 @@ _LONG_HEADER = 1 << 16  # bytes
 
 
 class Recognised(NamedTuple):
-    """What a file is taken for.
+    """The detected format of a file.
 
-    `single_frame`: False where it is certain that an image file holds more frames than one, so that
-    it is no member of a series.  `head`: the first bytes of an image file, at most 4096.
+    `single_frame`: False if an image file certainly contains more than one frame, so that it cannot
+    be a member of a series.  `head`: the first bytes of an image file, at most 4096.
     """
 
     format: Format | None
@@ -39,9 +39,9 @@ class Recognised(NamedTuple):
 
 
 def recognise(pread: Pread, size: int, name: str) -> Recognised:
-    """What a file of `size` bytes called `name` is; its first bytes are read once.
+    """Detect the format of a file of `size` bytes called `name`; its first bytes are read once.
 
-    Raises what `pread` raises.
+    `pread(offset, count)` returns bytes of the file; its exceptions are not caught.
     """
     head = pread(0, min(HEADER_NBYTES, size))
     found = detect_format(_remembering(head, pread), size, name)
@@ -53,7 +53,7 @@ def recognise(pread: Pread, size: int, name: str) -> Recognised:
 def detect_format(pread: Pread, size: int, name: str) -> Format | None:
     """The format of a file of `size` bytes called `name`; None: not a data file, or not known.
 
-    One read of a page for nearly every file.  Raises what `pread` raises.
+    For nearly every file one page is read.  Exceptions of `pread` are not caught.
     """
     head = pread(0, min(HEADER_NBYTES, size))
     if head.startswith(_HDF5):
@@ -68,14 +68,14 @@ def detect_format(pread: Pread, size: int, name: str) -> Format | None:
 
 
 def _remembering(head: bytes, pread: Pread) -> Pread:
-    """Gives the head again without reading it again."""
+    """`pread` that answers from `head` where the offset is 0."""
     return lambda offset, count: head[:count] if offset == 0 else pread(offset, count)
 
 
 def _is_spec(head: bytes, pread: Pread, size: int, name: str) -> bool:
-    """Every Spec file starts with a `#` line: the rest need not load what looks further.
+    """Whether it is a Spec file.  Only for files that start with "#" the Spec reader is imported.
 
-    A file header of many motors may be longer than the head.
+    A header with many motors may be longer than the head; then more is read.
     """
     if not head.lstrip().startswith(b"#"):
         return False
@@ -88,7 +88,10 @@ def _is_spec(head: bytes, pread: Pread, size: int, name: str) -> bool:
 
 
 def _behind_user_block(head: bytes, pread: Pread, size: int, name: str) -> bool:
-    """HDF5 may start at 512, 1024, 2048 … too: past the first page, the name must promise it."""
+    """Whether HDF5 begins behind a user block, at byte 512, 1024, 2048 …
+
+    Beyond the first page this is only looked for if the name is one of an HDF5 file.
+    """
     offset = 512
     while offset + len(_HDF5) <= size:
         if offset + len(_HDF5) <= len(head):

@@ -1,10 +1,10 @@
-"""Which files of a folder make up numbered runs.  Pure: names only.
+"""Find the series of numbered files among the names of a folder.  Pure: it sees only names.
 
-Decided here: what a series is.  The number is the last group of digits in the stem (the name
-without its extension, and without `.gz` or `.bz2` before that); an extension that is itself a
-number, as Bruker has it, is the number.  A run has one prefix, one count of digits, and one text
-after the digits; so `x_9999.edf` and `x_10000.edf` are of different runs.  Two names make a run,
-gaps do not end it.
+The number of a file is the last group of digits in its stem (the name without `.gz` or `.bz2`, and
+without its extension); an extension that is itself a number, as in Bruker files, is the number.
+The files of a series have the same text before and after the number, and the same count of digits:
+`x_9999.edf` and `x_10000.edf` are in different series.  Two files make a series; missing numbers
+do not end it.
 """
 
 import re
@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"(.*?)([0-9]+)([^0-9]*)\Z", re.DOTALL)
 
 
 class NumberedName(NamedTuple):
-    """A file name taken apart: `before` and `after` are the same throughout a series."""
+    """The parts of a file name with a number; `before` and `after` are the same for a series."""
 
     before: str
     digits: str
@@ -29,16 +29,16 @@ class NumberedName(NamedTuple):
 
 
 def parse_numbered_name(name: str) -> NumberedName | None:
-    """The parts of a name with a number in it."""
+    """The parts of a file name; None if it has no number."""
     start = _suffix_start(name)
     match = _NUMBER.match(name[:start])
     return NumberedName(match[1], match[2], match[3] + name[start:]) if match else None
 
 
 def group_series(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The runs among these names: `NAME_####.edf` → its members, ordered by number.
+    """The series among these names: from `NAME_####.edf` to its members, ordered by number.
 
-    Only names of raster files should be given.  Ordered by name, whatever the order of `names`.
+    Only names of image files should be given.  The result does not depend on their order.
     """
     runs: dict[tuple[str, int, str], dict[str, str]] = {}
     for name in names:
@@ -48,14 +48,14 @@ def group_series(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
             run[parts.digits] = name
     found: dict[str, tuple[str, ...]] = {}
     for (before, width, after), run in sorted(runs.items()):
-        if len(run) > 1:  # "a#1" and "a12" would both be "a##": the first keeps the name
+        if len(run) > 1:  # "a#1" and "a12" would both be called "a##": the first keeps the name
             members = tuple(run[digits] for digits in sorted(run))
             found.setdefault(before + "#" * width + after, members)
     return found
 
 
 def _suffix_start(name: str) -> int:
-    """Where the extensions of a name begin: the first is no number, and not the whole name."""
+    """The index where the extensions of a name begin.  An extension is no number."""
     for match in _SUFFIX.finditer(name):
         if match.start() > 0:
             return match.start()

@@ -1,7 +1,7 @@
-"""Importing this loads all readers, and uses each of them once: for the fork server.
+"""Importing this module imports all readers and uses each of them once.  For the fork server.
 
-Decided here: what reader processes need not do, because they begin as copies of a process that did.
-That process ends after the daemon, also after one that was killed, and leaves nothing behind.
+Worker processes are forked from the fork server, so they need not do this again.  The fork server
+ends after the daemon, even if that was killed, and removes its socket.
 """
 
 import atexit
@@ -14,7 +14,7 @@ from esrffs.formats.warm_up import warm_up
 
 
 def _remove_socket() -> None:
-    """The place at which new processes were asked for, and the folder that was made for it."""
+    """Remove the socket of the fork server, and the folder that was made for it."""
     own = forkserver._forkserver  # noqa: SLF001  # no public way; a test tells when it changes
     place = getattr(own, "_forkserver_address", None)
     if isinstance(place, str) and place.startswith("/"):
@@ -26,4 +26,4 @@ def _remove_socket() -> None:
 atexit.register(_remove_socket)
 warm_up()
 gc.collect()
-gc.freeze()  # the collector writes to what it looks at: pages that could have stayed shared
+gc.freeze()  # the garbage collector writes to the objects it visits: their pages stay shared so

@@ -1,4 +1,4 @@
-"""The reader of a data file, whatever its format.  Loads a format's library when it is needed."""
+"""Open the reader of a data file.  The library of a format is imported when it is needed."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,11 @@ from esrffs.model import Format, Generation, Reader
 
 
 def open_reader(format_: Format, path: str, confine: str | None) -> Reader:
-    """An open reader; runs in a worker process.  Nothing outside the folder `confine` is read."""
+    """An open reader of this file, in a worker process.
+
+    Links to files outside the folder `confine` are refused (None: all are allowed).  Raises
+    EsrffsError.
+    """
     if format_ == "hdf5":
         from esrffs.formats.hdf5.reader import Hdf5Reader
 
@@ -24,9 +28,10 @@ def open_reader(format_: Format, path: str, confine: str | None) -> Reader:
 def open_series(
     paths: tuple[str, ...], generations: tuple[Generation, ...], heads: Mapping[int, bytes]
 ) -> Reader:
-    """An open reader of raster files that make up one stack, in this order.
+    """An open reader of image files that are one stack, in this order.
 
-    `heads` are the first bytes of some of the files, by number, in the state that is given.
+    `heads` are the first bytes of some of the files, by number, which were read when the files were
+    in these generations.
     """
     from esrffs.formats.images.series import ImageSeriesReader
 
@@ -34,7 +39,7 @@ def open_series(
 
 
 def hdf5_image(reader: Reader, address: str, folder: str | None, limits: ImageLimits) -> Hdf5Image:
-    """The group as an HDF5 file; `folder`: to whose files external links may lead."""
+    """The group as an HDF5 file.  External links may lead to files in `folder` only."""
     from esrffs.formats.hdf5.image_reader import reader_image
     from esrffs.formats.hdf5.reader import Hdf5Reader
 

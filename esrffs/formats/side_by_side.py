@@ -1,8 +1,8 @@
-"""Many plain calls on a slow file system at the same time, in a worker process.
+"""Many system calls on a slow file system at the same time, in a worker process.
 
-On a local disk such a call takes microseconds, and all are made one after the other.  Where they
-turn out to take longer, threads share them.  For calls of the operating system only: no format
-library may be used from these threads.
+On a local disk such a call takes microseconds, and all are made one after the other.  If they turn
+out to take longer, several threads share them.  For system calls only: format libraries must not be
+called from these threads.
 """
 
 import threading
@@ -17,9 +17,9 @@ from esrffs import limits
 I = TypeVar("I")  # noqa: E741  # an item
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.002  # after so long it is looked how fast the calls are, and …
-_SLOW_SECONDS = 0.0002  # … calls that take longer than this are worth a thread
-_STACK_NBYTES = 1 << 18  # of a thread: the memory of a worker process is limited
+_LOOK_SECONDS = 0.002  # after this time the mean time of a call is looked at
+_SLOW_SECONDS = 0.0002  # threads are worth while if a call takes longer than this
+_STACK_NBYTES = 1 << 18  # stack of a thread: the memory of a worker process is limited
 
 
 def side_by_side(work: Callable[[I], T], items: Sequence[I]) -> list[T]:
@@ -38,7 +38,7 @@ def side_by_side(work: Callable[[I], T], items: Sequence[I]) -> list[T]:
 
 
 def _share(work: Callable[[I], T], pending: deque[tuple[int, I]], results: list[T | None]) -> None:
-    """All that is pending, in threads; raises the first error of `work`."""
+    """Do the pending work in threads; the first exception of `work` ends it and is raised."""
 
     def run() -> None:
         while True:

@@ -1,9 +1,8 @@
-"""A first look at a small file of each format, before anybody waits for one.
+"""Read a small sample file of each format, so that the first request is not slow.
 
-Decided here: which code and which memory a reader process has used once before it is asked for
-anything.  What libraries do at their first use (imports inside functions, tables, types that are
-registered) is done in the fork server, once for all; the pages that then become a process's own
-when it writes to them are touched in each new process.  The files are our own, and gone afterwards.
+Libraries do much at their first use: imports inside functions, tables, registered types.  This
+happens in the fork server, once for all workers.  Each new worker reads the samples again, which
+touches the pages that become private when it writes to them.  The sample files are temporary.
 """
 
 import atexit
@@ -30,11 +29,11 @@ FORMATS: dict[str, Format] = {
     "tiff": "raster",  # read by another library
 }
 _PREFIX = "esrffs-samples-"
-_GROUPS = 24  # of one file: enough to come by everything that there is in it
+_GROUPS = 24  # groups of one file that are read: each sample has fewer
 
 
 def warm_up() -> None:
-    """Read the samples as if they had been asked for; what fails will fail again, and be told."""
+    """Read the samples as a request would.  Errors are ignored: a request will meet them again."""
     load_codecs()
     for kind in FORMATS:
         with suppress(EsrffsError, OSError):
@@ -51,10 +50,10 @@ def _read(kind: str) -> None:
 
 @functools.cache
 def _folder() -> str:
-    """Where the samples are: made by the fork server for all its processes, which may be killed.
+    """The folder with the samples, made by the fork server for all workers.
 
-    libhdf5 opens no file without a place.  It goes with the fork server, which ends after the
-    daemon, however that ends; what a fork server left that was killed itself goes now.
+    libhdf5 needs a file on disk.  The folder is removed when the fork server ends; folders of fork
+    servers that were killed are removed here.
     """
     for entry in os.scandir(tempfile.gettempdir()):
         pid = entry.name.removeprefix(_PREFIX).partition("-")[0]
@@ -91,7 +90,7 @@ def _walk(reader: Reader) -> None:
 
 @functools.cache
 def sample(kind: str) -> bytes:
-    """A small file of this kind."""
+    """The content of a small file of this kind."""
     return {"hdf5": _hdf5, "raster": _edf, "spec": _spec, "tiff": _tiff}[kind]()
 
 

@@ -1,4 +1,4 @@
-"""HDF5 filters undone without libhdf5: imagecodecs, and functions of hdf5plugin's own library.
+"""Decoders of HDF5 filters without libhdf5: imagecodecs, and the C functions of hdf5plugin.
 
-Used in the daemon as well, so nothing here loads h5py.
+The daemon uses them too, so nothing here imports h5py.
 """

@@ -1,8 +1,9 @@
-"""The filters of HDF5 itself, undone: deflate, shuffle, fletcher32, szip.
+"""Decoders of the filters of HDF5 itself: deflate, shuffle, fletcher32, szip.
 
-Decided here: what is believed of a stream that declares its own size, or holds more than is needed.
-Each function is given what is stored, the filter's client data, and the size that is needed at
-least; what it gives may be longer, for HDF5 takes the first bytes of more.
+Each function gets the stored bytes, the client data of the filter, and the number of bytes that are
+needed at least.  It may return more bytes: HDF5, too, uses the first ones of a longer result.  A
+size that is declared in the data is checked before memory is allocated for it (`believed`).
+Formats: "HDF5 File Format Specification", section IV.A.2.l (filter pipeline message).
 """
 
 import struct
@@ -22,18 +23,22 @@ from esrffs.linux.buffers import allocate
 ClientData = tuple[int, ...]
 Buffer = bytes | bytearray | memoryview
 
-LIMIT = 2**31 - 1  # bytes: the decoders count with C's int
-_PIECE = 1 << 20  # bytes of a stream that are unpacked at a time
+LIMIT = 2**31 - 1  # bytes: the decoders count with a C int
+_PIECE = 1 << 20  # bytes of a stream that are decompressed at a time
 
-_lib: Any = imagecodecs  # whose stubs do not know that it takes memoryviews
+_lib: Any = imagecodecs  # its type stubs do not allow memoryviews
 
 
 def room(size: int) -> memoryview:
+    """A buffer of `size` bytes for decoded data; TooLargeError."""
     return allocate(size, "decoded")
 
 
 def believed(declared: int, size: int) -> int:
-    """A size that a chunk declares: at least the one that is needed, and none to fear."""
+    """The size that a chunk declares, checked.
+
+    Raises FilterDataError if it is smaller than the needed `size`, or larger than `chunk_limit`.
+    """
     if declared != size:
         try:
             limits.check_chunk("more than is needed", min(declared, LIMIT + 1))
@@ -45,7 +50,7 @@ def believed(declared: int, size: int) -> int:
 
 
 def pieces(decompressor: Any, raw: memoryview, length: int = _PIECE) -> Iterator[bytes]:
-    """A stream, unpacked so many bytes at a time; what stands behind its end is ignored."""
+    """Decompress a stream in pieces of `length` bytes.  Bytes after its end are ignored."""
     rest: Buffer = raw
     while not decompressor.eof:
         part = decompressor.decompress(rest, length)
@@ -56,7 +61,7 @@ def pieces(decompressor: Any, raw: memoryview, length: int = _PIECE) -> Iterator
 
 
 def all_of(decompressor: Any, raw: memoryview, size: int) -> bytes:
-    """All of a stream that may hold more than is needed."""
+    """Decompress a whole stream.  If it is longer than `size`, `chunk_limit` is checked."""
     parts, count = [], 0
     for part in pieces(decompressor, raw, max(size, _PIECE)):
         parts.append(part)
@@ -67,7 +72,10 @@ def all_of(decompressor: Any, raw: memoryview, size: int) -> bytes:
 
 
 def deflate(raw: memoryview, _client: ClientData, size: int) -> Buffer:
-    """What is longer than it need be does not fit into the target, and is unpacked by zlib."""
+    """Decode deflate (RFC 1950).
+
+    libdeflate, the fast decoder, fails if the result is longer than `size`; then zlib is used.
+    """
     try:
         done: Buffer = _lib.deflate_decode(raw, out=room(size))
     except RuntimeError:
@@ -76,7 +84,10 @@ def deflate(raw: memoryview, _client: ClientData, size: int) -> Buffer:
 
 
 def unshuffle(raw: memoryview, client: ClientData, _size: int) -> Buffer:
-    """The first bytes of all elements, then the second ones …; what is no whole element, as is."""
+    """Undo shuffle, which stores the first bytes of all elements, then the second ones, and so on.
+
+    The element size is `client[0]`.  Bytes after the last whole element are not shuffled.
+    """
     itemsize, size = client[0], len(raw)
     whole = size - size % itemsize
     if itemsize == 1 or whole <= itemsize:
@@ -91,7 +102,10 @@ def unshuffle(raw: memoryview, client: ClientData, _size: int) -> Buffer:
 
 
 def fletcher32(raw: memoryview, _client: ClientData, _size: int) -> Buffer:
-    """Old libraries stored the sums with the bytes of both halves swapped: HDF5 takes either."""
+    """Check and remove the checksum (the last 4 bytes, little-endian).
+
+    HDF5 before 1.6.3 stored it with the bytes of each half swapped; HDF5 accepts both.
+    """
     size = len(raw) - 4
     if size < 1:
         raise FilterDataError(f"{len(raw)} bytes hold no checksum")
@@ -104,7 +118,7 @@ def fletcher32(raw: memoryview, _client: ClientData, _size: int) -> Buffer:
 
 
 def szip(raw: memoryview, client: ClientData, size: int) -> Buffer:
-    """The size of the array stands before the stream; the rest is told by the client data."""
+    """Decode szip.  The decoded size (4 bytes, little-endian) is stored before the stream."""
     (declared,) = struct.unpack_from("<I", raw)
     mask, block, bits, line = client[0], client[1], client[2], client[3]
     out = room(believed(declared, size))

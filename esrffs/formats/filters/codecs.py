@@ -1,15 +1,14 @@
-"""A compressed chunk's bytes → its array's bytes.
+"""Decode the filter pipeline of a compressed HDF5 chunk.
 
-Decided here, and nowhere else: which HDF5 filters are undone inside the daemon, and by which
-library.  Pure and synchronous; every heavy call lets go of the GIL, so chunks decode side by side.
+This module decides which filters are decoded in the daemon, and by which library.  Pure and
+synchronous; all long calls release the GIL, so that several chunks are decoded at the same time.
 
-The input may be hostile, and a crash here ends the mount.  So the least size of every stage is
-known before it runs (only one filter of a pipeline may change it), a size declared in the chunk
-is at least that and within `chunk_limit`, and a decoder is used only if it keeps within both its
-input and its output.  The two that trust their input, Blosc and the bitshuffle of hdf5plugin, get
-it after the sizes written in it were added up.  What is not certain to be right and safe is not
-`supported` and goes to a worker: Blosc2 (a container with sizes of its own), scale-offset, n-bit,
-ZFP and the like.
+The input may be hostile, and a crash here would end the mount.  Therefore the least size of the
+result of each filter is known before it runs (only one filter of a pipeline may change the size), a
+size that is declared in the chunk must be at least that and within `chunk_limit`, and a decoder is
+used only if it never reads or writes beyond its buffers.  Blosc and the bitshuffle of hdf5plugin
+trust the sizes in their input: these are checked first.  All other filters are not `supported` and
+are left to a worker: Blosc2 (a container with sizes of its own), scale-offset, n-bit, ZFP, …
 """
 
 import struct
@@ -29,7 +28,7 @@ LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD = 32000, 32001, 32004, 32008, 32015
 
 
 def supported(filters: Filters, itemsize: int) -> bool:
-    """Can `decode` undo this pipeline (HDF5 filter numbers and client data, in writing order)?"""
+    """Whether `decode` can decode this pipeline (filter numbers, client data; in writing order)."""
     return (
         itemsize > 0
         and all(n in _STAGES and _STAGES[n].accepts(client) for n, client in filters)
@@ -45,11 +44,11 @@ def decode(
     nbytes: int,
     wanted: tuple[int, int] | None = None,
 ) -> memoryview:
-    """The `nbytes` bytes that this stored chunk stands for: of more, as HDF5, the first ones.
+    """The first `nbytes` bytes of the decoded chunk.
 
-    `wanted`: only bytes [first, last) are needed, and the others may be anything.  Bit k of `mask`
-    set: filter k was skipped when the chunk was written.  A chunk that cannot be what it claims to
-    be is a DamagedError; one that only a worker should take, UnsupportedError.
+    `wanted`: only bytes [first, last) of the result are needed; the others are undefined.  If bit k
+    of `mask` is set, filter k was skipped when the chunk was written.  Raises DamagedError if the
+    chunk is damaged, UnsupportedError if it should be decoded by a worker, and TooLargeError.
     """
     applied = [f for k, f in enumerate(filters) if not mask >> k & 1]
     if not supported(tuple(applied), itemsize):
@@ -61,7 +60,7 @@ def decode(
         number, client = applied.pop()
         if all(before in SAME_SIZE for before, _ in applied):
             size = nbytes + 4 * sum(before == FLETCHER32 for before, _ in applied)
-        else:  # the compressor is still to come
+        else:  # the size is known only after the compressor, which is decoded later
             size = 0
         alone = wanted is not None and len(filters) == 1
         chunk = _undo(_STAGES[number], chunk, client, size, wanted if alone else None)
@@ -71,12 +70,12 @@ def decode(
 
 
 def undone(chunk: memoryview, number: int, client: ClientData, least: int) -> memoryview:
-    """One filter undone: so many bytes or more, DamagedError, UnsupportedError."""
+    """Decode one filter: at least `least` bytes; DamagedError, UnsupportedError."""
     return _undo(_STAGES[number], chunk, client, least)
 
 
 def decoded_nbytes(filters: Filters, wanted: int, nbytes: int) -> int:
-    """How many bytes are decoded, about, to have `wanted` ones of a chunk of `nbytes`."""
+    """About how many bytes are decoded to get `wanted` bytes of a chunk of `nbytes` bytes."""
     if not filters:
         return wanted
     (number, client), *others = filters
@@ -94,7 +93,7 @@ def _undo(
     size: int,
     wanted: tuple[int, int] | None = None,
 ) -> memoryview:
-    """One filter undone: at least `size` bytes, or DamagedError."""
+    """Decode one filter: at least `size` bytes; DamagedError, UnsupportedError."""
     if not chunk:
         raise DamagedError(damage(stage.name, "0 bytes are no chunk"))
     try:
@@ -126,7 +125,7 @@ def _shuffle_accepts(client: ClientData) -> bool:
 
 
 def _szip_accepts(client: ClientData) -> bool:
-    """Options, pixels in a block, bits of a pixel, pixels in a line: of what szip defines."""
+    """Client data: options, pixels per block, bits per pixel, pixels per scan line."""
     return (
         len(client) == 4
         and client[1] in range(2, 33, 2)
@@ -136,7 +135,7 @@ def _szip_accepts(client: ClientData) -> bool:
 
 
 def _bitshuffle_accepts(client: ClientData) -> bool:
-    """Version, version, size of an element[, elements in a block[, compressor[, level]]]."""
+    """Client data: version, version, element size[, elements per block[, compressor[, level]]]."""
     return (
         len(client) >= 3
         and 0 < client[2] <= LIMIT
@@ -145,9 +144,9 @@ def _bitshuffle_accepts(client: ClientData) -> bool:
     )
 
 
-# What imagecodecs, the standard library, and we raise.
+# Exceptions of imagecodecs, of the standard library, and of this package.
 _FAILURES = (RuntimeError, ValueError, OSError, EOFError, struct.error, zlib.error)
-SAME_SIZE = (SHUFFLE, FLETCHER32)  # (fletcher32: four bytes more)
+SAME_SIZE = (SHUFFLE, FLETCHER32)  # fletcher32 removes 4 bytes
 _STAGES = {
     DEFLATE: _Filter("deflate", builtin.deflate),
     SHUFFLE: _Filter("shuffle", builtin.unshuffle, _shuffle_accepts),
@@ -161,5 +160,5 @@ _STAGES = {
     ZSTD: _Filter("zstd", plugins.zstd),
 }
 
-# c-blosc2 looks up the CPU's features, once, unlocked
+# At its first call c-blosc2 detects the features of the CPU, without a lock: done here once.
 builtin.unshuffle(memoryview(bytes(64)), (2,), 64)

@@ -1,8 +1,8 @@
-"""What is wrong with the data of a filter, as a sentence.
+"""Turn the exceptions of decoders into sentences for the user.
 
-Decided here: which words of a decoder are passed on.  Those of zlib, bzip2 and zstd say what they
-found; other libraries give a number, or the name of a C function, and Python's own exceptions are
-about its own calls.
+Messages of zlib, bzip2 and zstd say what is wrong and are passed on.  Other libraries give only a
+number or the name of a C function, and the messages of Python's own exceptions are about Python;
+these are replaced.
 """
 
 import re
@@ -11,15 +11,15 @@ import zlib
 
 
 class FilterDataError(ValueError):
-    """A chunk is not what it claims to be; the text says how, as what stands in parentheses."""
+    """A chunk is damaged; the text is what stands in the parentheses of `damage`."""
 
 
-_QUOTED = re.compile(r"returned (['\"])(.+)\1")  # imagecodecs, where the C library has words
+_QUOTED = re.compile(r"returned (['\"])(.+)\1")  # imagecodecs quotes the message of a C library
 _WORDS = re.compile(r"[A-Za-z][a-z]+(?: [a-z/-]+)+\Z")
 
 
 def damage(name: str, error: BaseException | str) -> str:
-    """The sentence for this failure of the filter of this name."""
+    """The sentence for this error of the filter called `name`."""
     why = error if isinstance(error, str) else _reason(name, error)
     return f"its {name} data are damaged ({why})"
 

@@ -1,6 +1,6 @@
-"""Functions of hdf5plugin's own filter libraries, called without HDF5.
+"""C functions of the filter libraries of hdf5plugin, called without HDF5.
 
-Decided here: where they are found.  hdf5plugin itself is never imported: it would bring h5py along.
+The libraries are found without importing hdf5plugin, which would import h5py.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def function(library: str, name: str, *arguments: type) -> Callable[..., int] | None:
-    """A C function of one of hdf5plugin's filters."""
+    """A C function of a library of hdf5plugin; None if this build does not have it."""
     spec = importlib.util.find_spec("hdf5plugin")
     for folder in (spec and spec.submodule_search_locations) or ():
         try:

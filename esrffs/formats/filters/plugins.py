@@ -1,7 +1,7 @@
-"""The filters of h5py and hdf5plugin, undone: LZF, bzip2, zstd, Blosc, LZ4, bitshuffle.
+"""Decoders of the filters of h5py and hdf5plugin: LZF, bzip2, zstd, Blosc, LZ4, bitshuffle.
 
-Decided here: what of a chunk is checked before a decoder that trusts its input gets it.  The
-functions are those of `builtin` in kind.
+The functions have the parameters of those in `builtin`.  Decoders that trust the sizes in their
+input are called only after these sizes were checked.
 """
 
 import bz2
@@ -18,29 +18,33 @@ from esrffs.formats.filters.builtin import Buffer, ClientData, all_of, believed,
 from esrffs.formats.filters.error_sentences import FilterDataError
 from esrffs.formats.filters.native import bitunshuffle
 
-MANY = 2**16  # blocks; more must be at least BLOCK bytes each, or the walk over them is the work
+# More blocks than MANY must have at least BLOCK bytes each; else the loop over them takes too long.
+MANY = 2**16
 BLOCK = 1024
 
-_LZF_RATIO = 132  # times: no LZF stream unpacks to more (3 bytes stand for at most 264)
+_LZF_RATIO = 132  # the largest possible ratio of LZF: 3 bytes stand for at most 264
 _FIRST = 12  # bytes before the first block of LZ4 and bitshuffle
-_STORED = struct.Struct(">I")  # before each of them
+_STORED = struct.Struct(">I")  # the stored size of a block, before each block
 
 _BLOSC_COPIED = 2  # flag of a chunk that did not shrink
 
 Wanted = tuple[int, int] | None  # bytes [first, last) of the chunk that are needed; None: all
 
-_lib: Any = imagecodecs  # whose stubs do not know that it takes memoryviews
+_lib: Any = imagecodecs  # its type stubs do not allow memoryviews
 
 
 def lzf(raw: memoryview, _client: ClientData, size: int) -> Buffer:
-    """It does not say how much it holds: where that is more than is needed, room is tried for."""
+    """Decode LZF.
+
+    The format does not store the decoded size: if `size` is too small, larger sizes are tried.
+    """
     tried = max(size, 1)
     while True:
         try:
             done: Buffer = _lib.lzf_decode(raw, out=room(tried))
         except RuntimeError:
             tried *= 2
-            if tried > len(raw) * _LZF_RATIO:  # so it was not for want of room
+            if tried > len(raw) * _LZF_RATIO:  # the buffer was not too small: it is damaged
                 raise
             limits.check_chunk("more than is needed", tried)
         else:
@@ -52,23 +56,23 @@ def bzip2(raw: memoryview, _client: ClientData, size: int) -> Buffer:
 
 
 def zstd(raw: memoryview, _client: ClientData, size: int) -> Buffer:
-    """The first frame is to declare the size; one that does not is for hdf5plugin to judge."""
+    """Decode zstd (RFC 8878).  UnsupportedError if the first frame does not declare its size."""
     magic, head = struct.unpack_from("<IB", raw)
     single, width = head >> 5 & 1, (0, 2, 4, 8)[head >> 6] or head >> 5 & 1
-    at = 6 - single + (0, 1, 2, 4)[head & 3]  # behind the window and the dictionary's number
+    at = 6 - single + (0, 1, 2, 4)[head & 3]  # after the window descriptor and dictionary ID
     declared = int.from_bytes(raw[at : at + width], "little") + (256 if width == 2 else 0)
     if magic != 0xFD2FB528 or width == 0:
         raise UnsupportedError("zstd: the chunk does not declare its size")
     out = room(believed(declared, size))
     end = _end_of_frame(raw, at + width, head)
-    if end < len(raw):  # which hdf5plugin takes, or not
+    if end < len(raw):  # a worker decides: hdf5plugin may accept it
         raise UnsupportedError("zstd: something else stands behind the frame")
     done: Buffer = _lib.zstd_decode(raw[:end], out=out)
     return done
 
 
 def _end_of_frame(raw: memoryview, at: int, head: int) -> int:
-    """Where the zstd frame ends whose blocks begin here; the walk is as long as it has blocks."""
+    """The position of the end of a zstd frame whose blocks begin at `at` (RFC 8878, 3.1.1)."""
     last = 0
     while not last:
         block = int.from_bytes(raw[at : at + 3], "little")
@@ -80,7 +84,10 @@ def _end_of_frame(raw: memoryview, at: int, head: int) -> int:
 
 
 def blosc(raw: memoryview, _client: ClientData, size: int, wanted: Wanted = None) -> Buffer:
-    """c-blosc believes the stored size that the chunk declares: it must be there."""
+    """Decode Blosc 1.  c-blosc trusts the sizes in the header, which are checked here.
+
+    https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst
+    """
     declared, block, stored = struct.unpack_from("<III", raw, 4)
     if not 16 <= stored <= len(raw):
         raise FilterDataError(f"they declare {stored} stored bytes of {len(raw)}")
@@ -97,10 +104,10 @@ def blosc(raw: memoryview, _client: ClientData, size: int, wanted: Wanted = None
 
 
 def _blosc_part(raw: memoryview, declared: int, block: int, first: int, last: int) -> bytearray:
-    """These blocks of a Blosc chunk as a chunk of their own.
+    """The blocks [first, last) of a Blosc chunk as a chunk of their own.
 
-    After the header of 16 bytes (sizes at 4 and 12) stands where each block begins; where it ends
-    is told by what begins next.  https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst
+    After the header of 16 bytes (decoded size at 4, stored size at 12) the start of each block is
+    stored (int32, little-endian).  A block ends where another one begins, or the chunk ends.
     """
     count = -(-declared // block)
     if count > max(MANY, len(raw) // BLOCK):
@@ -122,7 +129,10 @@ def _blosc_part(raw: memoryview, declared: int, block: int, first: int, last: in
 
 
 def lz4(raw: memoryview, _client: ClientData, size: int, wanted: Wanted = None) -> Buffer:
-    """A block that did not shrink is stored as is."""
+    """Decode LZ4 in blocks.  A block that did not become smaller is stored uncompressed.
+
+    https://github.com/nexusformat/HDF5-External-Filter-Plugins/blob/master/LZ4/H5Zlz4.c
+    """
     size, block = _header(raw, size)
     block = min(block, size)
     ends = _ends(raw, -(-size // block))
@@ -138,7 +148,11 @@ def lz4(raw: memoryview, _client: ClientData, size: int, wanted: Wanted = None) 
 
 
 def bitshuffle(raw: memoryview, client: ClientData, size: int, wanted: Wanted = None) -> Buffer:
-    """The last block is a multiple of 8 elements; what remains after that is stored as is."""
+    """Decode bitshuffle, with LZ4, zstd or without compression.
+
+    All blocks have a multiple of 8 elements; elements after the last block are stored as they are.
+    https://github.com/kiyo-masui/bitshuffle/blob/master/src/bshuf_h5filter.c
+    """
     itemsize, block = client[2], client[3] if len(client) > 3 else 0
     function = bitunshuffle[client[4] if len(client) > 4 else 0]
     packed, start = client[4:5] not in ((), (0,)), 0
@@ -178,13 +192,16 @@ def bitshuffle(raw: memoryview, client: ClientData, size: int, wanted: Wanted = 
 
 
 def _blocks(wanted: Wanted, size: int, block: int) -> tuple[int, int]:
-    """The blocks (first, last + 1) in which the wanted ones of so many bytes lie."""
+    """The range of blocks that contain the wanted bytes: (first, last + 1).
+
+    `size` and `block` are the bytes of the whole and of a block.
+    """
     first, last = wanted or (0, size)
     return min(first, size) // block, -(-min(last, size) // block)
 
 
 def _header(raw: memoryview, size: int) -> tuple[int, int]:
-    """LZ4 and bitshuffle chunks open alike: the size of the array, and of a block, in bytes."""
+    """The decoded size and the block size, in bytes, at the start of LZ4 and bitshuffle chunks."""
     declared, block = struct.unpack_from(">QI", raw)
     if block == 0:
         raise FilterDataError("they declare blocks of no bytes")
@@ -192,13 +209,13 @@ def _header(raw: memoryview, size: int) -> tuple[int, int]:
 
 
 def _ends(raw: memoryview, count: int) -> list[int]:
-    """Where each block after such a header ends; its stored size is before it."""
+    """The end of each of `count` blocks after the header.  Before each is its stored size."""
     if _FIRST + 4 * count > len(raw):
         raise FilterDataError(f"{count} blocks in {len(raw)} bytes")
     if count > max(MANY, len(raw) // BLOCK):
         raise UnsupportedError(f"{count} blocks in a chunk of {len(raw)} bytes")
     stored, at, ends = _STORED.unpack_from, _FIRST, []
-    for _ in range(count):  # with the GIL, so as little as possible
+    for _ in range(count):  # holds the GIL, so it does as little as possible
         at += 4 + stored(raw, at)[0]
         ends.append(at)
     if at > len(raw):

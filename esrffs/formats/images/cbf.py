@@ -1,7 +1,7 @@
-"""CBF: where the image of a file lies, as what, and its pixels.
+"""Read CBF files (Crystallographic Binary File, https://www.iucr.org/resources/cif/software/cbflib).
 
-FabIO reads the header for the tree; what of it decides about the pixels is read here, since FabIO
-unpacks one kind of data only, and fails for a remark that it does not expect.
+FabIO reads the header for the tree.  The keys that describe the pixels are parsed here, because
+FabIO decodes only 32-bit byte offsets and fails at comments that it does not expect.
 Does not: read more than the first image of a file.
 """
 
@@ -23,7 +23,7 @@ from esrffs.formats.images.begun_file import BegunFile
 from esrffs.formats.images.frames import Array, Header, check_shape, open_binary, translate_errors
 from esrffs.formats.images.packed import PackedFile
 
-HEADER_NBYTES = 1 << 20  # bytes in which the data begin
+HEADER_NBYTES = 1 << 20  # the data must begin within this many bytes
 _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
 _NEXT = re.compile(rb"--CIF-BINARY-FORMAT-SECTION--(?!--)")
 _LINE = re.compile(r"([\w-]+)\s*[:=]\s*(.*)", re.DOTALL)
@@ -31,23 +31,26 @@ _FOLD = re.compile(r"\r?\n[ \t]+")
 _PACKED_AS = re.compile(r"conversions\s*=\s*\"?([^\";\s]+)", re.IGNORECASE)
 _ELEMENT = re.compile(r"(un)?signed (\d+)-bit (integer|real IEEE|complex IEEE)\Z", re.IGNORECASE)
 _STEP_OF_64_BITS = b"\x80\x00\x80\x00\x00\x00\x80"
-_PADDING = 64  # bytes, more than a number takes
+_PADDING = 64  # bytes; one pixel has at most 15
 _BYTE_OFFSET = "X-CBF_BYTE_OFFSET"
 
 
 class CbfSection(NamedTuple):
-    """The binary section of a CBF."""
+    """The binary section of a CBF, as its MIME header describes it."""
 
-    keys: Mapping[str, str]  # in capitals
-    start: int  # byte of the file at which the data begin
-    nbytes: int  # of them
+    keys: Mapping[str, str]  # of the MIME header, in capitals
+    start: int  # position of the data in the file, bytes
+    nbytes: int  # bytes of the data as stored
     shape: tuple[int, ...]  # (y, x), or (n, y, x)
     dtype: np.dtype[np.generic]  # in the byte order of the file
-    packing: str  # in capitals; "" for none
+    packing: str  # the compression, in capitals; "" for none
 
 
 class CbfContent(NamedTuple):
-    """All of a CBF: `array` is (y, x) or (n, y, x), `more` tells of images that are not read."""
+    """The content of a CBF: `array` is (y, x) or (n, y, x).
+
+    `more` is a text if the file contains further images, which are not read.
+    """
 
     header: Header
     array: Array
@@ -55,7 +58,7 @@ class CbfContent(NamedTuple):
 
 
 def read_cbf(path: str) -> CbfContent:
-    """DamagedError, UnsupportedError."""
+    """Read a whole CBF; DamagedError, UnsupportedError."""
     with open_binary(path) as file:
         content = file.read() or b""
         if isinstance(file, PackedFile):
@@ -70,7 +73,7 @@ def read_cbf(path: str) -> CbfContent:
 
 
 class CbfKind(NamedTuple):
-    """What of a header decides about shape and dtype of the image."""
+    """The properties of an image that all files of a series must share."""
 
     shape: tuple[int, ...]
     stored: str  # the dtype in the file
@@ -78,9 +81,9 @@ class CbfKind(NamedTuple):
 
 
 def cbf_header(path: str, begun: BegunFile | None = None) -> tuple[CbfKind, Header]:
-    """What the header of a CBF says of the image, and the header itself.
+    """The kind of the image, and the header; DamagedError, UnsupportedError.
 
-    `begun`: the same file, of which the first `HEADER_NBYTES` bytes were read before.
+    `begun`: the same file, if its first `HEADER_NBYTES` bytes were read before.
     """
     with translate_errors("the header", strict=False), begun or open_binary(path) as file:
         if isinstance(file, PackedFile):
@@ -98,7 +101,7 @@ def cbf_header(path: str, begun: BegunFile | None = None) -> tuple[CbfKind, Head
 
 
 def find_section(content: bytes, size: int) -> CbfSection:
-    """The first section of a file of `size` bytes that begins with `content`."""
+    """The first binary section of a file of `size` bytes; `content` are its first bytes."""
     begin = content.find(_SECTION)
     start = content.find(CbfImage.STARTER, max(begin, 0))
     if begin < 0 or start < 0:
@@ -123,7 +126,7 @@ def find_section(content: bytes, size: int) -> CbfSection:
 
 
 def _keys(text: bytes) -> dict[str, str]:
-    """The lines of a MIME header, of which some go on in the next line."""
+    """The keys of a MIME header, in capitals, with their values; folded lines are joined."""
     unfolded = _FOLD.sub(" ", text.decode("latin-1"))
     found = {}
     for line in unfolded.splitlines()[1:]:
@@ -146,7 +149,7 @@ def _shape(keys: Mapping[str, str]) -> tuple[int, ...]:
 def _dtype(keys: Mapping[str, str]) -> np.dtype[np.generic]:
     text = keys.get("X-BINARY-ELEMENT-TYPE")
     if text is None:
-        return np.dtype("<i4")  # FabIO's
+        return np.dtype("<i4")  # the default of FabIO
     match = _ELEMENT.match(" ".join(text.split()))
     bits = int(match[2]) if match else 0
     if match is None or bits not in ((8, 16, 32, 64) if match[3] == "integer" else (32, 64)):
@@ -167,7 +170,7 @@ def _integer(keys: Mapping[str, str], key: str) -> int | None:
 
 
 def _pixels(data: bytes, section: CbfSection) -> Array:
-    """The array in the byte order of this machine."""
+    """The pixels, in native byte order; DamagedError, UnsupportedError."""
     told = section.keys.get("CONTENT-MD5")
     md5 = hashlib.md5(data, usedforsecurity=False).digest()
     if told and told != base64.b64encode(md5).decode():
@@ -180,7 +183,7 @@ def _pixels(data: bytes, section: CbfSection) -> Array:
             raise DamagedError(f"{len(data)} bytes of data, where its shape needs {needed}")
         array: Array = np.frombuffer(data, dtype, count)
     elif section.packing == _BYTE_OFFSET and dtype.kind in "iu":
-        if len(data) < count:  # each takes a byte at least
+        if len(data) < count:  # each pixel has at least one byte
             raise DamagedError(f"{len(data)} bytes of data are too few for {count} pixels")
         array = _unpacked(data, count, dtype.itemsize)
     else:
@@ -189,11 +192,11 @@ def _pixels(data: bytes, section: CbfSection) -> Array:
 
 
 def _unpacked(data: bytes, count: int, itemsize: int) -> Array:
-    """The pixels of byte offsets.
+    """Decode `count` pixels of byte offsets with the routines of FabIO.
 
-    FabIO's routine reads on behind data that end within a number, and that for 32 bits, ten times
-    as fast, takes steps of 64 bits for others.  So it gets zeros behind the data: each of them
-    that is no pixel then is missing.
+    They read beyond the end of data that end within a pixel.  Therefore zeros are appended, each
+    of which is one more pixel; if there are fewer pixels than expected, the data are too short.
+    The routine for 32 bits is ten times as fast, but misreads steps of 64 bits.
     """
     wide = itemsize > 4 or _STEP_OF_64_BITS in data
     padded = data + bytes(_PADDING)
@@ -205,7 +208,7 @@ def _unpacked(data: bytes, count: int, itemsize: int) -> Array:
 
 
 class _Cbf(CbfImage):  # type: ignore[misc]  # FabIO has no types
-    """FabIO's, which makes of remarks what the tree does not need."""
+    """The CBF reader of FabIO, which ignores what it cannot parse in the CIF part."""
 
     def _read_cif_header(self, stream: object) -> None:
         try:
@@ -216,10 +219,13 @@ class _Cbf(CbfImage):  # type: ignore[misc]  # FabIO has no types
 
 
 class _EofGuard(io.BytesIO):
-    """A file that FabIO cannot go on reading after its end, as it would for ever."""
+    """A file in memory that raises DamagedError after many reads at its end.
+
+    FabIO would read there for ever.
+    """
 
     name = "the file"
-    _more = 64  # reads of nothing are enough
+    _more = 64  # reads at the end that are allowed
 
     def read(self, size: int | None = -1) -> bytes:
         content = super().read(size)
@@ -230,7 +236,7 @@ class _EofGuard(io.BytesIO):
 
 
 def _header(content: bytes, section: CbfSection) -> Header:
-    """FabIO's header; where that fails, the keys of the binary section."""
+    """The header as FabIO reads it; if that fails, the keys of the binary section."""
     image = _Cbf()
     try:
         with translate_errors("the header", strict=False):

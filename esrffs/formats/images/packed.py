@@ -1,10 +1,9 @@
-"""What is inside `.gz`, `.bz2` and zlib streams, and how much of it can be believed.
+"""Decompress `.gz`, `.bz2` and zlib streams, and count the bytes that can be trusted.
 
-A gzip member (and a zlib stream) has its checksum at its end, so what was unpacked from a member
-that turns out to be damaged is worth nothing: after a changed bit the decompressor goes on with
-bytes that nobody wrote.  bzip2 has a checksum for each block, before any byte of the next one.
-What a stream that merely ends too early has given until then was never contradicted, and counts.
-Does not: know what is in the stream.
+A gzip member (RFC 1952) and a zlib stream (RFC 1950) have their checksum at the end.  If it is
+wrong, all bytes of the member are discarded: after a changed bit the decompressor returns wrong
+bytes without an error.  bzip2 has a checksum for each block.  If a stream ends too early, the bytes
+before are kept, because no checksum contradicts them.
 """
 
 import bz2
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_MOST = 1 << 20  # bytes that come out at a time
-_ZEROS = b"\0"  # padding between and behind streams, as of tapes
+_MOST = 1 << 20  # bytes that are decompressed at a time
+_ZEROS = b"\0"  # padding between and after streams, as tapes have it
 _NEAR = 1 << 16  # bytes: see `_lost_its_end`
 
 BinaryFile = io.RawIOBase | io.BufferedIOBase
@@ -26,9 +25,9 @@ CUT = "the file ends before its packed data do"
 
 
 class _Zlib:
-    """One gzip member or zlib stream, being unpacked."""
+    """The decompressor of one gzip member or zlib stream."""
 
-    piece = 1 << 16  # bytes that go in at a time
+    piece = 1 << 16  # compressed bytes that are fed at a time
 
     def __init__(self, bits: int) -> None:
         self._stream = zlib.decompressobj(bits)
@@ -42,7 +41,7 @@ class _Zlib:
         return self._stream.unused_data
 
     def feed(self, packed: bytes) -> Iterator[bytes]:
-        """All that comes out, in pieces; zlib.error where it is damaged."""
+        """The decompressed bytes, in pieces; zlib.error if they are damaged."""
         while True:
             content = self._stream.decompress(packed, _MOST)
             packed = self._stream.unconsumed_tail
@@ -53,9 +52,9 @@ class _Zlib:
 
 
 class _Bzip2:
-    """One bzip2 stream, being unpacked."""
+    """The decompressor of one bzip2 stream."""
 
-    piece = 1 << 12  # bytes that go in at a time: a block seldom takes less
+    piece = 1 << 12  # compressed bytes that are fed at a time; few blocks are smaller
 
     def __init__(self) -> None:
         self._stream = bz2.BZ2Decompressor()
@@ -69,9 +68,9 @@ class _Bzip2:
         return self._stream.unused_data
 
     def feed(self, packed: bytes) -> Iterator[bytes]:
-        """Until nothing comes any more: then the checksum of the last block was right.
+        """The decompressed bytes; OSError if the checksum of a block is wrong.
 
-        OSError where it was not.
+        When it ends, the checksums of all blocks that it returned were right.
         """
         content = self._stream.decompress(packed, _MOST)
         while content:
@@ -82,17 +81,18 @@ class _Bzip2:
 
 
 class PackedFile(io.RawIOBase):
-    """The content of a packed file, from its start on; going back unpacks it anew.
+    """The content of a compressed file as a file.  Seeking back decompresses it from the start.
 
-    `trusted` bytes of it can be believed, and `fault` says why there are no more, as far as was
-    read; `run_out` reads to the end.  `kind`: "gzip", "bzip2" or "zlib" (only one stream).
+    `trusted` is the number of bytes so far that no checksum contradicts; `fault` says why there are
+    no more, or is "".  `run_out` reads to the end.  `kind`: "gzip", "bzip2", or "zlib" (one stream
+    only).
     """
 
     def __init__(self, file: BinaryFile, kind: str) -> None:
         self.name = getattr(file, "name", "")
         self._file = file
         self._kind = kind
-        self._careful: int | None = None  # from this byte of the file on, a byte goes in at a time
+        self._careful: int | None = None  # from this position on, one byte is fed at a time
         self._start()
 
     def _start(self) -> None:
@@ -101,7 +101,7 @@ class PackedFile(io.RawIOBase):
         self.fault = ""
         self._position = 0
         self._piece = memoryview(b"")
-        self._unused = b""  # read, and behind the end of a stream
+        self._unused = b""  # bytes that were read beyond the end of a stream
         self._pieces = self._unpacked()
 
     def __repr__(self) -> str:
@@ -136,7 +136,7 @@ class PackedFile(io.RawIOBase):
         return done
 
     def run_out(self) -> None:
-        """Unpack all that is left, to learn what can be believed."""
+        """Decompress the rest, so that `trusted` and `fault` are those of the whole file."""
         while self._fill():
             self._take(len(self._piece))
 
@@ -146,7 +146,7 @@ class PackedFile(io.RawIOBase):
         super().close()
 
     def _fill(self) -> bool:
-        """Is anything left?"""
+        """Whether there are more bytes; reads the next piece."""
         if not self._piece:
             self._piece = memoryview(next(self._pieces, b""))
         return len(self._piece) > 0
@@ -157,8 +157,8 @@ class PackedFile(io.RawIOBase):
         return taken
 
     def _unpacked(self) -> Iterator[bytes]:
-        """All that comes out of all streams; nothing more where one is damaged, or cut short."""
-        total, rest = 0, b""  # bytes that came out; that were read and belong to the next stream
+        """The bytes of all streams; it ends at a stream that is damaged or cut short."""
+        total, rest = 0, b""  # decompressed bytes; bytes that were read of the next stream
         while True:
             stream = _stream(self._kind)
             for content in self._one(stream, rest, total):
@@ -172,7 +172,7 @@ class PackedFile(io.RawIOBase):
                 return
 
     def _one(self, stream: _Zlib | _Bzip2, rest: bytes, total: int) -> Iterator[bytes]:
-        """What comes out of one stream, which begins with `rest`, after `total` bytes."""
+        """The bytes of one stream, which begins with `rest`; `total` bytes came before it."""
         while not stream.eof:
             at = self._file.tell() - len(rest)
             careful = self._careful is not None and at >= self._careful
@@ -196,7 +196,7 @@ class PackedFile(io.RawIOBase):
         self._unused = stream.unused_data + rest
 
     def _next(self) -> bytes:
-        """The first bytes of the stream that follows; b"" where none does."""
+        """The first bytes of the next stream; b"" if there is none."""
         rest = self._unused
         if self._kind == "zlib":
             return b""
@@ -211,7 +211,7 @@ class PackedFile(io.RawIOBase):
         return rest
 
     def _ended(self, total: int, stream: _Zlib | _Bzip2) -> None:
-        """The file ended within a stream."""
+        """To be called when the file ends within a stream."""
         if self._kind != "bzip2" and self._lost_its_end(total):
             self._damaged()
             return
@@ -220,10 +220,10 @@ class PackedFile(io.RawIOBase):
             self.trusted = total
 
     def _lost_its_end(self, total: int) -> bool:
-        """A changed bit can hide the end of a gzip member: its trailer is then taken for data.
+        """Whether the trailer of a gzip member was taken for data, because a bit was changed.
 
-        The last four bytes are the length then, or nearly; of a file that was cut short they are
-        nothing in particular.
+        Then the last four bytes of the file are about the length of the member; in a file that was
+        cut short they are arbitrary.
         """
         if self._kind != "gzip" or self._file.tell() < 18:
             return False
@@ -233,9 +233,10 @@ class PackedFile(io.RawIOBase):
         return min(away, (1 << 32) - away) < _NEAR
 
     def _once_more(self, at: int, total: int) -> Iterator[bytes]:
-        """What the piece that begins `at` this byte gives before its error, beyond `total` bytes.
+        """The bytes after the first `total` ones that the piece at this position gives.
 
-        With the error all is lost that came out with it, of sound blocks too.
+        When `bz2` raises an error, it loses the blocks that it decoded in the same call.  Fed byte
+        by byte, it returns all blocks before the damaged one.
         """
         self._careful = at
         self._file.seek(0)
@@ -249,7 +250,7 @@ class PackedFile(io.RawIOBase):
 
 
 def open_packed(path: str) -> PackedFile:
-    """The content of a file that is named `.gz` or `.bz2`."""
+    """The content of a file whose name ends in `.gz` or `.bz2`."""
     return PackedFile(open(path, "rb"), "gzip" if path.endswith(".gz") else "bzip2")
 
 
@@ -258,7 +259,7 @@ def is_packed(path: str) -> bool:
 
 
 def packed_nbytes(file: BinaryFile, kind: str) -> int | None:
-    """How many bytes the stream takes that begins here in the file; None if it is not sound."""
+    """The compressed length of the stream at the position of the file; None if it is damaged."""
     stream, taken = _stream(kind), 0
     try:
         while not stream.eof:

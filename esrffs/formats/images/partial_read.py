@@ -1,7 +1,7 @@
-"""What can be had of a box of frames that cannot be had whole.
+"""Read the parts of a box that are not damaged, after reading the whole box has failed.
 
-Decided here: that each frame of the box is asked for once more, by itself, and costs no other one.
-What of a frame is bad, the source of the frames knows (`FrameSource.sound_rows`).
+Each frame is read again by itself, so that a damaged frame does not affect the others.  Within a
+frame, `FrameSource.sound_rows` finds the elements that can be read.
 """
 
 import numpy as np
@@ -15,7 +15,10 @@ from esrffs.model import Box
 
 
 def sound(frames: FrameSource, box: Box, *, stacked: bool) -> DamagedArray:
-    """The elements of this box, and which of them are missing; `stacked`: frames are an axis."""
+    """The elements of this box, with the errors of those that cannot be read.
+
+    `stacked`: the first axis of the box counts frames.
+    """
     numbers = range(box.start[0], box.stop[0]) if stacked else range(1)
     part = Box(box.start[1:], box.stop[1:]) if stacked else box
     shape = len(numbers), *part.shape
@@ -39,7 +42,7 @@ def sound(frames: FrameSource, box: Box, *, stacked: bool) -> DamagedArray:
 
 
 def _within(where: Where, part: Box, frame: tuple[int, ...]) -> Where:
-    """Slices of rows that begin where the part does as slices of the part."""
+    """Convert slices of rows of a frame to slices of the part of the frame that is read."""
     cut = []
     for axis, one in enumerate(where[1:], 1):
         start, stop, _ = one.indices(frame[axis])

@@ -1,8 +1,8 @@
-"""JPEG and JPEG 2000: the samples as they are in the file.
+"""Read JPEG and JPEG 2000 with the sample values of the file.
 
-FabIO makes one grey value of colours; Pillow, which FabIO asks, takes the sign off JPEG 2000, and
-stretches samples of 12 bits to 16.  So JPEG is read by Pillow without FabIO, JPEG 2000 (in its box
-or as a bare codestream) by imagecodecs.
+FabIO converts colour to grey.  Pillow, which it uses, loses the sign of JPEG 2000 samples and
+scales samples of 12 bits to 16.  Therefore JPEG is read by Pillow directly, and JPEG 2000 (in a JP2
+box or as a codestream) by imagecodecs.
 """
 
 import struct
@@ -15,12 +15,15 @@ from PIL import Image
 from esrffs.errors import DamagedError, UnsupportedError
 from esrffs.formats.images.frames import Array, Header, open_binary
 
-_CODESTREAM = b"\xff\x4f\xff\x51"  # its start, and the marker of the sizes
-_MOST_BITS = 16  # of wider samples, libraries give something else
+_CODESTREAM = b"\xff\x4f\xff\x51"  # the markers SOC and SIZ (ISO/IEC 15444-1, annex A)
+_MOST_BITS = 16  # the libraries return wrong values for wider samples
 
 
 class Picture(NamedTuple):
-    """`samples` is (y, x), or (y, x, samples); `more` tells of pictures that are not read."""
+    """A decoded picture: `samples` is (y, x) or (y, x, samples), in native byte order.
+
+    `more` is a text if the file contains further pictures, which are not read.
+    """
 
     header: Header
     samples: Array
@@ -47,7 +50,7 @@ def read_jpeg2k(path: str) -> Picture:
 
 
 def _check_sizes(segment: bytes) -> None:
-    """UnsupportedError for samples that are not decoded as they are."""
+    """UnsupportedError if the samples have too many bits; `segment` follows the marker SIZ."""
     try:
         _, _, right, bottom, left, top = struct.unpack_from(">HHIIII", segment)
         (components,) = struct.unpack_from(">H", segment, 36)
@@ -61,7 +64,7 @@ def _check_sizes(segment: bytes) -> None:
 
 
 def _jpeg2k_header(path: str) -> Header:
-    """What FabIO tells; nothing where Pillow knows no such file."""
+    """The header as FabIO has it; empty if Pillow cannot read the file."""
     file: Any = open_binary(path)
     try:
         with file, Image.open(file, formats=("JPEG2000",)) as image:
