@@ -1,8 +1,8 @@
-"""Files whose first bytes were read before, and the first bytes of many files.
+"""Files whose first bytes were read before, and a function that reads the first bytes of many
+files.
 
-A series has thousands of members, and on a file server each call takes its time.  So their first
-bytes are read by some threads together, and a member is opened again only for what lies behind
-them.  Does not: know what the bytes mean.
+A series may have thousands of files, and on a file server each call takes time.  Therefore several
+threads read the first bytes of all files, and a file is opened again only for bytes beyond them.
 """
 
 import io
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class BegunFile(io.RawIOBase):
-    """A file of `size` bytes of which `head` is known; it is opened when more is wanted."""
+    """A file of `size` bytes of which the first bytes, `head`, are known; opened when others are
+    read.
+    """
 
     def __init__(self, path: str, size: int, head: bytes) -> None:
         self.name = path
@@ -45,17 +47,17 @@ class BegunFile(io.RawIOBase):
 
     @property
     def is_open(self) -> bool:
-        """Whether more was wanted than the known bytes."""
+        """Whether the file was opened, because other bytes than the known ones were read."""
         return self._descriptor is not None
 
     def fileno(self) -> int:
-        """A descriptor of the file, which is opened now if it is not."""
+        """A descriptor of the file, which is opened if it is not yet."""
         if self._descriptor is None:
             self._descriptor = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
         return self._descriptor
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Bytes from the position on; fewer than wanted where the known ones end."""
+        """Read bytes at the position; fewer than wanted at the end of the known ones."""
         view = memoryview(buffer).cast("B")
         known = self.head[self._position : self._position + len(view)]
         if known:
@@ -76,7 +78,9 @@ class BegunFile(io.RawIOBase):
 
 
 def read_heads(paths: Sequence[str], nbytes: int) -> list[bytes | OSError]:
-    """The first `nbytes` bytes of each file, or why they cannot be read; side by side if slow."""
+    """The first `nbytes` bytes of each file, or the OSError; in several threads if the files are
+    slow.
+    """
 
     def head(path: str) -> bytes | OSError:
         try:

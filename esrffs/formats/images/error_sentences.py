@@ -1,8 +1,8 @@
-"""What the failures of FabIO, Pillow, NumPy and Python are called: one sentence for each kind.
+"""Turn the exceptions of FabIO, Pillow, NumPy and Python into sentences for the user.
 
-Exceptions of these libraries say little to somebody who wants to see an image ("list index out of
-range"), and change with each version; only what FabIO itself words as a sentence is passed on.
-Does not: decide which error class, and so which errno, a failure has (`images/frames`).
+Their messages say little to somebody who wants to see an image ("list index out of range"), and
+change with each version.  Only sentences of FabIO itself are passed on.
+Does not: decide the class of the error, and so its errno (`images/frames`).
 """
 
 import errno
@@ -18,7 +18,7 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((UnicodeError,), "its header holds bytes that are no text"),
     ((OverflowError, RecursionError), "a number in its header is too large"),
 )
-_BARE = re.compile(  # what only a programmer can read
+_BARE = re.compile(  # messages that only a programmer understands
     r": '[^']*'$|<class|<\w+[ .]\w+|0x[0-9a-f]+|object has no|attribute|argument|operand"
     r"|invalid literal|could not convert|index|unpack|subscript|iterable|NoneType|Traceback"
     r"|unsupported"
@@ -28,15 +28,15 @@ _BARE = re.compile(  # what only a programmer can read
 )
 _FOLDER = re.compile(r"(?<!\w)/(?:[^\s/]+/)+")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
-_OF_THE_SYSTEM = frozenset(  # errors of a disk or a server; others come of odd numbers in a file
+_OF_THE_SYSTEM = frozenset(  # errors of a disk or server; others are caused by numbers in a file
     {errno.EACCES, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOSPC}
     | {errno.ENOTDIR, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT}
 )
-_LONGEST = 300  # characters of a sentence that comes from elsewhere
+_LONGEST = 300  # characters of a message of a library
 
 
 def sentence(error: BaseException, heard: tuple[str, ...] = ()) -> str:
-    """What to tell of a failure; `heard` is what the library wrote to its log before."""
+    """The sentence for an exception; `heard` is what the library has written to its log before."""
     for text in (*heard, *_own_words(error)):
         if _is_sentence(text):
             return f"the library says: {_on_one_line(text)}"
@@ -54,7 +54,9 @@ def sentence(error: BaseException, heard: tuple[str, ...] = ()) -> str:
 
 
 def _own_words(error: BaseException) -> tuple[str, ...]:
-    """The text of an exception that FabIO raises itself, of the classes that it uses for that."""
+    """The message of an exception that FabIO raises itself, with the classes that it uses for
+    this.
+    """
     if type(error) not in (Exception, OSError, RuntimeError) or len(error.args) != 1:
         return ()
     return (str(error.args[0]),)
@@ -65,5 +67,5 @@ def _is_sentence(text: str) -> bool:
 
 
 def _on_one_line(text: str) -> str:
-    """Short, and without the folder of the file: the text begins with the file already."""
+    """The message, shortened to one line, without the folder of the file."""
     return " ".join(_FOLDER.sub("", text).split())[:_LONGEST]

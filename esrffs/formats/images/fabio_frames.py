@@ -1,7 +1,7 @@
-"""Every image but EDF and TIFF: decoded by FabIO, a frame at a time.
+"""Images of all formats but EDF, TIFF, CBF and JPEG, decoded by FabIO, frame by frame.
 
-Decided here: how FabIO's codecs are used so that a listing decodes the first frame at most and
-only one decoded frame is kept, and how many frames there are where header and file disagree.
+A listing decodes at most the first frame, and only one decoded frame is kept.  Where the header and
+the length of a file disagree, the number of frames is the number of complete ones.
 """
 
 import os
@@ -37,7 +37,7 @@ _PIXI_HEADER = 24  # bytes, before each frame
 
 
 class FabioFrames:
-    """The frames of one file, read by this codec of FabIO (named without "image")."""
+    """The frames of one file, read by this codec of FabIO (its name without "image")."""
 
     is_edf = False
 
@@ -84,7 +84,7 @@ class FabioFrames:
         return all_or_nothing(read, (stop - start, *self.shape[1:]), self.dtype, missing)
 
     def close(self) -> None:
-        """Nothing is open between two frames."""
+        """Nothing to close: no file is open between two frames."""
 
     def _load(self, index: int) -> Any:
         read = _read(self._path, self._codec, index)
@@ -96,7 +96,11 @@ class FabioFrames:
         return image.read(self._path, index) if index else image.read(self._path)
 
     def _decoded(self, index: int) -> Array:
-        """FabIO's `getframe` is no way: of a MRC it fails, of one frame it opens other files."""
+        """This frame as FabIO decodes it.
+
+        Not by FabIO's `getframe`, which fails for MRC and opens other files if there is one frame
+        only.
+        """
         with translate_errors(f"frame {index}"):
             array: Array = np.ascontiguousarray(self._load(index).data)
         if array.shape != self.shape or array.dtype != self.dtype:
@@ -106,9 +110,10 @@ class FabioFrames:
         return array
 
     def _trusted(self) -> tuple[int, str]:
-        """Bytes of the file; of a packed one those that can be believed, and why they are not all.
+        """The content of the file, as far as it can be trusted, and a text that says why it is not
+        all.
 
-        DamagedError where the image needs all.
+        Raises DamagedError if the image needs all of it.
         """
         if not is_packed(self._path) or self._codec == "cbf":
             return os.path.getsize(self._path), ""
@@ -119,7 +124,9 @@ class FabioFrames:
             return file.trusted, file.fault
 
     def _count(self, header: Header, told: int, size: int) -> int:
-        """How many frames are served; `end` says so where that is not what there seems to be."""
+        """The number of frames that are served; `end` is set if it is not what the file
+        declares.
+        """
         nbytes = prod(self.shape) * self.dtype.itemsize
         if self._codec == "spe":
             before, told = 4100, int(header["num_frames"])  # FabIO tells of one, and reads all
@@ -139,14 +146,14 @@ class FabioFrames:
 
 
 def _check_mpa(path: str) -> None:
-    """FabIO looks for the line before the data, for ever."""
+    """DamagedError if the line before the data is missing: FabIO would look for it for ever."""
     with open_binary(path) as file:
         if not _MPA_DATA.search(file.read() or b""):
             raise DamagedError("the file ends before the data of its image begin")
 
 
 def _read(path: str, codec: str, index: int) -> Any:
-    """What FabIO would give of this frame, had it read it right; None: it does."""
+    """The values of this frame where FabIO misreads it; None: FabIO reads it correctly."""
     if codec == "cbf":
         content = read_cbf(path)
         stack = content.array if content.array.ndim == 3 else content.array[np.newaxis]

@@ -1,8 +1,7 @@
-"""Where the frames of an image file come from, and how FabIO's failures become ours.
+"""The protocol of frame sources, and the translation of errors of FabIO and other libraries.
 
-Decided here: what a source of frames owes to the tree that is built on it (`FrameSource`), and what
-counts as a failure: an exception, or an error that FabIO only writes to its log before it goes on
-with made-up zeros.  What a failure is called: `error_sentences`.
+FabIO writes some errors only to its log and goes on with zeros: these are errors here.  Their texts
+are made in `error_sentences`.
 """
 
 import logging
@@ -25,60 +24,60 @@ Header = Mapping[str, Any]
 Where = tuple[slice, ...]
 Missing = Callable[[Where, EsrffsError], None]
 
-_LONGEST = 1 << 40  # pixels of an axis: more are no image
+_LONGEST = 1 << 40  # pixels on one axis that are believed
 
 
 class FrameSource(Protocol):
-    """Frames of one shape and dtype, in order: those of one file, or one of each file."""
+    """Frames of one shape and dtype, in order: of one file, or of a series of files."""
 
     @property
     def is_edf(self) -> bool:
-        """Motors, counters, MCA and UB matrix are looked for, as silx does in EDF only."""
+        """Whether motors, counters, MCA and UB matrix are looked for, as silx does for EDF only."""
 
     @property
     def reserved(self) -> Sequence[str]:
-        """Header keys that describe the frame itself, whatever their case."""
+        """Header keys that describe the storage of the frame; their case does not matter."""
 
     @property
     def headers(self) -> Sequence[Header]:
-        """One for each frame."""
+        """The header of each frame."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one frame: (y, x), with colours (y, x, samples)."""
+        """The shape of one frame: (y, x), or (y, x, samples) for colour."""
 
     @property
     def colour(self) -> bool:
-        """The last axis of a frame holds the samples of each pixel."""
+        """Whether the last axis of a frame holds the samples of each pixel."""
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """In the byte order of this machine."""
+        """The dtype of the values that `rows` returns, in native byte order."""
 
     @property
     def layout(self) -> Layout:
-        """Of all frames."""
+        """The layout of all frames."""
 
     @property
     def first_frame_error(self) -> str:
-        """Why the first frame cannot be read; "" where it can, as far as is known."""
+        """Why the first frame cannot be read; "" if it can, as far as is known."""
 
     @property
     def end_reason(self) -> str:
-        """Why the frames end before the file does; "" where they do not."""
+        """Why the frames end before the file does; "" if they do not."""
 
     def rows(self, index: int, start: int, stop: int) -> Array:
-        """These rows (the first axis) of one frame, C order.  DamagedError, AccessDeniedError."""
+        """These rows (the first axis) of one frame, C order; DamagedError, AccessDeniedError."""
 
     def sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
-        """The same, as far as it can be had.
+        """These rows without those that cannot be read, which are zero.
 
-        `missing` is told the rest: slices of these rows (whose ends are told, but for all of
-        an axis), and the error.
+        `missing` is called for each part that cannot be read, with slices of these rows and the
+        error.
         """
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
 
 
 def all_or_nothing(
@@ -87,7 +86,9 @@ def all_or_nothing(
     dtype: np.dtype[np.generic],
     missing: Missing,
 ) -> Array:
-    """`sound_rows` of this shape where `read` gives all of them, or an error that is theirs."""
+    """`sound_rows` of a source that reads these rows as a whole: `read` gives all of them or
+    raises.
+    """
     try:
         return read()
     except PARTIAL as error:
@@ -106,9 +107,9 @@ class _LogCapture(logging.Handler):
 
 @contextmanager
 def translate_errors(what: str, *, strict: bool = True) -> Iterator[None]:
-    """Foreign libraries inside the block: quiet, and every failure is an `EsrffsError`.
+    """A context for calls of foreign libraries: they are silent, and raise only EsrffsError.
 
-    Its text begins with `what`.  With `strict` an error in FabIO's log is a failure too.
+    The text of the error begins with `what`.  `strict`: an error in FabIO's log is raised, too.
     """
     overheard = _LogCapture()
     loggers = [logging.getLogger(name) for name in ("fabio", "silx", "PIL", "tifffile")]
@@ -116,7 +117,7 @@ def translate_errors(what: str, *, strict: bool = True) -> Iterator[None]:
     for logger in loggers:
         logger.addHandler(overheard)
         logger.propagate = False
-        if not logger.isEnabledFor(logging.ERROR):  # setLevel is slow
+        if not logger.isEnabledFor(logging.ERROR):  # asked first because setLevel is slow
             logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -137,7 +138,7 @@ def translate_errors(what: str, *, strict: bool = True) -> Iterator[None]:
 
 
 def translated(what: str, error: Exception, heard: Sequence[str] = ()) -> EsrffsError:
-    """A foreign failure as one of ours."""
+    """The EsrffsError for an exception of a foreign library."""
     text = sentence(error, tuple(heard))
     if isinstance(error, MemoryError):
         return TooLargeError(f"{what}: needs more memory than a reader may use (memory_limit)")
@@ -149,12 +150,14 @@ def translated(what: str, error: Exception, heard: Sequence[str] = ()) -> Esrffs
 
 
 def open_binary(path: str) -> BinaryFile:
-    """The file, unpacked on the fly where its name says `.gz` or `.bz2`."""
+    """Open a file for reading; decompressed while it is read if its name ends in `.gz` or
+    `.bz2`.
+    """
     return open_packed(path) if is_packed(path) else open(path, "rb", buffering=0)
 
 
 def check_shape(what: str, shape: Sequence[Any]) -> tuple[int, ...]:
-    """The shape of a frame as plain numbers; DamagedError unless it is one."""
+    """The shape of a frame as a tuple of int; DamagedError if it cannot be one."""
     numbers = tuple(int(length) for length in shape)
     if not numbers or min(numbers) <= 0 or max(numbers) > _LONGEST:
         raise DamagedError(f"{what}: {numbers} is not the shape of an image")

@@ -1,8 +1,7 @@
-"""Images: EDF, and whatever else FabIO reads, as silx shows them.
+"""The reader of images (EDF, TIFF, and what FabIO reads): the tree is that of silx.
 
-Decided here: how images answer to `esrffs.model.Reader`.  Its frames are one dataset: (y, x)
-for one frame, (n, y, x) for more.  An address is the path of the object, with `%` and `/` inside
-a name as `%25` and `%2F`.
+The frames are one dataset: (y, x) for one frame, (n, y, x) for more.  The address of an object is
+its path, with `%` and `/` inside a name written as `%25` and `%2F`.
 """
 
 import os
@@ -37,7 +36,9 @@ from esrffs.model import (
 
 
 class ImageStackReader:
-    """The tree of some frames.  `stacked`: an axis for the frames even where there is one only."""
+    """The tree of some frames.  `stacked`: the dataset has an axis for frames even if there is only
+    one.
+    """
 
     def __init__(
         self, frames: FrameSource, root: Mapping[str, object], *, stacked: bool = False
@@ -55,7 +56,7 @@ class ImageStackReader:
         return f"<{type(self).__name__} of {self._frames!r}>"
 
     def listing(self, address: str) -> GroupListing:
-        """With the root come all groups that are there without a look at further headers."""
+        """With the root all groups are returned that are known without further headers."""
         members = tuple(self._members(address))
         attributes = _text(self._group_attributes(address))
         if address != "":
@@ -84,7 +85,9 @@ class ImageStackReader:
         return array
 
     def sound(self, address: str, box: Box) -> DamagedArray:
-        """What can be had of a box of which `read` cannot give all."""
+        """The elements of a box that can be read, and the errors of the others, after `read` has
+        failed.
+        """
         if address != DATA:
             array = self.read(address, box)
             return DamagedArray(array, np.zeros(array.shape, np.uint8), ())
@@ -117,7 +120,7 @@ class ImageStackReader:
         self._frames.close()
 
     def _members(self, group: str) -> Iterator[Member]:
-        """silx's order: groups it adds first, then links, then metadata."""
+        """The members of a group in the order of silx: groups that it adds, links, metadata."""
         self._group_attributes(group)  # NotFoundError where there is no such group
         if group == DETECTOR:
             yield self._data()

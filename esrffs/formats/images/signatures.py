@@ -1,9 +1,9 @@
-"""Which of FabIO's codecs reads a file, by its first bytes.  Loads no format library.
+"""Detect the image format of a file, and the FabIO codec for it, by its first bytes.
 
-Decided here: what is plausibly an image, since FabIO must not be tried on anything else.  A magic
-number that other files share as well is never enough: then the header must make sense, or the
-name must say the same.  What FabIO recognises but does not read, or reads wrong (text and colour
-PNM), is no image here; nor are `.npy` (already what users want) and plain binary.
+FabIO must not be tried on other files.  Therefore a magic number that other files share is not
+enough: the header must make sense as well, or the name must be one of the format.  Formats that
+FabIO detects but does not read, or misreads (text and colour PNM), are not images here; nor are
+`.npy` files (which users want as they are) and plain binary files.  Imports no format library.
 """
 
 import bz2
@@ -17,16 +17,16 @@ from typing import Any
 Pread = Callable[[int, int], bytes]  # (offset, count) → bytes, fewer at the end of the file
 
 TIFF_CODECS = ("tif", "pilatus")
-HEADER_NBYTES = 4096  # bytes: one page, and enough of a header to tell
+HEADER_NBYTES = 4096  # bytes: one page, which contains enough of all headers
 _STEP = 64  # bytes
-_BZ2_BLOCK = 1 << 20  # bytes: nothing comes out of bzip2 before a whole block (≤ 900 kB) is in
+_BZ2_BLOCK = 1 << 20  # bytes: bzip2 returns nothing before a whole block (≤ 900 kB) was read
 
 _NAMES = {
     *("edf", "cor", "cbf", "tif", "tiff", "mccd", "img", "msk", "spr", "f2d", "pnm", "pgm", "jpg"),
     *("jpeg", "jp2", "jpx", "j2k", "jpf", "jpg2", "kcd", "sfrm", "mrc", "map", "fei", "spe"),
     *("mpa", "esperanto", "eseperanto", "esper", "xml", "xsd", "osc", "stl"),
 }
-_CODEC_BY_NAME = {  # of names that hardly anything else has
+_CODEC_BY_NAME = {  # extensions that are used for hardly anything else
     **dict.fromkeys(("edf",), "edf"),
     **dict.fromkeys(("tif", "tiff", "mccd"), "tif"),
     **dict.fromkeys(("cbf",), "cbf"),
@@ -35,7 +35,7 @@ _CODEC_BY_NAME = {  # of names that hardly anything else has
     **dict.fromkeys(("pgm", "pnm"), "pnm"),
     **dict.fromkeys(("mrc",), "mrc"),
 }
-_PACKED = re.compile(rb"\x1f\x8b\x08[\0-\x1f]|BZh[1-9]1AY&SY")  # gzip, bzip2: no other file
+_PACKED = re.compile(rb"\x1f\x8b\x08[\0-\x1f]|BZh[1-9]1AY&SY")  # gzip, bzip2
 _CAMERAS = {"cr2", "nef", "nrw", "dng", "arw", "orf", "pef", "rw2", "srw", "3fr"}  # TIFF inside
 _GE_NAME = re.compile(r"ge\d*")
 _MAR_NAME = re.compile(r"mar(1200|1600|1800|2000|2300|2400|3000|3450)")
@@ -117,9 +117,9 @@ def _first_bytes(new_stream: Callable[[], Any], packed: bytes) -> bytes | None:
 
 
 def is_single_frame(head: bytes, size: int) -> bool:
-    """Whether an image of `size` bytes may hold one frame only: False where that is certain.
+    """False if an image of `size` bytes certainly has more than one frame.
 
-    EDF only, and only where the first header ends within `head`.
+    Only EDF is examined, and only if the first header ends within `head`.
     """
     end = re.search(rb"\}\r?\n", head)
     told = re.search(rb"[{;\s](?:EDF_BinarySize|Size)\s*=\s*(\d+)\s*;", head, re.IGNORECASE)
@@ -129,7 +129,7 @@ def is_single_frame(head: bytes, size: int) -> bool:
 
 
 def _has_image_name(name: str) -> bool:
-    """Whether the name, without `.gz` or the like, promises an image."""
+    """Whether the name, without `.gz` and the like, is that of an image."""
     suffix = _suffix(name)
     return bool(suffix in _NAMES or _GE_NAME.fullmatch(suffix) or _MAR_NAME.fullmatch(suffix))
 
@@ -151,7 +151,7 @@ def _is_dtrek(head: bytes, _size: int | None, _suffix: str) -> bool:
 
 
 def _is_ge(head: bytes, size: int | None, suffix: str) -> bool:
-    """By its magic; with the blanked header of the APS, or one like EDF's, by name and size."""
+    """GE detectors: by their magic; with a blanked or EDF-like header, by name and size."""
     if head.startswith(b"ADEPT"):
         return True
     if not _GE_NAME.fullmatch(suffix) or not (head.startswith((b"\0" * 10, b"{", b"\n{", b"\r{"))):
@@ -176,7 +176,7 @@ def _is_tiff(head: bytes, size: int | None, suffix: str) -> bool:
 
 
 def _tiff(head: bytes) -> str:
-    """Pilatus files are TIFF with a header of their own in it; told apart as FabIO does."""
+    """The codec of a TIFF: Pilatus files have a header of their own, which FabIO detects like this."""
     return "pilatus" if head.startswith(b"II*\0\x82\0") else "tif"
 
 

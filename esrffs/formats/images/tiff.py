@@ -1,7 +1,7 @@
-"""TIFF, MarCCD and Pilatus, by tifffile: the pages of a file as one stack.
+"""Read TIFF, MarCCD and Pilatus with tifffile: the pages of a file are one stack.
 
-Decided here: how pages are read: straight where their pixels lie in the file as they are, else
-strip by strip or tile by tile, and never more of them than the rows that are wanted need.
+Pages whose pixels are stored verbatim are read directly.  Of other pages only the strips or tiles
+that contain the wanted rows are decoded.
 """
 
 import sys
@@ -32,7 +32,7 @@ _NATIVE = "<" if sys.byteorder == "little" else ">"
 
 
 class TiffFrames:
-    """The frames of one file."""
+    """The frames of one TIFF file."""
 
     is_edf = False
     first_frame_error = ""
@@ -73,7 +73,9 @@ class TiffFrames:
         return all_or_nothing(read, (stop - start, *self.shape[1:]), self.dtype, missing)
 
     def _sound_rows(self, index: int, start: int, stop: int, missing: Missing) -> Array:
-        """Without bad strips and tiles, and what lies behind the end of the file."""
+        """These rows without damaged strips and tiles, and without what lies beyond the end of the
+        file.
+        """
 
         def named(where: Where, error: EsrffsError) -> None:
             missing(where[: len(self.shape)], copied(error, f"frame {index}: {error}"))
@@ -130,7 +132,7 @@ class TiffFrames:
 
 
 class _Headers(Sequence[Header]):
-    """Those of the frames, each made when it is asked for; frames of one page share theirs."""
+    """The headers of the frames, made on demand; frames of one page share its header."""
 
     def __init__(self, headers: PageHeaders, pages: list[int], count: int) -> None:
         self._headers = headers

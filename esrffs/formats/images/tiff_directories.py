@@ -1,8 +1,8 @@
-"""The directories (IFDs) of a TIFF: one for each page, found without a look at the pages' data.
+"""The directories (IFDs) of a TIFF, one for each page, found without reading pixels.
 
-Decided here: how the bytes of a TIFF are got at (a plain file, or what is packed in `.gz` or
-`.bz2`), and where its chain of directories ends.  Each is read once, and few bytes of each are
-kept: a file may have tens of thousands.
+Each directory is read once and little of it is kept: a file may have tens of thousands.  The bytes
+come from a plain file, or from one that is compressed as `.gz` or `.bz2`.
+Format: TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf) and BigTIFF.
 """
 
 import io
@@ -17,12 +17,12 @@ import numpy.typing as npt
 from esrffs.errors import DamagedError
 from esrffs.formats.images.packed import is_packed, open_packed
 
-_WINDOW = 64 << 20  # bytes of an unpacked file that are kept: writers go back a little
+_WINDOW = 64 << 20  # decompressed bytes that are kept: offsets may point back a little
 _STEP = 1 << 20  # bytes
-_FIRST_LOOK = 512  # bytes: most directories are smaller
-MOST_PAGES = 1 << 20  # more is no number of pages, or of frames
-_MOST_ENTRIES = 4096  # of a directory; tifffile's limit
-_TYPES = {  # of TIFF → of NumPy
+_FIRST_LOOK = 512  # bytes that are read first; most directories are smaller
+MOST_PAGES = 1 << 20  # pages or frames of one file
+_MOST_ENTRIES = 4096  # entries of a directory; the limit of tifffile
+_TYPES = {  # TIFF data types and those of NumPy
     1: "u1",
     2: "S1",
     3: "u2",
@@ -44,20 +44,20 @@ _SIZES = {code: np.dtype(name).itemsize for code, name in _TYPES.items()}
 
 
 class Content(Protocol):
-    """The bytes of a TIFF."""
+    """The bytes of a TIFF, plain or decompressed."""
 
     size: int
     verbatim: bool  # they are those of the file itself
 
     def pread(self, offset: int, count: int) -> bytes:
-        """Fewer bytes where the file ends."""
+        """`count` bytes at `offset`; fewer at the end of the file."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 class PlainFile(io.FileIO):
-    """A file that holds a TIFF.  Never mapped: it may be cut short at any time."""
+    """An uncompressed file.  It is never memory-mapped, as it may be cut short at any time."""
 
     verbatim = True
 
@@ -76,10 +76,10 @@ class PlainFile(io.FileIO):
 
 
 class UnpackedFile(io.RawIOBase):
-    """What is packed in a file, as far as it can be trusted; its last bytes are kept.
+    """The decompressed bytes of a file, as far as they can be trusted; the last ones are kept.
 
-    Unpacked once to its end as it opens: then its checksums have been seen.  DamagedError where
-    nothing of it can be trusted.
+    The file is decompressed to its end when it is opened, so that all checksums are
+    verified.  Raises DamagedError if nothing of it can be trusted.
     """
 
     verbatim = False
@@ -138,7 +138,7 @@ class UnpackedFile(io.RawIOBase):
         self._first = 0  # position of the first byte of the window
 
     def _grow(self, wanted: int) -> bool:
-        """Unpack a little more; what lies far before `wanted` is let go.  False at the end."""
+        """Decompress the next piece, and drop bytes far before `wanted`.  False at the end."""
         piece = self._stream.read(_STEP) or b""
         self._window += piece
         too_many = min(len(self._window) - _WINDOW, wanted - self._first)
@@ -149,12 +149,12 @@ class UnpackedFile(io.RawIOBase):
 
 
 def open_content(path: str) -> PlainFile | UnpackedFile:
-    """The bytes of the TIFF in this file."""
+    """The bytes of the TIFF in this file; DamagedError."""
     return UnpackedFile(path) if is_packed(path) else PlainFile(path)
 
 
 class Directory(NamedTuple):
-    """One directory as it lies in the file: `entries` is all of its entries."""
+    """One directory as it is stored; `entries` are the bytes of all entries."""
 
     offset: int
     entries: bytes
@@ -164,7 +164,7 @@ Values = npt.NDArray[np.generic]
 
 
 class Directories:
-    """The chain of directories of one file; `end` says why it ends too early, "" if it does not."""
+    """The chain of directories of one file; `end` says why it ends too early, or is ""."""
 
     def __init__(self, content: Content) -> None:
         self._content = content
@@ -187,14 +187,16 @@ class Directories:
         return f"<Directories: {len(self.chain)} of a TIFF>"
 
     def tags(self, directory: Directory) -> dict[int, tuple[int, int, bytes]]:
-        """Type, count and field of each tag; of a tag that stands there twice, the first."""
+        """Type, count and field of each tag; of a tag that occurs twice, the first."""
         found: dict[int, tuple[int, int, bytes]] = {}
         for tag, kind, count, field in self._entry.iter_unpack(directory.entries):
             found.setdefault(tag, (kind, count, field))
         return found
 
     def content_of(self, entry: tuple[int, int, bytes], most: int) -> bytes | None:
-        """The bytes of a value, None where it has more than `most`.  DamagedError if cut short."""
+        """The bytes of a value; None if there are more than `most`.  DamagedError if it is cut
+        short.
+        """
         kind, count, field = entry
         nbytes = _SIZES.get(kind, 1) * count
         if nbytes <= len(field):
@@ -208,7 +210,7 @@ class Directories:
         return content
 
     def values(self, entry: tuple[int, int, bytes]) -> Values:
-        """The values of an entry; texts and bytes in one piece.  DamagedError."""
+        """The values of an entry; texts and bytes are one value.  DamagedError."""
         content = self.content_of(entry, self._content.size)
         if content is None:
             raise DamagedError("the file ends within a TIFF directory")

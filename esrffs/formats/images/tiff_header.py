@@ -1,7 +1,6 @@
-"""The header of a TIFF page: tags under the names that FabIO and silx give them.
+"""The header of a TIFF page: its tags, with the names and values that FabIO and silx give them.
 
-Decided here: which tags are shown.  Names and values are those of FabIO's TIFF reader, whatever
-the layout of the page; tiles, which that does not know, are shown as it shows strips.
+Tiles, which the reader of FabIO does not know, are shown as strips are.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ _NO_SOFTWARE = "Unknown Software"
 
 
 class PageHeaders:
-    """Makes the header of each page of a file."""
+    """Makes the headers of the pages of one file."""
 
     def __init__(self, directories: Directories, codec: str) -> None:
         self._directories = directories
@@ -29,7 +28,7 @@ class PageHeaders:
         self.reserved = tuple(self._image.RESERVED_HEADER_KEYS)
 
     def header(self, number: int) -> Header:
-        """Of this page of the chain; a tag that cannot be read is as if it were not there."""
+        """The header of this page of the chain.  Tags that cannot be read are left out."""
         chain = self._directories.chain
         told = _Tags(self._directories, chain[number])
         header = _header(told, f"{number + 1}/{len(chain)}")
@@ -122,7 +121,7 @@ def _header(told: _Tags, place: str) -> dict[str, Any]:
 
 
 def _colormap(told: _Tags) -> npt.NDArray[np.uint8] | None:
-    """Red, green and blue of each index, with eight bits, as FabIO has them."""
+    """Red, green and blue of each index, scaled to 8 bits as FabIO does."""
     values = told.values(320)
     if values is None or values.dtype.kind != "u" or not values.size or values.size % 3:
         return None

@@ -1,9 +1,8 @@
-"""Which pages of a TIFF make up its stack, and where their pixels lie.
+"""Which pages of a TIFF are one stack, and where their pixels are stored.
 
-Decided here: that the stack ends before the first page of another size or type, how many images a
-page stands for (ImageJ, MetaMorph and tifffile itself may describe the first only), and which
-pages lie in the file as they are.  tifffile says what a page is; of pages whose tags say the same
-it is asked once.
+The stack ends before the first page of another size or type.  One page may stand for several images
+(ImageJ, MetaMorph and tifffile may describe only the first).  tifffile interprets the pages; pages
+with the same structural tags are interpreted once.
 """
 
 from collections import OrderedDict
@@ -28,13 +27,13 @@ from esrffs.formats.images.tiff_directories import (
 )
 from esrffs.formats.images.tiff_segments import Segments
 
-# The tags that decide how the data of a page are to be read; pages that agree in them are alike.
+# The tags that determine how the data of a page are read; pages with the same ones are alike.
 _STRUCTURE = (
     *(254, 256, 257, 258, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323, 338, 339, 347),
     *(530, 32997, 32998, 42113),
 )
 _MOST_STRUCTURE = 1 << 16  # bytes of one such value
-_KEYFRAMES = 16  # pages that are remembered as tifffile sees them
+_KEYFRAMES = 16  # interpreted pages that are kept
 _WHOLE_BYTES = (8, 16, 32, 64, 128)  # bits per sample
 _REDUCED = 1  # flag of NewSubfileType: a preview of another page
 _PLANES = 33629  # MetaMorph's UIC2Tag: as many values as planes
@@ -43,7 +42,7 @@ Places = npt.NDArray[np.int64]
 
 
 class Kind(NamedTuple):
-    """What decides shape and dtype of the frames of a page."""
+    """The properties that determine shape and dtype of the frames of a page."""
 
     shape: tuple[int, ...]
     depth: int
@@ -55,10 +54,11 @@ class Kind(NamedTuple):
 
 
 class PageStack:
-    """The pages of one file that are alike.
+    """The pages of one file that have the same kind of frames.
 
-    `pages` are their numbers in the chain of directories, `kind` what they have in common, `end`
-    why there are no more (""), and `runs` where each frame lies verbatim (-1: it does not).
+    `pages` are their numbers in the chain of directories, `kind` is their kind, `end` says why
+    there are no more (or is ""), `runs` are the positions of frames that are stored verbatim (-1:
+    not so).
     """
 
     def __init__(self, content: PlainFile | UnpackedFile) -> None:
@@ -67,7 +67,7 @@ class PageStack:
         self._tiff = self._open()
         self._keyframes: OrderedDict[bytes, Any] = OrderedDict()
         self._faults: dict[int, str] = {}  # why a page cannot be read, by its number
-        self._step = 0  # bytes between frames of which only the first has a directory
+        self._step = 0  # bytes from frame to frame, if only the first has a directory
         self.kind = self._kind_of(0)
         self.end = self.directories.end
         self.pages = self._like_the_first()
@@ -83,7 +83,7 @@ class PageStack:
             return TiffFile(content, name="image.tif", size=self._content.size)
 
     def _page(self, directory: Directory) -> Any:
-        """A page as tifffile sees it, or one of the same structure."""
+        """A page as tifffile sees it, or one with the same structure."""
         key = self._structure(directory)
         if key not in self._keyframes:
             with _sentence("its TIFF directory is damaged"):
@@ -128,7 +128,7 @@ class PageStack:
         return Kind(shape, int(depth), np.dtype(page.dtype))
 
     def _like_the_first(self) -> list[int]:
-        """The numbers of the pages that make up the stack; `end` says why there are no more."""
+        """The numbers of the pages of the stack; sets `end` if there are further pages."""
         pages, previews = [0], 0
         kinds: dict[bytes, Kind] = {}
         for number, directory in enumerate(self.directories.chain[1:], 1):
@@ -158,7 +158,7 @@ class PageStack:
         return pages[:most]
 
     def _same_size(self, directory: Directory) -> bool:
-        """Whether it says, as far as it can be read, that it is of a page like the first."""
+        """Whether a page, as far as it can be read, has the size of the first one."""
         first, other = (self.directories.tags(d) for d in (self.directories.chain[0], directory))
         return 256 in other and all(first.get(tag) == other.get(tag) for tag in (256, 257))
 
@@ -167,7 +167,7 @@ class PageStack:
         return bool(self._page(directory).subfiletype & _REDUCED and not first.is_reduced)
 
     def _find_runs(self) -> Places:
-        """Where each frame lies verbatim; -1: it does not."""
+        """The position of each frame that is stored verbatim; -1: it is not."""
         offsets = [self._run(number) for number in self.pages]
         claimed = _claimed(self._tiff.pages.first, self.kind)
         if len(offsets) == self.kind.depth == 1 < claimed:
@@ -182,7 +182,7 @@ class PageStack:
         return np.where(runs < 0, runs, runs + steps)
 
     def _described(self, claimed: int) -> int:
-        """How many frames follow each other, of which only the first has a directory."""
+        """The number of frames that follow each other, of which only the first has a directory."""
         chain, first = self.directories.chain, self._tiff.pages.first
         if not first.is_final or first.dataoffsets[0] <= 0:
             return 1
@@ -193,7 +193,7 @@ class PageStack:
         return max(1, min(claimed, there, MOST_PAGES))
 
     def _run(self, number: int) -> int:
-        """Where the data of a page begin, if they lie in one run as they are; else -1."""
+        """The position of the data of a page if they are stored verbatim in one piece; else -1."""
         directory = self.directories.chain[number]
         if number in self._faults:
             return -1
@@ -217,7 +217,7 @@ class PageStack:
         return -1
 
     def _places(self, directory: Directory, page: Any) -> tuple[Array, Array]:
-        """Where the strips or tiles of a page lie, and how many bytes each has."""
+        """The positions and the stored sizes of the strips or tiles of a page."""
         tags = self.directories.tags(directory)
         names = (324, 325) if page.is_tiled else (273, 279)
         found = [self.directories.values(tags[tag]) for tag in names if tag in tags]
@@ -230,18 +230,20 @@ class PageStack:
 
     @property
     def grain(self) -> tuple[int, int]:
-        """How many planes and rows the strips or tiles of the first page have."""
+        """The number of planes and rows of a strip or tile of the first page."""
         page = self._tiff.pages.first
         deep, rows = (page.tiledepth, page.tilelength) if page.is_tiled else (1, page.rowsperstrip)
         return min(max(int(deep), 1), self.kind.depth), min(max(int(rows), 1), self.kind.shape[0])
 
     def place(self, frame: int) -> tuple[int, int, int]:
-        """The page of the chain that holds a frame; how deep in it; how far behind its data."""
+        """Where a frame is: its page in the chain, its depth in the page, its distance behind the
+        data.
+        """
         number, depth = divmod(frame, self.kind.depth)
         return (0, 0, frame * self._step) if self._step else (self.pages[number], depth, 0)
 
     def segments(self, number: int, behind: int) -> Segments:
-        """The strips or tiles of this page of the chain, or of a frame behind it."""
+        """The strips or tiles of this page of the chain, or of a frame that follows it."""
         if number in self._faults:
             raise DamagedError(self._faults[number])
         directory = self.directories.chain[number]
@@ -252,7 +254,7 @@ class PageStack:
 
 @contextmanager
 def _sentence(text: str) -> Iterator[None]:
-    """What tifffile cannot make sense of, in whichever way, is damaged: this text says it."""
+    """Raise DamagedError with this text for any exception of tifffile."""
     try:
         yield
     except (EsrffsError, MemoryError):
@@ -262,7 +264,7 @@ def _sentence(text: str) -> Iterator[None]:
 
 
 def _is_plain(page: Any) -> bool:
-    """Whether the pixels of each strip or tile are stored as they are, and in rows of the page."""
+    """Whether the pixels of each strip or tile are stored uncompressed, in rows of the page."""
     bits = page.bitspersample
     stored = page.compression == page.predictor == page.fillorder == 1
     if not stored or bits not in _WHOLE_BYTES or bits != 8 * page.dtype.itemsize:
@@ -272,7 +274,7 @@ def _is_plain(page: Any) -> bool:
 
 
 def _claimed(page: Any, kind: Kind) -> int:
-    """How many images the first page stands for, by its own words; 0 where it does not tell."""
+    """The number of images that the first page declares for the file; 0: it does not."""
     with suppress(Exception):  # what anybody may have written there
         if page.is_stk:
             return int(page.tags[_PLANES].count)

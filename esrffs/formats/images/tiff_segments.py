@@ -1,8 +1,8 @@
-"""The strips or tiles of a packed TIFF page, unpacked one by one as rows are wanted.
+"""Decode the strips or tiles of a compressed TIFF page one by one, as rows are wanted.
 
-Decided here: that only what holds the wanted rows is read and unpacked, how much of it is kept for
-the next rows, and what is no image: a strip that is not all there, or does not unpack to as many
-pixels as it should.  tifffile unpacks it.
+Only strips and tiles with wanted rows are read and decoded (by tifffile); decoded ones are kept for
+the next rows.  A strip that is cut short, or decodes to another number of pixels than it should, is
+damaged.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,7 @@ from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
 from esrffs.formats.images.frames import Array, Missing
 from esrffs.formats.images.tiff_directories import Content
 
-_KEPT = 64 << 20  # bytes of unpacked strips or tiles
+_KEPT = 64 << 20  # bytes of decoded strips or tiles that are kept
 _ERROR_NBYTES = 1 << 10  # about
 _JPEG = {6, 7, 34892, 33007}
 _NODATA = 42113  # GDAL's tag
@@ -30,8 +30,9 @@ _NODATA = 42113  # GDAL's tag
 class Segments:
     """The strips or tiles of one page.
 
-    `keyframe` is this page, or one of the same structure, as tifffile sees it; `offsets` and
-    `counts` are where they lie.  Both 0: never written, and there is a value that stands for it.
+    `keyframe` is this page, or one with the same structure, as tifffile sees it.  `offsets` and
+    `counts` are their positions and stored sizes; both 0: never written, its pixels have a fill
+    value.
     """
 
     def __init__(self, content: Content, keyframe: Any, offsets: Array, counts: Array) -> None:
@@ -54,9 +55,9 @@ class Segments:
         )
 
     def rows(self, depth: int, start: int, stop: int, missing: Missing | None = None) -> Array:
-        """These rows at this depth: (rows, columns, samples).
+        """These rows at this depth: shape (rows, columns, samples).
 
-        What lies in a strip or tile that cannot be had is told to `missing`, where that is given.
+        Damaged parts are reported to `missing`; if it is None, the first error is raised.
         """
         deep, long, wide = self._grain
         across, down = ceil(self._width / wide), ceil(self._length / long)
@@ -90,7 +91,7 @@ class Segments:
         return array
 
     def _segment(self, number: int) -> Array | None:
-        """One strip or tile; of one that is damaged, that is known from then on."""
+        """One decoded strip or tile; the error of a damaged one is kept."""
         if number in self._kept:
             self._kept.move_to_end(number)
         else:
@@ -134,9 +135,9 @@ class Segments:
         return piece
 
     def _triples(self, data: bytes, number: int, **_: object) -> tuple[Array]:
-        """Integers of 24 bits: three bytes in the byte order of the file, as libtiff has them.
+        """Integers of 24 bits, each 3 bytes in the byte order of the file, as in libtiff.
 
-        tifffile reads and writes the high byte first in any file: so do we what it has written.
+        tifffile writes the high byte first in any file: files written by it are read so.
         """
         page = self._keyframe
         if page.predictor != 1:
@@ -160,7 +161,7 @@ class Segments:
 
 
 def _has_triples(keyframe: Any) -> bool:
-    """Whether its samples are integers of 24 bits, packed as bytes are."""
+    """Whether the samples are integers of 24 bits, stored in 3 bytes each."""
     return (
         keyframe.bitspersample == 24
         and keyframe.dtype == np.uint32
@@ -170,18 +171,18 @@ def _has_triples(keyframe: Any) -> bool:
 
 
 def _nbytes(piece: Array | EsrffsError | None) -> int:
-    """What it takes to remember it."""
+    """Bytes that an entry occupies in memory, about."""
     return piece.nbytes if isinstance(piece, np.ndarray) else _ERROR_NBYTES
 
 
 def _jpeg_is_cut(data: bytes, keyframe: Any) -> bool:
-    """Whether these are JPEG data without the marker that ends every one of them."""
+    """Whether the marker EOI at the end of JPEG data is missing."""
     whole = keyframe.compression in _JPEG and keyframe.jpegheader is None
     return whole and b"\xff\xd9" not in data
 
 
 def load_codecs() -> None:
-    """All that tifffile has, which it else loads one by one as they are needed."""
+    """Load all decoders of tifffile now; otherwise each is loaded when it is needed."""
     for compression in COMPRESSION:
         with suppress(KeyError):
             TIFF.DECOMPRESSORS[compression]
@@ -191,7 +192,7 @@ def load_codecs() -> None:
 
 
 def _decoder(keyframe: Any) -> Callable[..., Any]:
-    """tifffile's.  UnsupportedError where it has none."""
+    """The decoder of tifffile for these pages; UnsupportedError."""
     try:
         decode: Callable[..., Any] = keyframe.decode
     except (ValueError, NotImplementedError, ImportError) as error:

@@ -1,10 +1,8 @@
-"""silx's view of image frames as an HDF5 tree: which groups, links and metadata there are.
+"""The HDF5 tree that silx shows for image frames: groups, links and metadata.
 
-Decided here: nothing that silx has decided.  The skeleton and the names are those of
-`silx.io.fabioh5.File`, and silx turns the header values into numbers; only the frames themselves
-are left out, so that no header costs the decoding of its frame.  Where silx gives up on the
-values of a header key (vectors of changing length, say), they stay text.  Colours, of which silx
-does not tell, have the `interpretation` of NeXus.
+Structure and names are those of `silx.io.fabioh5.File`, and silx converts header values to numbers.
+Frames are not decoded for this.  Values that silx cannot convert (vectors of changing length, for
+example) remain texts.  Colour images, which silx does not know, have the NeXus `interpretation`.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,10 +33,10 @@ Values = Mapping[str, Callable[[], Array]]  # by name
 
 
 class ImageTree:
-    """What silx makes of the headers of frames.
+    """The metadata that silx derives from the headers of frames.
 
-    The headers after the first are looked at only when a group of metadata is asked for: whoever
-    wants one frame of ten thousand does not wait for them.
+    Headers after the first are read only when a group of metadata is listed, so that reading one
+    frame of ten thousand does not wait for them.
     """
 
     def __init__(self, frames: FrameSource) -> None:
@@ -70,24 +68,24 @@ class ImageTree:
 
     @property
     def skeleton(self) -> list[str]:
-        """The addresses of the groups that are known without further headers."""
+        """The addresses of the groups that are known from the first header."""
         metadata = POSITIONERS, FILE, OTHERS, MEASUREMENT
         return [address for address in self._groups if address not in metadata]
 
     def group(self, address: str) -> Attributes | None:
-        """The attributes of this group; None where there is no such group."""
+        """The attributes of this group; None: there is no such group."""
         if address.startswith(MEASUREMENT + "/"):
             return {} if address == self._preview else None
         return self._groups.get(address)
 
     def groups(self, parent: str) -> list[str]:
-        """The addresses of the groups in this one, in silx's order."""
+        """The addresses of the groups in this one, in the order of silx."""
         if parent == MEASUREMENT:
             return [self._preview]
         return [address for address in self._groups if address.rpartition("/")[0] == parent]
 
     def links(self, group: str) -> Mapping[str, str]:
-        """The soft links of this group: name → target."""
+        """The soft links in this group, from name to target."""
         if group == IMAGE:
             return {"data": DATA}
         if group.startswith(MEASUREMENT + "/"):
@@ -100,7 +98,7 @@ class ImageTree:
 
     @cached_property
     def _reader(self) -> Any:
-        """silx's, of all headers."""
+        """The silx reader of all headers."""
         count = len(self._frames.headers)
         if count == 1:
             return self._first
@@ -109,13 +107,15 @@ class ImageTree:
 
     @cached_property
     def _preview(self) -> str:
-        """silx avoids the names of counters."""
+        """The address of the group with the image; silx avoids the names of counters."""
         counters = set(self._reader.get_keys(_silx.FabioReader.COUNTER))
         number = next(n for n in range(len(counters) + 1) if f"image_{n}" not in counters)
         return f"{MEASUREMENT}/image_{number}"
 
     def values(self, group: str) -> Values:
-        """The metadata datasets of this group, in silx's order; converted when called."""
+        """The metadata datasets of this group in the order of silx; each is converted when it is
+        called.
+        """
         if group == FILE:
             return {"scan_header": lambda: self._once("scan_header", FILE, self._raw_header)}
         if group == SAMPLE:
@@ -130,7 +130,7 @@ class ImageTree:
         return {_name(key): self._metadata(kind, key) for key in self._reader.get_keys(kind)}
 
     def attributes(self, group: str) -> Attributes:
-        """Those of every metadata dataset of this group."""
+        """The attributes of each metadata dataset of this group."""
         return {"interpretation": "scalar"} if group == SAMPLE else {}
 
     def _once(self, name: str, group: object, make: Callable[[], Any]) -> Array:
@@ -179,7 +179,7 @@ _SAMPLE: dict[str, Callable[[Any], Any]] = {
 
 
 def root_attributes(time: str, path: str | None) -> dict[str, object]:
-    """The root's; `time` stands where silx puts that of its own call."""
+    """The attributes of the root; `time` replaces the time of the call, which silx has there."""
     attributes: dict[str, object] = {
         "NX_class": "NXroot",
         "file_time": time,
@@ -190,7 +190,7 @@ def root_attributes(time: str, path: str | None) -> dict[str, object]:
 
 
 def without_objects(array: npt.NDArray[Any]) -> Array:
-    """The array without Python objects, which numpy could only pickle: text instead."""
+    """The array with Python objects replaced by text: NumPy could only pickle them."""
     if array.dtype.hasobject:
         text = [
             value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
@@ -201,7 +201,7 @@ def without_objects(array: npt.NDArray[Any]) -> Array:
 
 
 class _HeaderOnlyImage(FabioImage):  # type: ignore[misc]  # FabIO has no types
-    """What silx takes for a FabIO image: headers with no data behind them."""
+    """A FabIO image for silx that has headers but no data."""
 
     def __init__(self, frames: FrameSource, count: int) -> None:
         super().__init__()
