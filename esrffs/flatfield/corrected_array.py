@@ -71,8 +71,10 @@ class FrameReader:
 
 
 @dataclass(frozen=True, slots=True)
-class _ReducedKey(CacheKey[Pixels]):
-    states: tuple[bytes, ...]  # of the inputs, one for each part
+class ReducedKey(CacheKey[Pixels]):
+    """A mean or median of frames.  `states`: what the values of each part depend on."""
+
+    states: tuple[bytes, ...]
     frames: ReducedFrame
     pixels: int
 
@@ -153,8 +155,9 @@ class InputArrays:
     async def reduced(self, frames: ReducedFrame) -> Pixels:
         """Mean or median of frames, remembered; float32 of one axis."""
         states = tuple(self._locations[part.path].key for part in frames.parts)
-        key = _ReducedKey(states, frames, self.pixels)
-        return await self.context.cache.get_or_compute(key, partial(self._reduce, frames), _nbytes)
+        key = ReducedKey(states, frames, self.pixels)
+        reduce = partial(self._reduce, frames)
+        return await self.context.cache.get_or_compute(key, reduce, nbytes=_nbytes)
 
     async def together(
         self, raw: _Frames, wanted: Sequence[ReducedFrame]

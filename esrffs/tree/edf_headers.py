@@ -8,12 +8,22 @@ Does not: decide how a header is spelled (`encoders/edf`).
 """
 
 import logging
+from dataclasses import dataclass
 
+from esrffs.cache import CacheKey
 from esrffs.encoders.edf import Header
 from esrffs.errors import DamagedError, TooLargeError
 from esrffs.tree.files import NpyFile
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersKey(CacheKey[tuple[Header, ...]]):
+    """The headers of the array at this address; of Spec files, of the scan."""
+
+    version: bytes
+    address: str
 
 
 async def frame_headers(array: object, frames: int) -> tuple[Header, ...]:
@@ -37,8 +47,8 @@ async def frame_headers(array: object, frames: int) -> tuple[Header, ...]:
             array.record_error(str(error))
             return ()
 
-    key = source.version, address, "edf headers"
-    made = await array.context.cache.get_or_compute(key, make, _nbytes)
+    key = HeadersKey(source.version, address)
+    made = await array.context.cache.get_or_compute(key, make, nbytes=_nbytes)
     return made if len(made) == frames else ()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from esrffs.arrays.block_array import Resources
 from esrffs.arrays.open_array import open_array
-from esrffs.cache import ByteCache
+from esrffs.cache import ByteCache, CacheKey
 from esrffs.encoders import npy, views, xattrs
 from esrffs.encoders.file_image import ArrayDescription
 from esrffs.errors import EsrffsError, NotFoundError, StaleError, TooLargeError
@@ -176,6 +176,23 @@ def inner_path(path: Path) -> str:
     return "/" + os.fsdecode(b"/".join(path))
 
 
+@dataclass(frozen=True, slots=True)
+class AttributesKey(CacheKey[xattrs.Xattrs]):
+    """The attributes of the object at this address, as extended ones."""
+
+    version: bytes
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class JsonKey(CacheKey[bytes]):
+    """JSON of the object at this address; `kind` is the reader's method that makes it."""
+
+    version: bytes
+    address: str
+    kind: str
+
+
 async def attribute_xattrs(
     context: DataContext, source: DataFile, address: str, text: JsonText | None = None
 ) -> xattrs.Xattrs:
@@ -192,7 +209,7 @@ async def attribute_xattrs(
 
     try:
         return await context.cache.get_or_compute(
-            (source.version, address, "xattrs"), make, _xattrs_size
+            AttributesKey(source.version, address), make, nbytes=_xattrs_size
         )
     except EsrffsError:
         return {}  # the error is an extended attribute, too
@@ -229,8 +246,8 @@ class JsonFile:
         return BytesHandle(content)
 
     async def _made(self) -> bytes:
-        key = self.source.version, self.address, self.ask.__name__
-        content = await self.cache.get_or_compute(key, lambda: self.ask(self.address), len)
+        key = JsonKey(self.source.version, self.address, self.ask.__name__)
+        content = await self.cache.get_or_compute(key, lambda: self.ask(self.address), nbytes=len)
         if len(content) != self.text.size:
             raise StaleError(f"{self.source.path}: {self.address or '/'}: changed since listed")
         return content

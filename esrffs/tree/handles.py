@@ -17,11 +17,13 @@ from esrffs.arrays.block_array import (
 )
 from esrffs.arrays.verbatim import open_file_bytes
 from esrffs.background import DecodeThreads
+from esrffs.cache import CacheKey
 from esrffs.damage import PARTIAL
 from esrffs.encoders.file_image import ArrayRun, FileImage, Literal, Piece, content, needed
 from esrffs.errors import EsrffsError
 from esrffs.model import Buffer, Generation
 from esrffs.source.verified_file import SAMPLE_NBYTES, VerifiedFile
+from esrffs.tree.nodes import Path
 
 _PAGE_NBYTES = 4096  # what the kernel's page cache holds or does not hold, as a whole
 
@@ -144,6 +146,14 @@ class ImageHandle:
     def close(self) -> None:
         for array in self._arrays:
             array.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ViewKey(CacheKey[bytes]):
+    """All bytes of the view at this path; `version` is the key of its arrays."""
+
+    version: bytes
+    path: Path
 
 
 class BytesHandle:

@@ -16,7 +16,7 @@ from typing import Protocol
 import trio
 
 from esrffs.arrays.block_array import join_buffers
-from esrffs.cache import ByteCache
+from esrffs.cache import ByteCache, CacheKey
 from esrffs.errors import StaleError
 from esrffs.formats.hdf5.image import (
     ArrayRunPlace,
@@ -156,33 +156,40 @@ class Hdf5View:
         return self.contents.error_text()
 
 
+@dataclass(frozen=True, slots=True)
+class StructureKey(CacheKey[Structure]):
+    """The structure of the view of a group with this key."""
+
+    version: bytes
+    limits: ImageLimits
+
+
 async def hdf5_view(path: Path, contents: GroupContents, cache: ByteCache, limit: int) -> Hdf5View:
     """`G.h5`; TooLargeError, and what makes the group itself unreadable.
 
     A structure in the cache is made anew where another file on which it depends has changed.
     """
     limits = ImageLimits(nbytes=limit)
-    key = _key(contents, limits)
-    known = cache.lookup(key)
-    changed = known is not None and await contents.state(known.image) != known.state
-    if changed and cache.lookup(key) is known:  # nobody has made another meanwhile
-        cache.discard(key)
-    made = await _cached_structure(contents, cache, limits)
+
+    async def is_current(known: Structure) -> bool:
+        return await contents.state(known.image) == known.state
+
+    made = await _cached_structure(contents, cache, limits, is_current)
     state = await contents.state(made.image)
     return Hdf5View(path, contents, made.image.nbytes, made.state, state, cache, limits)
 
 
 async def _cached_structure(
-    contents: GroupContents, cache: ByteCache, limits: ImageLimits
+    contents: GroupContents,
+    cache: ByteCache,
+    limits: ImageLimits,
+    is_current: Callable[[Structure], Awaitable[bool]] | None = None,
 ) -> Structure:
     async def make() -> Structure:
         return Structure.of(await contents.image(limits))
 
-    return await cache.get_or_compute(_key(contents, limits), make, lambda made: made.size)
-
-
-def _key(contents: GroupContents, limits: ImageLimits) -> tuple[str, bytes, ImageLimits]:
-    return "hdf5", contents.key, limits
+    key = StructureKey(contents.key, limits)
+    return await cache.get_or_compute(key, make, lambda made: made.size, is_current)
 
 
 class Hdf5Handle:

@@ -23,7 +23,7 @@ from esrffs.linux.permissions import intersect
 from esrffs.model import FileStatus, JsonText
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.tree.files import NpyFile
-from esrffs.tree.handles import BytesHandle, CachedBytesHandle, ImageHandle, OpenArray
+from esrffs.tree.handles import BytesHandle, CachedBytesHandle, ImageHandle, OpenArray, ViewKey
 from esrffs.tree.nodes import FileHandle, Node, Path, Stat
 
 _SLICE_NBYTES = 1 << 20  # of an array that are made text at a time
@@ -141,8 +141,8 @@ class PngView:
             encode = partial(png.png, pixels.reshape(self.shown.shape), colour=self.colour)
             return await trio.to_thread.run_sync(encode, limiter=opened.threads.limiter)
 
-        key = self.key, self.path, "png"
-        return await self.cache.get_or_compute(key, make, len)
+        key = ViewKey(self.key, self.path)
+        return await self.cache.get_or_compute(key, make, nbytes=len)
 
     def error_text(self) -> str | None:
         return self.array.error_text()
@@ -178,7 +178,8 @@ class TextView:
         return BytesHandle(content)
 
     async def _made(self) -> bytes:
-        content = await self.cache.get_or_compute((self.key, self.path, "text"), self.make, len)
+        key = ViewKey(self.key, self.path)
+        content = await self.cache.get_or_compute(key, self.make, nbytes=len)
         if len(content) != self.nbytes:
             raise StaleError(f"{_shown(self.path)}: changed since it was looked up")
         return content
@@ -236,8 +237,8 @@ async def _made_view(
     limit: int,
 ) -> TextView:
     make = partial(_make, path, arrays, beginning, render, limit)
-    key = _key(arrays), path, "text"
-    return TextView(path, arrays, len(await cache.get_or_compute(key, make, len)), make, cache)
+    content = await cache.get_or_compute(ViewKey(_key(arrays), path), make, nbytes=len)
+    return TextView(path, arrays, len(content), make, cache)
 
 
 async def _make(

@@ -1,10 +1,12 @@
 """The cache: bounded, and nobody works twice."""
 
+from dataclasses import dataclass
+
 import pytest
 import trio
 import trio.lowlevel
 
-from esrffs.cache import ByteCache
+from esrffs.cache import ByteCache, CacheKey
 
 
 def test_what_was_used_longest_ago_goes_first() -> None:
@@ -124,5 +126,65 @@ def test_who_gives_up_does_not_strand_the_others() -> None:
                 nursery.start_soon(lambda: cache.get_or_compute("other", quick, len))
                 await cache.get_or_compute("key", slow, len)
         assert await cache.get_or_compute("key", quick, len) == "value"
+
+    trio.run(main)
+
+
+@dataclass(frozen=True, slots=True)
+class NameKey(CacheKey[str]):
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TitleKey(CacheKey[str]):
+    name: str
+
+
+def test_keys_of_different_classes_are_different() -> None:
+    async def main() -> None:
+        cache = ByteCache(100)
+
+        async def name() -> str:
+            return "name"
+
+        async def title() -> str:
+            return "title"
+
+        assert await cache.get_or_compute(NameKey("x"), name, nbytes=len) == "name"
+        assert await cache.get_or_compute(TitleKey("x"), title, nbytes=len) == "title"
+        assert cache.lookup(NameKey("x")) == "name"
+
+    trio.run(main)
+
+
+def test_a_value_that_is_not_current_is_computed_again() -> None:
+    async def main() -> None:
+        cache = ByteCache(100)
+        values = iter(["first", "second", "third"])
+        current = "first"
+
+        async def compute() -> str:
+            await trio.lowlevel.checkpoint()
+            return next(values)
+
+        async def is_current(value: str) -> bool:
+            await trio.lowlevel.checkpoint()
+            return value == current
+
+        async def get() -> str:
+            return await cache.get_or_compute(NameKey("x"), compute, len, is_current)
+
+        assert [await get(), await get()] == ["first", "first"]
+        current = "second"
+        found: list[str] = []
+
+        async def ask() -> None:
+            found.append(await get())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(ask)
+        assert found == ["second", "second"]  # computed once for both
+        assert cache.size == len("second")
 
     trio.run(main)

@@ -176,7 +176,7 @@ def _is_tiff(head: bytes, size: int | None, suffix: str) -> bool:
 
 
 def _tiff(head: bytes) -> str:
-    """The codec of a TIFF: Pilatus files have a header of their own, which FabIO detects like this."""
+    """The codec of a TIFF.  FabIO tells Pilatus files by the length of their header, too."""
     return "pilatus" if head.startswith(b"II*\0\x82\0") else "tif"
 
 
