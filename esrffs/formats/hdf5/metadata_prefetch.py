@@ -60,6 +60,7 @@ class MetadataPrefetch:
         self._places: dict[int, tuple[_Siblings, int]] = {}
         self._fetched: set[int] = set()  # addresses of what needs not be fetched again
         self._looked_at: tuple[int | None, bool] = None, False
+        self.has_waited = False  # for anything of this file, which lies on a file server then
 
     def look_at(self, address: int) -> None:
         """The object at this address is opened next: is its header in the page cache?"""
@@ -76,20 +77,27 @@ class MetadataPrefetch:
         siblings.next = number + 1
         if self._looked_at[0] != address:
             self.look_at(address)
-        if address in self._fetched or self._looked_at[1]:
+        # A header in the page cache means a local file, unless it was fetched with its parent.
+        if address in self._fetched or (self._looked_at[1] and not self.has_waited):
             return
+        self.has_waited = True
         siblings.width = min(max(1, 2 * siblings.width), MAX_SIBLINGS) if in_turn else 1
         depth = WHOLE_DEPTH if in_turn else 1
         chosen = siblings.addresses[number : number + siblings.width]
         self._fetch_structure([object_header(one, depth) for one in chosen], whole=in_turn)
 
-    def links(self, links: Sequence[Link]) -> Iterator[Link]:
-        """The links in their order, each after its object was asked for: at most 512 ahead."""
+    def learn(self, links: Sequence[Link]) -> "_Siblings":
+        """Remember which objects follow each other in a group."""
         siblings = _Siblings(tuple(link.address for link in links if link.address is not None))
         if len(self._places) > MAX_KNOWN:
             self._places.clear()
         for number, address in enumerate(siblings.addresses):
             self._places[address] = siblings, number
+        return siblings
+
+    def links(self, links: Sequence[Link]) -> Iterator[Link]:
+        """The links in their order, each after its object was asked for: at most 512 ahead."""
+        siblings = self.learn(links)
         for number in range(0, len(links), BATCH):
             first = number and number + BATCH
             coming = siblings.addresses[first : number + 2 * BATCH]

@@ -9,6 +9,7 @@ The low-level API is used throughout: it is faster than `h5py.File`, and opens n
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -71,6 +72,7 @@ from esrffs.model import (
 
 ADDRESS_MASK = (1 << 64) - 1
 _IMAGE_LIMITS = ImageLimits()
+_MAX_PARENTS = 10_000  # groups whose members are known to be known
 _Kinds = dict[object, MemberKind | EsrffsError]  # what links lead to, by their values
 
 
@@ -81,6 +83,7 @@ class Hdf5Reader:
         self._files = FileSet(path, confine)
         self._values = DatasetValues(self._files)
         self._shared = SharedRecords()
+        self._parents: set[str] = set()  # groups whose members `prefetch` knows
         self._texts: dict[str, JsonText | EsrffsError] = {}  # JSON whose size is known, by address
 
     def __repr__(self) -> str:
@@ -88,6 +91,7 @@ class Hdf5Reader:
 
     def listing(self, address: str) -> GroupListing:
         """Members in the order of their creation where that was tracked, else by name."""
+        self._learn_siblings(address)
         with self._files.call(address) as group:
             if not isinstance(group.object, h5g.GroupID):
                 raise NotFoundError(f"{address} is not a group")
@@ -95,9 +99,24 @@ class Hdf5Reader:
             group.file.prefetch.group(identity & ADDRESS_MASK)
             limits.check_children(address or "/", group.object.get_num_objs())
             kinds: _Kinds = {}
+            self._parents.add(address)
             links = group.file.prefetch.links(_links(group.object))
             members = tuple(self._member(group, link, kinds) for link in links)
             return GroupListing(members, _attributes(group), identity)
+
+    def _learn_siblings(self, address: str) -> None:
+        """Learn which groups follow this one, if another worker process listed its parent.
+
+        Only for a file on a server: then they are fetched ahead.
+        """
+        prefetch, parent = self._files.main.prefetch, address.rpartition("/")[0]
+        if address and prefetch.has_waited and parent not in self._parents:
+            if len(self._parents) > _MAX_PARENTS:
+                self._parents.clear()
+            self._parents.add(parent)
+            with suppress(EsrffsError), self._files.call(parent) as above:
+                if isinstance(above.object, h5g.GroupID) and above.file is self._files.main:
+                    prefetch.learn(_links(above.object))
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
         """The object at this path; NotFoundError, LinkLoopError, AccessDeniedError."""
