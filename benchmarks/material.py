@@ -159,18 +159,19 @@ def slow(folder: Path, frames: int = 24) -> None:
         _write(folder / f"{name}.h5", whole, chunks=(1, SIDE, SIDE), **FILTERS[name])
     _write(folder / "contiguous.h5", whole)
     tomography(folder, frames, **FILTERS["bslz4"], chunks=(1, SIDE, SIDE))
-    _structure(folder / "structure.h5", groups=400, datasets=10)
+    _structure(folder / "flat.h5", groups=40, datasets=100, inner="")
+    _structure(folder / "nested.h5", groups=400, datasets=10, inner="/measurement")
     hdf5_files(folder / "hdf5", 200)
     edf_files(folder / "edf", 200)
 
 
-def _structure(path: Path, groups: int, datasets: int, numbers: int = 4096) -> None:
+def _structure(path: Path, groups: int, datasets: int, inner: str) -> None:
     """Groups of datasets with an attribute each: what describes them lies among their values."""
     with h5py.File(path, "w") as file:
         for k in range(groups):
-            group = file.create_group(f"{k:04}/measurement")
+            group = file.create_group(f"{k:04}{inner}")
             for j in range(datasets):
-                made = group.create_dataset(f"counter{j}", data=np.arange(numbers + j, dtype=float))
+                made = group.create_dataset(f"counter{j}", data=np.arange(4096.0 + j))
                 made.attrs["units"] = "mm"
 
 
