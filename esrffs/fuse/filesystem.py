@@ -23,7 +23,17 @@ from esrffs.fuse.error_log import ErrorLog
 from esrffs.fuse.inodes import ROOT, InodeTable
 from esrffs.fuse.open_directories import OpenDirectories, OpenDirectory
 from esrffs.model import Buffer
-from esrffs.tree.nodes import Directory, File, FileHandle, Node, Path, Stat, Symlink, all_xattrs
+from esrffs.tree.nodes import (
+    Directory,
+    File,
+    FileHandle,
+    HoldsViewsOfFiles,
+    Node,
+    Path,
+    Stat,
+    Symlink,
+    all_xattrs,
+)
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -56,6 +66,8 @@ class OpenedFile(NamedTuple):
     handle: int
     uncached: bool
 
+
+NOBODY = (1 << 32) - 2  # a uid that no file has: what it may read, everybody may
 
 AddEntry = Callable[[bytes, Attributes, int], bool]
 """Puts a name into the answer to `readdir`, with the position of the next one; False if full."""
@@ -159,14 +171,19 @@ class Filesystem:
     # Names and status
 
     @answer_errors
-    async def lookup(self, parent: int, name: bytes) -> Attributes:
+    async def lookup(self, parent: int, name: bytes, caller: Caller | None = None) -> Attributes:
         """The child of this name; the kernel now holds one more reference to it.
 
         NotFoundError; with the option `negative_timeout`, the answer `no_entry` instead.
+
+        A view of a data file lies beside it, not in its directory, which the kernel guards.  Its
+        size tells of what is in the file: EACCES for a `caller` who may not read that, before
+        anything is looked at.  The kernel asks for such a name each time.
         """
         if len(name) > NAME_MAX:  # the kernel lets 1024 bytes pass
             raise RequestError(errno.ENAMETOOLONG)
         directory = self._directory(parent)
+        guarded = await self._guarded(directory, name, caller)
         try:
             node = await directory.child(name)
         except EsrffsError as error:
@@ -176,7 +193,23 @@ class Filesystem:
         status = await node.stat()
         inode = self.inodes.number(node)
         self.inodes.add_lookup(inode, node)
-        return self._options.attributes(inode, status)
+        attributes = self._options.attributes(inode, status)
+        return attributes._replace(entry_timeout=0.0) if guarded else attributes
+
+    async def _guarded(self, directory: Directory, name: bytes, caller: Caller | None) -> bool:
+        """Whether this is a view of what not everybody may read; EACCES for one who may not."""
+        if not isinstance(directory, HoldsViewsOfFiles):
+            return False
+        try:
+            source = await directory.view_source(name)
+        except EsrffsError:
+            return False  # the look-up itself says why
+        if source is None:
+            return False
+        privileged = caller is None or caller.uid in (0, os.getuid())
+        if not privileged and caller is not None and not self._may_read(source, caller):
+            raise RequestError(errno.EACCES)
+        return not self._options.may_read(source, NOBODY, ())
 
     def forget(self, references: Iterable[tuple[int, int]]) -> None:
         """The kernel gives up references: pairs of an inode number and how many."""

@@ -75,7 +75,7 @@ class Pyfuse3Operations(pyfuse3.Operations):
 
     @_errors_to_errnos
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
-        return entry_attributes(await self._filesystem.lookup(parent_inode, name))
+        return entry_attributes(await self._filesystem.lookup(parent_inode, name, _caller(ctx)))
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         self._filesystem.forget(inode_list)

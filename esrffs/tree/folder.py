@@ -91,6 +91,10 @@ class FolderDirectory:
     async def child(self, name: bytes) -> Node:
         return await self._views().lookup(name)
 
+    async def view_source(self, name: bytes) -> Stat | None:
+        """The status of the data file, series or `corrected/` of which this name is a view."""
+        return await self._views().source_status(name)
+
     def _views(self) -> ViewFinder:
         cache = self.mount.data.cache
         return ViewFinder(

@@ -83,14 +83,14 @@ class GroupDirectory:
         return await self._told(known=False)
 
     async def _told(self, *, known: bool) -> Xattrs:
-        """The attributes of other formats are silx's: for them no file is opened.
+        """The extended attributes; those of HDF5 objects are among them, of other formats none.
 
-        `known`: no group is listed to tell which views it has.
+        `known`: the group is not listed to tell which views it has, so that no file is opened.
         """
         source = await self.file.source()
         if source.subject.format != "hdf5":
             place = xattrs.origin(inner_path(self.path[len(self.root) :]), source.path)
-            return {**place, **await self._view_formats(source, known=True)}
+            return {**place, **await self._view_formats(source, known=known)}
         told = await attribute_xattrs(self.file.context, source, self.address)
         formats = await self._view_formats(source, known=known)
         return {**xattrs.origin(self.address, source.path), **formats, **told}

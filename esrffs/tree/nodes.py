@@ -8,7 +8,7 @@ bytes they have (`tree/files`).
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from esrffs.encoders import xattrs
 from esrffs.errors import EsrffsError
@@ -139,6 +139,14 @@ class Directory(Node, Protocol):
 
     async def child(self, name: bytes) -> Node:
         """The node of this name, listed or not (views); NotFoundError."""
+
+
+@runtime_checkable
+class HoldsViewsOfFiles(Protocol):
+    """A directory in which views lie beside the directories of what they show."""
+
+    async def view_source(self, name: bytes) -> Stat | None:
+        """The status of the directory of which `name` is a view; None where it is no such view."""
 
 
 class File(Node, Protocol):

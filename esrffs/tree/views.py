@@ -18,7 +18,7 @@ from esrffs.errors import EsrffsError, NotFoundError, TooLargeError
 from esrffs.tree.context import ViewOptions
 from esrffs.tree.edf_headers import frame_headers
 from esrffs.tree.hdf5_view import GroupContents, hdf5_view
-from esrffs.tree.nodes import Node, Path, Symlink
+from esrffs.tree.nodes import Node, Path, Stat, Symlink
 from esrffs.tree.view_files import (
     ArrayFile,
     FramesDirectory,
@@ -69,6 +69,30 @@ class ViewFinder:
                 return await self.find(name)
             except NotFoundError:
                 raise error from None
+
+    async def source_status(self, name: bytes) -> Stat | None:
+        """The status of the group of which this name is a view; None where it is none.
+
+        Nothing is read to make a view.
+        """
+        candidates = await self._candidates(name)
+        if not candidates or await self._is_real(name):
+            return None
+        for entry, format_ in candidates:
+            try:
+                node = await self.real(entry)
+            except NotFoundError:
+                continue
+            if is_group(node) and format_ in view_names.GROUP_FORMATS:
+                return await node.stat()
+        return None
+
+    async def _is_real(self, name: bytes) -> bool:
+        try:
+            await self.real(name)
+        except NotFoundError:
+            return False
+        return True
 
     async def find(self, name: bytes) -> Node:
         """The view of this name; NotFoundError where there is none, TooLargeError."""

@@ -23,7 +23,7 @@ from esrffs.formats.hdf5.image_pointers import copied_type
 from esrffs.formats.hdf5.image_types import image_type, rebuilt
 from esrffs.formats.hdf5.image_writer import StructureWriter, written
 from esrffs.formats.hdf5.library import H5PY_EXCEPTIONS, h5d, h5g, h5o, h5t, translate_errors
-from esrffs.formats.hdf5.links import FileSet, ResolvedObject
+from esrffs.formats.hdf5.links import FileSet, ResolvedObject, allowed
 from esrffs.formats.hdf5.references import decoded
 from esrffs.formats.hdf5.virtual_layout import dependencies
 from esrffs.formats.hdf5.virtual_sources import check_shape_allowed
@@ -49,6 +49,8 @@ def image_of_group(
 
     image = written(limits, root.address, write)
     others.update(files.generations)
+    # Whether a file out of reach exists is not told, by the number of the view's inode either.
+    others = {path: seen for path, seen in others.items() if allowed(path, files.confine)}
     return replace(image, files=tuple(sorted(others.items())))
 
 
