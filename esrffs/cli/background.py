@@ -1,7 +1,6 @@
-"""A mount that goes to the background: the process that starts it, and the one that serves it.
+"""Start a mount in the background.
 
-Decided here: that a command returns 0 only when its mount answers, and that nothing is mounted when
-it returns anything else.
+The command returns 0 only when its mount answers; if it returns anything else, nothing is mounted.
 """
 
 import contextlib
@@ -21,16 +20,16 @@ from esrffs.errors import EsrffsError, MountError
 log = logging.getLogger(__name__)
 
 _READY = "ready"
-_GRACE = 5.0  # seconds for a daemon to end
+_GRACE = 5.0  # seconds that a daemon gets to end
 
 
 def run_in_background(
     serve_: Callable[[Callable[[], None]], None], mountpoint: str, seconds: float
 ) -> None:
-    """Run `serve_(ready)` in a process of its own; return once the mount answers.
+    """Run `serve_(ready)` in a child process, and return when the mount answers.
 
-    Raises whatever went wrong before it did, and then nothing is mounted: a daemon that is not
-    ready after so many seconds, or when we are interrupted, is ended.
+    If the child fails, is not ready in time, or the command is interrupted, the child is ended,
+    nothing stays mounted, and the error is raised.
     """
     receive, send = os.pipe()
     child = os.fork()
@@ -44,7 +43,7 @@ def run_in_background(
         end = time.monotonic() + seconds
         told = deadline.read_until(receive, end, lambda read: read.count(b"\n") > 1)
         _check_ready(told, mountpoint)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is mounted: too late for Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is mounted: Ctrl-C comes too late
     except BaseException as error:
         _abandon(told, mountpoint)
         if isinstance(error, deadline.OverdueError):
@@ -56,7 +55,7 @@ def run_in_background(
 
 
 def _check_ready(told: bytes, mountpoint: str) -> None:
-    """That the daemon says so, and the mount answers."""
+    """Check that the daemon has reported that it is ready, and that the mount answers."""
     text = told.decode("utf-8", "surrogateescape").partition("\n")[2]
     kind, _, why = text.strip().partition(" ")
     if kind == _READY:
@@ -70,7 +69,7 @@ def _check_ready(told: bytes, mountpoint: str) -> None:
 
 
 def _abandon(told: bytes, mountpoint: str) -> None:
-    """End the daemon, and see that nothing of it stays mounted."""
+    """End the daemon and unmount what it has mounted."""
     number, _, why = told.partition(b"\n")
     with contextlib.suppress(OSError, ValueError):
         process = {int(number): os.pidfd_open(int(number))}
@@ -86,10 +85,10 @@ def _abandon(told: bytes, mountpoint: str) -> None:
 
 
 def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> NoReturn:
-    """In the child: leave the terminal, let the parent go, serve, end."""
+    """In the child process: leave the terminal, report to the parent, serve, end."""
     os.setsid()
     if os.fork():
-        os._exit(0)  # what is left has no terminal and cannot get one
+        os._exit(0)  # the process that remains cannot get a controlling terminal
     os.chdir("/")
 
     def tell(text: str) -> None:
@@ -120,4 +119,4 @@ def _detached(serve_: Callable[[Callable[[], None]], None], send: int) -> NoRetu
     except Exception as error:
         log.exception("internal error")
         fail(MountError(errors.unforeseen(error)))
-    sys.exit(0)  # not os._exit: multiprocessing has a folder to remove
+    sys.exit(0)  # not os._exit: multiprocessing must remove its folder

@@ -1,8 +1,8 @@
-"""How long a command waits for an answer of the kernel.
+"""Time limits for calls that may block in the kernel.
 
-Decided here: what may wait for a daemon, a disk or a file server is done in a process of its own,
-which is left behind when it does not come back.  A thread would not do: a process does not end
-before the last of its threads, and one that waits for a file system cannot be killed.
+Such a call is made in a child process, which is left behind if it does not return.  A thread would
+not suffice: a process ends only with the last of its threads, and a thread that waits for a file
+system cannot be killed.
 """
 
 import os
@@ -17,15 +17,17 @@ from esrffs.errors import MountError
 
 T = TypeVar("T")
 
-SECONDS = 8.0  # for what a daemon answers at once
+SECONDS = 8.0  # time limit for requests that a daemon answers at once
 
 
 class OverdueError(MountError):
-    """There was no answer in time."""
+    """A call did not return in time."""
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
-    """What `work` returns or raises, which can be pickled; OverdueError."""
+    """The result of `work`, or its exception; both are pickled.  OverdueError after the time
+    limit.
+    """
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
@@ -50,7 +52,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
 
 def read_until(descriptor: int, end: float, stop: Callable[[bytes], bool]) -> bytes:
-    """What comes from a pipe until it is closed or enough; OverdueError."""
+    """The bytes of a pipe until it is closed, or enough bytes were read; OverdueError."""
     told = b""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -66,7 +68,7 @@ def read_until(descriptor: int, end: float, stop: Callable[[bytes], bool]) -> by
 
 
 def gone(processes: dict[int, int], seconds: float) -> bool:
-    """Whether these processes (descriptors of pidfd_open, by number) end within the time."""
+    """Whether these processes (pidfds, by pid) end within the time."""
     end = time.monotonic() + seconds
     for descriptor in processes.values():
         poll = select.poll()
@@ -81,10 +83,10 @@ def _read(descriptor: int, end: float) -> bytes:
 
 
 def _answer(work: Callable[[], object], send: int) -> None:
-    """In the child."""
+    """Run `work` in the child process and write the pickled result to the pipe."""
     try:
         told = (True, work())
-    except BaseException as error:  # is raised where it was asked for
+    except BaseException as error:  # raised by `within`, in the parent
         told = (False, error.with_traceback(None))
     try:
         with open(send, "wb") as file:

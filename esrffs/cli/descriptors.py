@@ -1,7 +1,7 @@
-"""The descriptors that a program is started with, and what it writes to them.
+"""The file descriptors with which the program is started, and output to them.
 
-Decided here: that 0, 1 and 2 are always open, that nothing else of the caller's is kept, and that
-an output whose reader is gone, or which is full, gives one line or none, never a traceback.
+Descriptors 0, 1 and 2 are always open, and all others are closed.  If the output is full or nobody
+reads it, there is at most one line about it, never a traceback.
 """
 
 import contextlib
@@ -13,7 +13,9 @@ from esrffs.errors import EsrffsError
 
 
 def fill() -> None:
-    """Open what of 0, 1 and 2 is closed: the next file would get its number, and be written to."""
+    """Open those of the descriptors 0, 1 and 2 that are closed; otherwise other files would get
+    them.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -26,15 +28,17 @@ def fill() -> None:
 
 
 def close_inherited() -> None:
-    """All others: a lock or a pipe of the caller's would last as long as the mount."""
+    """Close all other descriptors: a lock or a pipe of the caller would last as long as the
+    mount.
+    """
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # that of the listing itself
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 os.close(int(name))
 
 
 def say(text: str) -> None:
-    """Print a text, file names byte for byte; EsrffsError where it cannot be written."""
+    """Print a text, with file names byte for byte; EsrffsError if it cannot be written."""
     encoding = sys.stdout.encoding or "utf-8"
     try:
         content = text.encode(encoding, "surrogateescape")
@@ -49,9 +53,8 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """One line to stderr, if somebody reads it; what names bring along does nothing to a terminal.
-
-    The names of mounts are chosen by whoever mounts.
+    """Print one line to stderr.  Control characters are escaped: any user may choose names of
+    mounts.
     """
     line = " ".join(text.splitlines())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
@@ -60,7 +63,9 @@ def warn(text: str) -> None:
 
 
 def settle() -> None:
-    """Before the end: what cannot be written any more is dropped, and changes no exit status."""
+    """Flush the output before the program ends; errors are ignored and do not change the exit
+    status.
+    """
     for stream in (sys.stdout, sys.stderr):
         _settle(stream)
 

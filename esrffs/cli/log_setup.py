@@ -1,7 +1,7 @@
-"""The log of a mount: where it goes, how a line looks, and how it is made more talkative.
+"""Set up the log of a mount.
 
-Decided here: `--log-file`, else the terminal or the journal in the foreground, else syslog.
-SIGUSR1 turns debugging on and off.
+It goes to the file of `--log-file`, else in the foreground to the terminal or the journal, else to
+syslog.  SIGUSR1 switches debug messages on and off.
 """
 
 import logging
@@ -19,7 +19,9 @@ _SYSLOG = "/dev/log"
 
 
 class _OneLineFormatter(logging.Formatter):
-    """A record is one line, whatever is in the names of files: a log cannot be forged by them."""
+    """Writes each record as one line; newlines in file names are escaped, so that no line can be
+    forged.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -27,7 +29,7 @@ class _OneLineFormatter(logging.Formatter):
 
 
 class _JournalFormatter(_OneLineFormatter):
-    """With the priority in front, as sd-daemon(3) has it; the journal knows the time itself."""
+    """Puts the priority before each line, see sd-daemon(3); the journal adds the time itself."""
 
     _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 
@@ -37,14 +39,11 @@ class _JournalFormatter(_OneLineFormatter):
 
 
 def configure(file: str | None, *, debug: bool, background: bool) -> None:
-    """Send the log where it belongs; UsageError if it cannot be written there.
-
-    To be called by the main thread.
-    """
+    """Set up the log; UsageError if it cannot be written.  To be called in the main thread."""
     handler = _to_file(file, background) if file else _to_syslog() if background else _to_stderr()
     log.addHandler(handler)
     log.setLevel(logging.DEBUG if debug else logging.INFO)
-    logging.raiseExceptions = False  # a full disk, a reader of stderr that is gone: no tracebacks
+    logging.raiseExceptions = False  # no tracebacks for a full disk or a closed stderr
     signal.signal(signal.SIGUSR1, _toggle)
 
 
@@ -61,14 +60,16 @@ def _to_file(file: str, background: bool) -> logging.Handler:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", error)
         raise UsageError(f"log_file={file}: {why}; choose a file that you may write") from error
-    if background and not _lasts(file):  # /dev/stdout, say
+    if background and not _lasts(file):  # for example /dev/stdout
         raise UsageError(f"log_file={file}: is a pipe, which may wait for ever; choose a file")
     handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s"))
     return handler
 
 
 def _lasts(file: str) -> bool:
-    """Can it be written to when the caller is gone, and does he not wait for its end?"""
+    """Whether the file can still be written when the caller has ended, and nobody waits for its
+    end.
+    """
     mode = os.stat(file).st_mode
     return stat.S_ISREG(mode) or stat.S_ISCHR(mode)
 
@@ -76,7 +77,7 @@ def _lasts(file: str) -> bool:
 def _to_syslog() -> logging.Handler:
     if not os.path.exists(_SYSLOG):
         return logging.NullHandler()
-    from logging.handlers import SysLogHandler  # imports sockets and more
+    from logging.handlers import SysLogHandler  # imported here because it imports sockets
 
     handler = SysLogHandler(_SYSLOG)
     handler.setFormatter(_OneLineFormatter("esrffs[%(process)d]: %(levelname)s %(message)s"))
@@ -91,7 +92,7 @@ def _to_stderr() -> logging.Handler:
 
 
 def _is_journal() -> bool:
-    """Is our stderr what systemd gave us for the journal?  systemd.exec(5), JOURNAL_STREAM."""
+    """Whether stderr is connected to the journal (JOURNAL_STREAM, see systemd.exec(5))."""
     status = os.fstat(2)
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 

@@ -1,8 +1,7 @@
-"""The command line: arguments, mount and unmount, what is printed.
+"""The commands `esrffs` and `mount.esrffs`: arguments, output, exit status.
 
-Decided here: what `esrffs` and `mount.esrffs` accept, what they print, and their exit status.  The
-only place that reads argv.  Nothing heavy is imported before it is known that something will be
-mounted.
+Only this module reads argv.  Large modules are imported only when something is mounted, so that
+other calls are fast.
 """
 
 import argparse
@@ -51,17 +50,19 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`esrffs`: 0: done, 1: failed, 2: called wrongly."""
+    """The command `esrffs`.  Exit status 0: success, 1: failed, 2: wrong arguments."""
     return _status(lambda: _run(_parser().parse_intermixed_args(arguments)), failed=1, usage=2)
 
 
 def mount_helper(arguments: Sequence[str] | None = None) -> int:
-    """`mount.esrffs`, as mount(8) calls it: 0: done, 1: called wrongly, 32: not mounted."""
+    """The command `mount.esrffs`, called by mount(8).  0: success, 1: wrong arguments, 32: not
+    mounted.
+    """
     return _status(lambda: _run_mount_helper(arguments), failed=_MOUNT_FAILED, usage=1)
 
 
 def _status(run: Callable[[], None], *, failed: int, usage: int) -> int:
-    """What comes of it as an exit status; whatever goes wrong is one line."""
+    """The exit status of a function; an error is printed as one line."""
     descriptors.fill()
     try:
         run()
@@ -151,7 +152,10 @@ def _options(given: argparse.Namespace) -> MountOptions:
 
 
 def _each(mountpoints: Sequence[str], switch: str, do: Callable[[str], None]) -> None:
-    """Do it for all of them, whatever becomes of some."""
+    """Call the function for each mount point, even if it fails for some.
+
+    The errors are printed, but the last one is raised.
+    """
     if not mountpoints:
         raise UsageError(f"{switch} needs a mount point: `esrffs {switch} MOUNTPOINT`")
     failures: list[EsrffsError] = []
@@ -212,7 +216,7 @@ def _mount(paths: Sequence[str], options: MountOptions, *, foreground: bool, deb
     from esrffs.cli import background, daemon
 
     if foreground:
-        os.chdir("/")  # which may be in the source, and would keep it busy
+        os.chdir("/")  # the working directory may be in the source, and would keep it busy
         serve(lambda: None)
     else:
         background.run_in_background(
@@ -222,7 +226,9 @@ def _mount(paths: Sequence[str], options: MountOptions, *, foreground: bool, deb
 
 
 def _print_mountpoint(mountpoint: str, *, chosen: bool) -> None:
-    """A hint at a terminal; a program that let us choose the place is told which it is."""
+    """Print the mount point: a hint in a terminal, or the path alone for a program that did not
+    choose it.
+    """
     if sys.stderr.isatty():
         from shlex import quote
 
@@ -230,7 +236,7 @@ def _print_mountpoint(mountpoint: str, *, chosen: bool) -> None:
             text = f"mounted on {mountpoint}; `esrffs -u {quote(mountpoint)}` unmounts"
             print(text, file=sys.stderr, flush=True)
     if chosen and not sys.stdout.isatty():
-        with contextlib.suppress(EsrffsError):  # it is mounted, whether that can be told or not
+        with contextlib.suppress(EsrffsError):  # it is mounted even if this cannot be printed
             descriptors.say(mountpoint)
 
 
@@ -244,7 +250,10 @@ def _versions() -> str:
 
 
 def _hdf5_version() -> str:
-    """As h5py's own library says; h5py, which takes long, is imported only if it has none."""
+    """The version of libhdf5, asked of the library in the wheel of h5py.
+
+    h5py, whose import takes long, is imported only if its wheel has no library.
+    """
     from importlib.util import find_spec
 
     spec = find_spec("h5py")

@@ -1,7 +1,6 @@
-"""Mount points: is this one fit, which serves where none is given.
+"""Mount points: check the given one, or make one beside the source.
 
-Decided here: what is checked before mounting and what the user is told, which mount point serves
-where none is given.  How one is taken away is decided in `cli/unmounting`.
+Does not: unmount (`cli/unmounting`).
 """
 
 import contextlib
@@ -33,10 +32,11 @@ _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def prepared(source: str, mountpoint: str | None, *, shared: bool) -> tuple[str, str, bool]:
-    """The real paths of what is to be mounted where; MountError or UsageError says what to do.
+    """The real paths of the source and of the mount point, and whether the mount point was made
+    here.
 
-    Where no mount point is named, one is made: the third answer is whether that is ours.  A dead
-    mount of ours (its daemon was killed) is taken away first.
+    If no mount point is given, one is made.  A mount of a daemon that was killed is removed first.
+    Raises MountError or UsageError, whose text says what to do.
     """
     found = _source(source)
     place, made = make_default_mountpoint(source) if mountpoint is None else (mountpoint, False)
@@ -47,7 +47,7 @@ def prepared(source: str, mountpoint: str | None, *, shared: bool) -> tuple[str,
 
 
 def _was_left(mountpoint: str) -> bool:
-    """Whether we made this directory before, and a crash or a power cut has left it."""
+    """Whether esrffs made this directory before, and it was left by a crash or a power failure."""
     with contextlib.suppress(OSError):
         directory = os.open(mountpoint, DIRECTORY)
         try:
@@ -58,7 +58,7 @@ def _was_left(mountpoint: str) -> bool:
 
 
 def absolute(path: str) -> str:
-    """From the working directory, which may be gone."""
+    """The absolute path; the working directory may not exist any more."""
     try:
         return os.path.abspath(path)
     except FileNotFoundError:
@@ -84,7 +84,7 @@ def _source(path: str) -> str:
 
 
 def check_mountpoint(mountpoint: str, source: str, *, shared: bool) -> str:
-    """The real path of the mount point; MountError unless `source` can be mounted there."""
+    """The real path of the mount point; MountError if `source` cannot be mounted there."""
     _check_rights(shared=shared)
     _take_dead_mount_away(mountpoint, source)
     try:
@@ -110,7 +110,7 @@ def check_mountpoint(mountpoint: str, source: str, *, shared: bool) -> str:
 
 
 def _take_dead_mount_away(mountpoint: str, source: str) -> None:
-    """MountError where one of ours is alive."""
+    """Unmount a mount of a daemon that ended; MountError if its daemon is alive."""
     try:
         with path_walk.esrffs_mount(mountpoint) as place:
             if place is None:
@@ -145,7 +145,7 @@ def _check_rights(*, shared: bool) -> None:
 
 
 def _has_capabilities(helper: str) -> bool:
-    """File capabilities serve as well as setuid (seen in hardened systems)."""
+    """Whether the file has capabilities: hardened systems use them instead of the setuid bit."""
     with contextlib.suppress(OSError):
         return "security.capability" in os.listxattr(helper)
     return False
@@ -171,9 +171,9 @@ def _explain_error(mountpoint: str, error: OSError) -> str:
 
 
 def make_default_mountpoint(source: str) -> tuple[str, bool]:
-    """The mount point where none is given: SOURCE.mnt, and whether it was made for this.
+    """The default mount point, SOURCE.mnt, and whether it was made by this call.
 
-    One that a crash or a power cut has left there is used again.
+    One that was left by a crash is used again.
     """
     path = absolute(source)
     name = _name(path)
@@ -193,7 +193,7 @@ def make_default_mountpoint(source: str) -> tuple[str, bool]:
 
 
 def _make(parent: int, name: str) -> bool:
-    """Make the directory, marked as ours; False where something is there already."""
+    """Make the directory and mark it as made by esrffs; False if something exists there."""
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
     except FileExistsError:
@@ -213,10 +213,10 @@ def _name(path: str) -> str:
 
 @contextlib.contextmanager
 def removed_after(mountpoint: str, *, failure: bool = False) -> Iterator[None]:
-    """Remove the directory in the end, if it is empty and nothing is mounted there.
+    """A context that removes the directory at its end, if it is empty and nothing is mounted there.
 
-    It is found in the folder where it was in the beginning, whatever the path leads to by then.
-    `failure`: it stays if all goes well.
+    The directory is found in the folder where it was at the beginning, even if the path leads
+    elsewhere by then.  `failure`: it is removed only if an exception is raised.
     """
     try:
         parent = path_walk.open_file(os.path.dirname(mountpoint), _PLACE)
@@ -242,10 +242,11 @@ def _user_allow_other() -> bool:
 
 
 def set_read_ahead(mountpoint: str, kib: int) -> None:
-    """Let the kernel read so far ahead in this mount; only root may say so, others keep 128 KiB.
+    """Set how far the kernel reads ahead in this mount.  Only root may do this; others have 128
+    KiB.
 
-    Measured in docs/performance.md.  Nothing of the mount itself is touched: this is asked from
-    within the process that would have to answer.
+    Measured in docs/performance.md.  Makes no request to the mount: the process that sets it is the
+    one that would have to answer.
     """
     for mount in mounts():
         if mount.target == mountpoint:

@@ -1,8 +1,8 @@
-"""What can be set, by `--long-name` or by `-o name`: one table for both.
+"""The options of a mount, given as `--long-name` or as `-o name`: one table for both.
 
-Decided here: the options, their defaults and units, and which options of mount(8) and libfuse are
-taken without effect.  The command line, `--help`, the man pages, the completions and
-docs/options.md are all made of the two tables here.
+The table has the options with their defaults and units, and the options of mount(8) and libfuse
+that are accepted without effect.  The parser, `--help`, the manual pages, the completions and
+docs/options.md are all generated from the two tables in this module.
 """
 
 import pwd
@@ -13,8 +13,8 @@ from typing import Any
 from esrffs.encoders import view_names
 from esrffs.errors import UsageError
 
-# Known to mount(8), fstab(5) or libfuse, and either true of every esrffs mount or without meaning
-# for a filesystem that only reads: accepted, so that a line copied from elsewhere works.
+# Options of mount(8), fstab(5) or libfuse that every esrffs mount fulfils, or that mean nothing for
+# a read-only file system.  They are accepted, so that lines copied from elsewhere work.
 _ACCEPTED = frozenset(
     """
     defaults auto noauto user nouser users owner group _netdev nofail ro rw exec suid nosuid
@@ -56,12 +56,12 @@ def _mask(text: str) -> int:
 
 
 def _user(text: str) -> int:
-    """A number, or the name of a user."""
+    """A uid, given as a number or as the name of a user."""
     return _count(0)(text) if text.isdecimal() else _looked_up(lambda: pwd.getpwnam(text).pw_uid)
 
 
 def _group(text: str) -> int:
-    import grp  # for this option alone
+    import grp  # imported here because only this option needs it
 
     return _count(0)(text) if text.isdecimal() else _looked_up(lambda: grp.getgrnam(text).gr_gid)
 
@@ -94,16 +94,16 @@ def _option(
 ) -> Any:
     """A field of `MountOptions`.
 
-    `kind` is what `--help` calls the value; without one it is a switch.
+    `kind` is the name of the value in `--help`; an option without a kind is a switch.
     """
     return field(default=default, metadata={"help": help_, "kind": kind, "convert": convert})
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """An argument of the command that is no option of a mount."""
+    """An argument of the command line that is not an option of the mount."""
 
-    letter: str  # "" where there is only the long name
+    letter: str  # "" if there is only the long name
     name: str
     help: str
     value: str = ""
@@ -123,7 +123,7 @@ SWITCHES = (
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """All that can be set for a mount."""
+    """All options of a mount."""
 
     allow_other: bool = _option(False, "let every user enter, as the files' owners and modes allow")
     allow_root: bool = _option(False, "let root enter too")
@@ -213,12 +213,14 @@ class MountOptions:
 
     @property
     def shared(self) -> bool:
-        """May others than the mounting user enter?"""
+        """Whether users other than the one who mounts may enter the mount."""
         return self.allow_other or self.allow_root
 
 
 def apply_option_strings(options: MountOptions, texts: Iterable[str]) -> MountOptions:
-    """These options, changed by the values of `-o`; UsageError names what is unknown or wrong."""
+    """These options, changed by the strings of `-o`; UsageError for an unknown option or a wrong
+    value.
+    """
     changes: dict[str, object] = {}
     table = {entry.name: entry.metadata for entry in fields(MountOptions)}
     for item in (item for text in texts for item in split_option_string(text)):

@@ -1,9 +1,8 @@
-"""A mount seen from outside: is its daemon alive, what does it tell, how is it taken away.
+"""A mount seen from outside: whether its daemon is alive, its status, and unmounting.
 
-Decided here: how a daemon is asked without waiting for it for ever, that a mount counts as
-unmounted only when its daemon has gone too, which directory goes with it, and what is done by
-force.  A mount is found once, and from then on by the folder in which it lies: its path may lead
-elsewhere meanwhile, and what is mounted there is not to be taken away.
+No request waits for a daemon for ever.  A mount counts as unmounted only when its daemon has ended,
+too.  It is looked up once, and then identified by its open parent folder: its path may lead to
+another mount by then, which must not be unmounted.
 """
 
 import contextlib
@@ -31,13 +30,13 @@ from esrffs.linux.path_walk import MountPlace, esrffs_mount
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SUFFIX = ".mnt"  # of a mount point that we make
+SUFFIX = ".mnt"  # of the default mount point
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STATUS = "user.esrffs.status"
-_MADE = "user.esrffs.made"  # of a mount point
-_NOTICING = 3.0  # seconds in which a daemon notices that it is unmounted
-_ENDING = 20.0  # seconds that a daemon which answered may take to end
-_KILLING = 5.0  # … that one which was killed may take
+_MADE = "user.esrffs.made"  # extended attribute of a mount point that esrffs has made
+_NOTICING = 3.0  # seconds within which a daemon notices that it was unmounted
+_ENDING = 20.0  # seconds that a daemon gets to end if it has answered, …
+_KILLING = 5.0  # … and if it was killed
 _FORCE, _DETACH, _NOFOLLOW = 1, 2, 8  # <sys/mount.h>
 _PLACES = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"  # where PATH may not lead
 _ABORT = "/sys/fs/fuse/connections/{}/abort"
@@ -46,15 +45,16 @@ State = Literal["answers", "private", "dead", "silent"]
 
 
 def program(name: str) -> str | None:
-    """The path of a program of the system, whatever PATH says."""
+    """The path of a system program; PATH is not used."""
     return shutil.which(name) or shutil.which(name, path=_PLACES)
 
 
 @contextlib.contextmanager
 def located(mountpoint: str) -> Iterator[MountPlace | None]:
-    """The mount of ours at this path, if any, and its place, held open; MountError.
+    """A context with the mount of esrffs at this path, or None, and its open parent folder;
+    MountError.
 
-    Found by a process of its own: a file system on the way may not answer.
+    The path is resolved in a child process, because a file system on it may not answer.
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -76,7 +76,7 @@ def _look(mountpoint: str, sender: socket.socket) -> tuple[Mount, str] | None:
 
 
 def _in_time(mountpoint: str, work: Callable[[], T]) -> T:
-    """What may wait for file systems on the way to the mount point; MountError."""
+    """The result of work that resolves the path of a mount point, with a time limit; MountError."""
     try:
         return within(SECONDS, work)
     except OverdueError:
@@ -89,9 +89,9 @@ def _in_time(mountpoint: str, work: Callable[[], T]) -> T:
 
 
 def state(place: MountPlace) -> tuple[State, dict[str, object]]:
-    """How its daemon does, and what it tells; `private`: only the user who mounted it may ask.
+    """Whether the daemon answers, and its status; `private`: only the user who mounted it may ask.
 
-    What is told comes from anybody's program, which may call itself esrffs: it may be nothing.
+    The status may be anything: any program can call its mount esrffs.
     """
     try:
         told = json.loads(within(SECONDS, partial(_told, place)))
@@ -104,7 +104,9 @@ def state(place: MountPlace) -> tuple[State, dict[str, object]]:
 
 
 def _told(place: MountPlace) -> bytes:
-    """In a process of its own, as the user who mounted it: not even root may ask otherwise."""
+    """The status, asked in a child process as the user who mounted it: others, even root, may
+    not ask.
+    """
     mount, found = place.mount, place.open()
     if os.geteuid() == 0 and mount.user:
         os.setgroups([])
@@ -114,7 +116,7 @@ def _told(place: MountPlace) -> bytes:
 
 
 def silent(mount: Mount) -> MountError:
-    """What to say of a daemon that does not answer."""
+    """The text for a daemon that does not answer."""
     numbers = ", ".join(map(str, daemons(mount))) or "unknown"
     return MountError(
         f"{mount.target}: its daemon (process {numbers}) gives no answer: it was stopped, or waits "
@@ -123,7 +125,7 @@ def silent(mount: Mount) -> MountError:
 
 
 def status(mountpoint: str) -> str:
-    """What this mount tells of itself, as JSON; MountError where there is none that answers."""
+    """The status of this mount as JSON; MountError if there is none, or if it does not answer."""
     with _mount_at(mountpoint) as place:
         how, told = state(place)
         match how:
@@ -141,7 +143,7 @@ def status(mountpoint: str) -> str:
 
 
 def unmount(mountpoint: str, *, force: bool = False) -> None:
-    """Take this mount away and see its daemon end; MountError says why it cannot be."""
+    """Unmount this mount and wait until its daemon has ended; MountError says why this failed."""
     with _mount_at(mountpoint) as place:
         _check_user(place.mount)
         if force:
@@ -202,16 +204,17 @@ def _not_gone(mount: Mount, processes: dict[int, int]) -> MountError:
 
 
 def mark_made(directory: int) -> None:
-    """A mount point that we made, by its descriptor: only such a one is removed by `-u`.
+    """Mark an open directory as a mount point made by esrffs; only such a directory is removed by
+    `-u`.
 
-    Where the file system knows no extended attributes, one stays when its daemon was killed.
+    On a file system without extended attributes it stays if the daemon is killed.
     """
     with contextlib.suppress(OSError):
         os.setxattr(directory, _MADE, b"")
 
 
 def was_made(directory: int) -> bool:
-    """Whether we made this directory as a mount point, at whatever time."""
+    """Whether esrffs has made this directory as a mount point, at any time."""
     try:
         os.getxattr(directory, _MADE)
     except OSError:
@@ -220,7 +223,7 @@ def was_made(directory: int) -> bool:
 
 
 def remove_made(parent: int, name: str) -> None:
-    """An empty directory that we made ourselves; anything else stays."""
+    """Remove an empty directory that esrffs has made; anything else stays."""
     with contextlib.suppress(OSError):
         directory = os.open(name, DIRECTORY, dir_fd=parent)
         try:
@@ -232,7 +235,9 @@ def remove_made(parent: int, name: str) -> None:
 
 
 def clean_up_aborted_mount(mountpoint: str) -> None:
-    """Of our own mount, in the end: libfuse leaves one whose connection was cut where it is."""
+    """Unmount the daemon's own mount at its end, if its connection was aborted: libfuse does
+    not.
+    """
     with contextlib.suppress(OSError), esrffs_mount(mountpoint) as place:
         if place is None or not _was_cut(place):
             return
@@ -247,7 +252,7 @@ def clean_up_aborted_mount(mountpoint: str) -> None:
 
 
 def _was_cut(place: MountPlace) -> bool:
-    """Of a mount without a connection: the kernel says so at once."""
+    """Whether a mount has lost its connection; the kernel answers such a question at once."""
     found = place.open()
     try:
         os.getxattr(f"/proc/self/fd/{found}", _STATUS)
@@ -259,7 +264,7 @@ def _was_cut(place: MountPlace) -> bool:
 
 
 def take_away_in_time(place: MountPlace, *, dead: bool) -> None:
-    """`take_away`, unless that is done by then; MountError where the way to it does not answer."""
+    """`take_away` with a time limit; MountError if a file system on the path does not answer."""
     try:
         _in_time(place.mount.target, partial(take_away, place, dead=dead))
     except MountError:
@@ -268,9 +273,9 @@ def take_away_in_time(place: MountPlace, *, dead: bool) -> None:
 
 
 def take_away(place: MountPlace, *, dead: bool) -> None:
-    """Unmount it; a dead one also where it is in use.  Never another, whatever its path leads to.
+    """Unmount a mount; a dead one even if it is in use.  Never another mount at the same path.
 
-    `fusermount3` goes by the path all the same, but takes away only what its user has mounted.
+    `fusermount3` goes by the path, but unmounts only mounts of its user.
     """
     mount = place.mount
     if os.geteuid() == 0:
@@ -307,14 +312,14 @@ def _is_mounted(mount: Mount) -> bool:
 
 def _check_there(place: MountPlace) -> None:
     try:
-        os.close(place.open())  # held open it would be busy
+        os.close(place.open())  # an open descriptor would keep it busy
     except OSError as error:
         text = f"{place.mount.target}: is not mounted there any more ({error.strerror})"
         raise MountError(text) from error
 
 
 def _umount2(place: MountPlace, flags: int) -> None:
-    """By the folder that is held open; a mount point in it cannot be exchanged for another."""
+    """Unmount by the open parent folder, in which nobody can exchange the mount point."""
     _check_there(place)
     target, path = place.mount.target, f"/proc/self/fd/{place.parent}/{place.name}"
     libc = ctypes.CDLL(None, use_errno=True)
@@ -333,13 +338,13 @@ def _busy(mount: Mount) -> MountError:
 
 
 def _take_by_force(place: MountPlace) -> None:
-    """Cut the connection, so that whoever waits gets an error, then end the daemon."""
+    """Abort the connection, so that waiting programs get an error, and then end the daemon."""
     mount = place.mount
     with held(mount) as processes:
         with contextlib.suppress(OSError, MountError):
             _in_time(mount.target, partial(_abort, place))
         if os.geteuid() == 0:
-            with contextlib.suppress(MountError):  # busy; but it cuts the connection
+            with contextlib.suppress(MountError):  # it is busy, but the connection is aborted
                 _in_time(mount.target, partial(_umount2, place, _FORCE))
         if _is_mounted(mount):
             take_away_in_time(place, dead=True)
@@ -349,7 +354,7 @@ def _take_by_force(place: MountPlace) -> None:
 
 
 def _abort(place: MountPlace) -> None:
-    """By its number, which stays its own as long as the mount is held open."""
+    """Abort the connection by its number, which is not used again while the mount is held open."""
     found = place.open()
     try:
         with open(_abort_file(place.mount), "w") as file:

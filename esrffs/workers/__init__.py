@@ -1,4 +1,4 @@
-"""The processes that host readers, and the protocol between them and the daemon.
+"""The worker processes, in which readers run, and the protocol between them and the daemon.
 
-The only home of trio-parallel.
+Only this package imports trio-parallel.
 """

@@ -1,10 +1,10 @@
-"""The texts of small arrays of strings, which come with the listing of their group.
+"""Texts of small string arrays, which are sent with the listing of their group.
 
-So a directory can show `title.txt` beside `title.npy` with its exact size.  Included are small
-arrays of strings that are stored in the file as they are, and those of variable length, which a
-listing has to read for their width.  Others (larger arrays, and compressed ones of fixed length,
-whose damage should not break the listing of their group) have a view `x.txt` that is made when it
-is opened by its name.
+With them a directory can show `title.txt` beside `title.npy` with its exact size.  Included are
+small arrays of strings that are stored contiguously, and arrays of strings of variable length,
+which a listing reads anyway to find their width.  All others (larger ones; compressed ones of fixed
+length, whose damage should not affect the listing) get a view `x.txt` only when it is opened by
+name.
 """
 
 from collections.abc import Sequence
@@ -26,20 +26,20 @@ from esrffs.model import (
     Reader,
 )
 
-MAX_NBYTES = 64 << 10  # of a text that is listed
+MAX_NBYTES = 64 << 10  # longer texts are not sent with a listing
 
 
 class _HasStored(Protocol):
-    """A reader of files whose arrays are stored in one run."""
+    """A reader of files whose arrays are stored contiguously."""
 
     def stored(self, runs: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes in these runs of the file: offsets and lengths; fewer where it ends before."""
+        """The bytes of these pieces of the file (offset, length); fewer at the end of the file."""
 
 
 def with_texts(reader: Reader, listing: GroupListing) -> GroupListing:
-    """The listing with `DatasetInfo.text` of its small arrays of strings (at most 64 KiB each).
+    """The listing with `DatasetInfo.text` for its small arrays of strings (at most 64 KiB each).
 
-    An array that cannot be read keeps `text=None`: opening it tells why.
+    An array that cannot be read keeps `text=None`; opening it raises the error.
     """
     small = [member for member in listing.members if _is_small(member)]
     if not small:
@@ -58,7 +58,7 @@ def with_texts(reader: Reader, listing: GroupListing) -> GroupListing:
 
 
 def _is_small(member: Member) -> TypeGuard[DatasetInfo]:
-    """Whether the text has at most 64 KiB.  A character of NumPy's own text takes four bytes."""
+    """Whether the text has at most 64 KiB.  A character of a NumPy string takes four bytes."""
     if not isinstance(member, DatasetInfo) or member.dtype.kind not in "SU":
         return False
     if member.text is not None or member.dependencies:
@@ -76,7 +76,7 @@ def _with_text(member: Member, texts: dict[str, JsonText]) -> Member:
 
 
 def _stored(reader: Reader, small: Sequence[DatasetInfo]) -> dict[str, bytes]:
-    """By address, the bytes of the arrays that lie in one run; all are fetched together."""
+    """The bytes of the arrays that are stored contiguously, by address; all are read together."""
     runs = {
         info.address: (info.layout.offset, prod(info.shape) * info.dtype.itemsize)
         for info in small

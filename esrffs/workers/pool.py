@@ -1,7 +1,6 @@
-"""The processes that host readers.
+"""The pool of worker processes: how many there are, their start and end, and the time of a call.
 
-Decided here: how many there are, how they are started, how long they may take, who waits for whom,
-and that none outlives the daemon.  Which rights they have is decided in `linux/sandbox`.
+No worker outlives the daemon.  Does not: restrict what workers may do (`linux/sandbox`).
 """
 
 import contextlib
@@ -29,34 +28,31 @@ from esrffs.workers.call import WorkerCall, copy_shared_buffer, open_shared_buff
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SLOW_CALL_SECONDS = 0.1  # seconds after which nobody waits for a call any more
-REBALANCE_ROUNDS = 50  # to have as many processes as there are to be, each _LONG after the other
-SURPLUS_ROUNDS = 10  # of them before one is told to leave: the next one that asks may need it
-START_ATTEMPTS = 5  # of a process that is killed while it starts
-MAX_EXTRA_WORKERS = 8  # processes that may take the place of those that are long at something
-SPARE_WORKERS = (
-    1  # process that is there before it is needed: to start one takes as long as 100 answers
-)
-MAX_UNKILLABLE = 64  # that cannot be killed, before no more are asked
+SLOW_CALL_SECONDS = 0.1  # after this time the slot of a call is given to another one
+REBALANCE_ROUNDS = 50  # checks of the number of processes, SLOW_CALL_SECONDS apart
+SURPLUS_ROUNDS = 10  # consecutive rounds with a surplus before one worker is retired
+START_ATTEMPTS = 5  # for a process that is killed while it starts
+MAX_EXTRA_WORKERS = 8  # processes in the place of busy ones
+SPARE_WORKERS = 1  # idle process that is kept ready: a start takes as long as 100 calls
+MAX_UNKILLABLE = 64  # with so many processes that cannot be killed, calls are refused
 FORKSERVER_MODULES = ["esrffs.workers.server", "esrffs.formats.preload"]
 
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """What the readers may use."""
+    """The resources of the pool."""
 
-    count: int = 2  # processes; one is always left for what is not bulk
-    seconds: float = 30.0  # for one call
-    memory: int = 512 << 20  # bytes, for one process
-    sizes: Limits = field(default_factory=Limits)  # of what one of them makes
+    count: int = 2  # processes; `read` leaves one of them for other calls
+    seconds: float = 30.0  # time limit of one call
+    memory: int = 512 << 20  # bytes for one process
+    sizes: Limits = field(default_factory=Limits)  # size limits in each worker
 
 
 class WorkerPool:
-    """Runs functions in worker processes; made by `open_pool`.
+    """Runs functions in worker processes.  Made by `open_pool`.
 
-    A call that lasts longer than `SLOW_CALL_SECONDS` no longer counts against `Limits.count`:
-    another process takes the place of the one that is busy, so that nobody waits behind a file that
-    hangs.
+    A call that takes longer than `SLOW_CALL_SECONDS` no longer counts against `PoolConfig.count`:
+    another process replaces the busy one, so that nobody waits for a file that hangs.
     """
 
     def __init__(
@@ -77,7 +73,7 @@ class WorkerPool:
 
     @property
     def busy(self) -> bool:
-        """Is any of them at work?"""
+        """Whether any worker is busy."""
         return self._all.borrowed_tokens > 0
 
     @property
@@ -85,10 +81,10 @@ class WorkerPool:
         return self._limits.count
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
-        """`function(*arguments)` in a worker; what it raises is raised here.
+        """The result of `function(*arguments)` in a worker; its exceptions are raised here.
 
-        ReaderDiedError: the process died.  ReaderTimeoutError: it took too long, and was killed.
-        UnavailableError: none became free.
+        ReaderDiedError: the process ended.  ReaderTimeoutError: it took too long and was killed.
+        UnavailableError: no worker became free.
         """
         async with self.slot(self._all):
             return cast(T, await self._await_result(WorkerCall(function, arguments), self._all))
@@ -101,7 +97,10 @@ class WorkerPool:
         nbytes: int,
         dtype: np.dtype[np.generic] | None = None,
     ) -> Block:
-        """The elements of this box, as C-ordered bytes; `dtype`: where a listing told it."""
+        """The elements of this box as bytes: C order, in the dtype of the dataset.
+
+        `nbytes` is their number; `dtype` that of the listing, if known.  Raises what `run` raises.
+        """
         if nbytes == 0:
             return memoryview(b"")
         async with self.slot(self._bulk), self.slot(self._all):
@@ -117,7 +116,7 @@ class WorkerPool:
             os.close(descriptor)
 
     async def _await_result(self, call: WorkerCall, *limiters: trio.CapacityLimiter) -> Any:
-        """What the call gives, whose places are filled again if it lasts; as `run`."""
+        """The result of the call.  While it is slow, its slots are given to other calls."""
         if self._stuck >= MAX_UNKILLABLE:
             raise UnavailableError(
                 f"no reader was free: {self._stuck} wait for a disk or file server"
@@ -145,7 +144,7 @@ class WorkerPool:
         self._stuck -= call.unkillable
 
     async def wait_until_ready(self) -> None:
-        """Return when a process has answered; one that is killed meanwhile is no matter."""
+        """Return when a worker has answered.  If it is killed while it starts, try again."""
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
                 await self.run(server.ping)
@@ -160,19 +159,19 @@ class WorkerPool:
         self._nursery.start_soon(self.rebalance)
 
     async def _retire_worker(self) -> None:
-        """End the worker that answered last: it is the first to be asked again."""
+        """End the worker that answered last; it would be the next one to be used."""
         with contextlib.suppress(UnavailableError, ReaderTimeoutError, ReaderDiedError):
             await self.run(server.retire)
 
     async def rebalance(self) -> None:
-        """Have as many processes as there are to be: for the dead, new ones; the surplus leaves."""
+        """Start or end workers until their number is right."""
         if self._levelling:
             return
         self._levelling = True
         surplus_rounds = 0
         try:
             for _ in range(REBALANCE_ROUNDS):
-                await trio.sleep(SLOW_CALL_SECONDS)  # those that are told to leave take a moment
+                await trio.sleep(SLOW_CALL_SECONDS)  # a retiring worker needs a moment to end
                 now = self._context.statistics()
                 there = now.idle_workers + now.running_workers - self._stuck
                 least, most = (
@@ -180,7 +179,7 @@ class WorkerPool:
                 )
                 if there < least or (now.idle_workers < SPARE_WORKERS and there < most):
                     async with trio.open_nursery() as nursery:
-                        for _ in range(now.idle_workers + 1):  # all that are idle, and one more
+                        for _ in range(now.idle_workers + 1):  # all idle workers, and a new one
                             nursery.start_soon(self._ping)
                 elif not (there > least and now.idle_workers > SPARE_WORKERS):
                     return
@@ -190,13 +189,17 @@ class WorkerPool:
             self._levelling = False
 
     async def _ping(self) -> None:
-        """None of the calls that `WorkerPool` counts: it may take a process more than there is."""
+        """Call a worker without waiting for a slot, so that one more process is started if
+        needed.
+        """
         call = WorkerCall(server.ping)
         await call.run(self._context)
 
     @contextlib.asynccontextmanager
     async def slot(self, limiter: trio.CapacityLimiter) -> AsyncIterator[None]:
-        """One of the limiter's places; UnavailableError if none is free within a call's time."""
+        """A context that holds one slot of the limiter; UnavailableError if none is free in
+        time.
+        """
         token = object()
         with trio.move_on_after(self._limits.seconds) as waiting:
             await limiter.acquire_on_behalf_of(token)
@@ -211,7 +214,7 @@ class WorkerPool:
 
     @contextlib.contextmanager
     def _extra_slot(self, *limiters: trio.CapacityLimiter) -> Iterator[None]:
-        """Meanwhile one more may have a place."""
+        """A context in which each of these limiters has one more slot."""
         more = [
             one for one in limiters if one.total_tokens < self._limits.count + MAX_EXTRA_WORKERS
         ]
@@ -228,9 +231,9 @@ class WorkerPool:
 
 @contextlib.asynccontextmanager
 async def open_pool(limits: PoolConfig, confine: str | None) -> AsyncIterator[WorkerPool]:
-    """Start the worker processes and wait until each of them has answered.
+    """Start the workers and wait until each of them has answered; MountError if they do not start.
 
-    What they read lies beneath the folder `confine`, if there is one.
+    `confine`: workers can open files below this folder only; None: everywhere.
     """
     lacking = sandbox.missing_protection()
     if lacking is not None:
@@ -263,4 +266,4 @@ async def _open_context(init: Callable[[], None]) -> AsyncIterator[trio_parallel
         ) as context:
             yield context
     except trio_parallel.BrokenWorkerError as error:
-        log.debug("at the end: %s", error)  # a worker that was killed before does not matter now
+        log.debug("at the end: %s", error)  # a worker that was killed; not important any more

@@ -1,4 +1,4 @@
-"""What the daemon and its worker processes send each other."""
+"""The records that the daemon and the workers send to each other."""
 
 import os
 from collections.abc import Iterable
@@ -12,7 +12,10 @@ from esrffs.model import Generation
 
 @dataclass(frozen=True, slots=True)
 class ReaderSpec:
-    """What a reader is opened on: one file, or the files of a series, in one generation each."""
+    """Which reader a call is for: one file, or the files of a series, each in one generation.
+
+    `boundary`: the folder that links must not leave; None: links may lead anywhere.
+    """
 
     paths: tuple[str, ...]
     generations: tuple[Generation, ...]
@@ -21,9 +24,10 @@ class ReaderSpec:
     boundary: str | None
 
     def check(self, numbers: Iterable[int] | None = None) -> None:
-        """StaleError unless every file is what it was when this was made; NotFoundError.
+        """Raise StaleError if a file is not in its generation any more, NotFoundError if it is
+        gone.
 
-        `numbers`: of a series only these files.
+        `numbers`: of a series, only the files with these numbers are checked.
         """
         wanted = range(len(self.paths)) if numbers is None else sorted(numbers)
         side_by_side(self._check_one, wanted)
@@ -39,10 +43,11 @@ class ReaderSpec:
 
 @dataclass(frozen=True, slots=True)
 class SharedBuffer:
-    """Shared memory of a worker: it holds an answer until the worker is asked the next thing.
+    """Shared memory of a worker with the answer of a call, valid until its next call.
 
-    A worker may open nothing of the daemon's, so that the daemon has to open what is the worker's.
-    With `errors`, a byte for each of the `elements` follows the values: which error it has.
+    A worker cannot open files of the daemon, so the daemon opens the memory of the worker.  If
+    there are `errors`, the values are followed by one byte for each of the `elements`: 0, or the
+    number of its error counted from 1.
     """
 
     pid: int
@@ -53,7 +58,7 @@ class SharedBuffer:
     elements: int = 0
 
     def open(self) -> int:
-        """A descriptor of it; OSError where the worker is gone, or was asked something else."""
+        """A descriptor of the memory; OSError if the worker is gone or has got its next call."""
         descriptor = os.open(f"/proc/{self.pid}/fd/{self.descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         if os.fstat(descriptor).st_ino != self.inode:
             os.close(descriptor)
