@@ -184,7 +184,7 @@ def test_a_truncated_file_gives_what_it_has(
     assert len(whole) >= 22 << 20
 
 
-LIMIT = 3.0  # seconds
+LIMIT = 8.0  # seconds
 _READ = """
 import os, sys
 try:
@@ -208,7 +208,7 @@ def test_a_server_that_falls_silent_with_many_reads_in_flight(
         asking = [subprocess.Popen([sys.executable, "-c", _READ, mounted / name]) for _ in range(3)]
         time.sleep(LIMIT / 2)
         assert mounted.status["reads"]["calls_in_flight"] > 0  # needs no source
-        assert {one.wait(8 * LIMIT) for one in asking} == {errno.ETIMEDOUT}
-        assert time.monotonic() - started < 8 * LIMIT
+        assert {one.wait(5 * LIMIT) for one in asking} == {errno.ETIMEDOUT}
+        assert time.monotonic() - started < 5 * LIMIT
     wait_for(lambda: mounted.status["reads"]["calls_overdue"] == 0)
     assert (mounted / name).read_bytes()[-FRAMES.nbytes :] == FRAMES.tobytes()
