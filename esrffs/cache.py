@@ -10,7 +10,7 @@ again.
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 import trio
 
@@ -49,20 +49,15 @@ class ByteCache:
     def __repr__(self) -> str:
         return f"<ByteCache {self.size} of {self.limit} bytes in {len(self._entries)} entries>"
 
-    @overload
-    def lookup(self, key: CacheKey[T]) -> T | None: ...
-
-    @overload
-    def lookup(self, key: Hashable) -> Any: ...
-
-    def lookup(self, key: Hashable) -> Any:
+    def lookup(self, key: CacheKey[T]) -> T | None:
         """The value, or None.  Counts as a use."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         self._entries.move_to_end(key)
         self.counts.hits += 1
-        return entry[0]
+        value: T = entry[0]  # the key tells the type
+        return value
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether there is a value.  Does not count as a use."""
@@ -78,20 +73,14 @@ class ByteCache:
         if entry is not None:
             self.size -= entry[1]
 
-    def pop(self, key: Hashable) -> Any:
-        """The value, which is dropped, or None."""
-        entry = self._entries.get(key)
-        self.discard(key)
-        return None if entry is None else entry[0]
-
-    def put(self, key: Hashable, value: object, nbytes: int) -> None:
+    def put(self, key: CacheKey[T], value: T, nbytes: int) -> None:
         """Keep a value that was not asked for, unless there is one or one is being computed."""
         if key not in self._entries and key not in self._computing:
             self._keep(key, value, nbytes)
 
     async def get_or_compute(
         self,
-        key: CacheKey[T] | Hashable,
+        key: CacheKey[T],
         compute: Callable[[], Awaitable[T]],
         nbytes: Callable[[T], int],
         is_current: Callable[[T], Awaitable[bool]] | None = None,
