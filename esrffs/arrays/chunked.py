@@ -26,7 +26,7 @@ from esrffs.arrays.block_grid import block_grid
 from esrffs.arrays.chunk_grid import ChunkPart, parts_of_box
 from esrffs.arrays.fetch import FetchedRanges, Ranges, fetch
 from esrffs.background import DecodeThreads, gather
-from esrffs.cache import CacheKey
+from esrffs.cache import ByteCache, CacheKey
 from esrffs.damage import PARTIAL, Block, Damage, DamagedBlock
 from esrffs.errors import (
     DamagedError,
@@ -380,6 +380,11 @@ class ChunkedBlocks:
             yield
         except (DamagedError, TooLargeError) as error:
             raise type(error)(f"{self._name}: chunk {number}: {error}") from error
+
+
+def keep_chunk_index(cache: ByteCache, version: bytes, address: str, index: ChunkIndex) -> None:
+    """Remember where the chunks of this dataset lie, which came with something else."""
+    cache.put(ChunkIndexKey(version, address), index, _index_nbytes(index))
 
 
 def _index_nbytes(index: ChunkIndex) -> int:

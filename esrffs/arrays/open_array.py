@@ -21,7 +21,7 @@ from esrffs.arrays.block_array import (
     join_buffers,
 )
 from esrffs.arrays.block_grid import block_grid
-from esrffs.arrays.chunked import ChunkedBlocks
+from esrffs.arrays.chunked import ChunkedBlocks, keep_chunk_index
 from esrffs.arrays.verbatim import open_frames, open_virtual
 from esrffs.damage import Block
 from esrffs.errors import EsrffsError
@@ -180,7 +180,7 @@ class VirtualArray:
             source = await sources.current(mapped.file, "hdf5")
             if sources.folders.confined and not covers(opened.source.status, source.status):
                 return None
-            found = await source.find(mapped.path)
+            found, index = await source.find_array(mapped.path)
             if not isinstance(found, DatasetInfo) or found.dtype != info.dtype or not self._depth:
                 return None
             shape = found.shape if len(found.shape) == len(info.shape) else (1, *found.shape)
@@ -188,6 +188,8 @@ class VirtualArray:
             fits = shape[0] == frames if mapped.whole else shape[0] >= mapped.first + frames
             if shape[1:] != info.shape[1:] or not fits:
                 return None
+            if index is not None:
+                keep_chunk_index(self._context.cache, source.version, found.address, index)
             state = await sources.dependency_version(found.dependencies)
         except EsrffsError:
             return None  # the reader will say what is wrong

@@ -48,6 +48,7 @@ from esrffs.workers.protocol import ReaderSpec
 from esrffs.workers.server import (
     call_reader,
     call_series,
+    find_array,
     image_of_description,
     list_groups,
     read_small,
@@ -198,6 +199,16 @@ class DataFile:
 
     async def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
         return cast("GroupInfo | DatasetInfo | JsonInfo", await self._ask("find", path))
+
+    async def find_array(
+        self, path: str
+    ) -> tuple[GroupInfo | DatasetInfo | JsonInfo, ChunkIndex | None]:
+        """`find`, and where the chunks of the dataset lie, if a reader can tell."""
+        run = partial(self._workers.run, find_array, self.subject, path)
+        return cast(
+            "tuple[GroupInfo | DatasetInfo | JsonInfo, ChunkIndex | None]",
+            await self._record_failures(path, run),
+        )
 
     async def attributes(self, address: str) -> bytes:
         return cast(bytes, await self._ask("attributes", address))

@@ -26,7 +26,16 @@ from esrffs.errors import DamagedError, EsrffsError, MemoryLimitError, TooLargeE
 from esrffs.formats import budget, readers
 from esrffs.formats.hdf5.image import DescribedGroup, Hdf5Image, ImageLimits
 from esrffs.linux import sandbox
-from esrffs.model import Box, GroupInfo, GroupListing, Reader, SeriesReader
+from esrffs.model import (
+    Box,
+    ChunkedLayout,
+    ChunkIndex,
+    DatasetInfo,
+    GroupInfo,
+    GroupListing,
+    Reader,
+    SeriesReader,
+)
 from esrffs.workers.listed_texts import with_texts
 from esrffs.workers.protocol import ReaderSpec, SharedBuffer
 
@@ -145,6 +154,18 @@ def list_groups(
             waiting += _groups(listing)
         room -= len(listing.members)
     return found
+
+
+def find_array(subject: ReaderSpec, path: str) -> tuple[object, ChunkIndex | None]:
+    """The object at this path, links followed, and where its chunks lie if it has an index."""
+    found = call_reader(subject, "find", path)
+    layout = found.layout if isinstance(found, DatasetInfo) else None
+    if not isinstance(layout, ChunkedLayout) or not layout.indexed:
+        return found, None
+    try:
+        return found, cast(ChunkIndex, _called(subject, "chunk_index", found.address))
+    except EsrffsError:
+        return found, None  # whoever needs it will be told
 
 
 def read_xattrs(subject: ReaderSpec, address: str) -> xattrs.Xattrs:

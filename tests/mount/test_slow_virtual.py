@@ -16,7 +16,8 @@ from tests.support.slow_server import SlowServer
 pytestmark = needs_fuse
 
 COUNT = 40
-SHAPE = (16, 32)
+SHAPE = (64, 512)
+FRAME = 2 * 64 * 512  # bytes
 
 
 @pytest.fixture
@@ -48,7 +49,44 @@ def test_the_sources_of_a_listing(server: SlowServer, mount: MountFactory) -> No
     assert counts["open"] == 1
 
 
-def test_the_values(server: SlowServer, mount: MountFactory) -> None:
+def test_a_reader_who_reads_on_finds_the_next_sources_open(
+    server: SlowServer, mount: MountFactory
+) -> None:
+    """Each is opened once to be described, with the place of its chunks, and once to be read."""
     mounted = mount(server.path, "-o", "index=none")
+    os.listdir(mounted.path)
+    os.listdir(mounted / "master.h5")
+    server.reset()
     data = np.load(mounted / "master.h5/data.npy")
     assert (data == np.arange(COUNT, dtype="u2")[:, None, None]).all()
+    counts = server.counts()
+    assert 2 * COUNT <= counts["open"] <= 2 * COUNT + 10
+    assert counts["most"] > 2
+
+
+def test_a_reader_of_single_frames_opens_no_others(server: SlowServer, mount: MountFactory) -> None:
+    mounted = mount(server.path, "-o", "index=none")
+    os.listdir(mounted.path)
+    os.listdir(mounted / "master.h5")
+    server.reset()
+    with open(mounted / "master.h5/data.npy", "rb", buffering=0) as file:
+        for number in (30, 7, 21):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            content = os.pread(file.fileno(), 2, 128 + number * FRAME)
+            assert content == number.to_bytes(2, "little")
+    # The first frame was looked at with the header; a page holds the end of the frame before.
+    assert server.counts()["open"] <= 2 * 7 + 2
+
+
+def test_a_source_that_is_not_there_costs_its_own_frame(
+    server: SlowServer, mount: MountFactory, tmp_path: Path
+) -> None:
+    (tmp_path / "files/s020.h5").unlink()
+    mounted = mount(server.path, "-o", "index=none")
+    mounted.expect("s020.h5")
+    with open(mounted / "master.h5/data.npy", "rb", buffering=0) as file:
+        head = os.pread(file.fileno(), 128 + 16 * FRAME, 0)
+        assert head[-2:] == (15).to_bytes(2, "little")
+        assert os.pread(file.fileno(), 2, 128 + 36 * FRAME) == (36).to_bytes(2, "little")
+        with pytest.raises(OSError, match="Input/output error"):
+            os.pread(file.fileno(), 2, 128 + 20 * FRAME)
