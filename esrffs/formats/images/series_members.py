@@ -1,7 +1,8 @@
 """The members of a series: what the header of each file says, and whether it fits the first one.
 
-Of EDF and CBF files the first bytes say it.  They are read side by side (`begun_file`), or were
-read before by the daemon, and a file is opened again only where they are not enough.  An EDF header
+Of EDF and CBF files the first bytes say it, of TIFF its first directory.  They are read side by
+side (`begun_file`), or were read before by the daemon, and a file is opened again only where they
+are not enough.  An EDF header
 that is like that of the first file, byte for byte but for values that say nothing about the data,
 needs no further look.  Does not: decide what becomes of a member that does not fit (`series`).
 """
@@ -14,7 +15,12 @@ import numpy as np
 from fabio.cbfimage import CbfImage
 
 from esrffs.errors import DamagedError, UnsupportedError
-from esrffs.formats.images.begun_file import BegunFile, read_heads
+from esrffs.formats.images.begun_file import (
+    BegunFile,
+    BegunTiff,
+    read_heads,
+    read_tiff_pieces,
+)
 from esrffs.formats.images.cbf import HEADER_NBYTES, CbfKind, cbf_header
 from esrffs.formats.images.edf import EdfFrames
 from esrffs.formats.images.edf_header import header_keys
@@ -23,12 +29,14 @@ from esrffs.formats.images.frames import FrameSource, Header, translated
 from esrffs.formats.images.packed import is_packed
 from esrffs.formats.images.reader import check_codec, detect_codec, open_frames
 from esrffs.formats.images.signatures import HEADER_NBYTES as RECOGNISED_NBYTES
-from esrffs.formats.images.signatures import codec_of_header
+from esrffs.formats.images.signatures import TIFF_CODECS, codec_of_header
+from esrffs.formats.images.tiff import TiffFrames
 from esrffs.model import FramesLayout as FramesLayout
 from esrffs.model import Layout, OpaqueLayout
 
 _HEADER_END = re.compile(rb"}\r?\n")
 _EDF_NBYTES = 1 << 14  # bytes in which most EDF headers end
+_TIFF_NBYTES = 1 << 14  # bytes, read at the beginning and about the first directory
 _BATCH_NBYTES = 1 << 25  # bytes of files that are read together, at most
 
 
@@ -45,6 +53,7 @@ class SeriesFiles:
         self.sizes = sizes
         self.opened: set[int] = set()
         self._heads: dict[int, bytes | OSError] = dict(heads)
+        self._tiffs: dict[int, dict[int, bytes] | OSError] = {}
         self.codec = ""  # FabIO's, of the first file
         self.first_head = b""  # bytes with which the first file begins, if it is not packed
 
@@ -57,20 +66,32 @@ class SeriesFiles:
     def begun(self, number: int, nbytes: int) -> BegunFile:
         """The file with its first `nbytes` bytes, or as many as were known; EsrffsError."""
         if number not in self._heads:
-            self._read(number, nbytes)
+            stop = number + _BATCH_NBYTES // nbytes if number else 1  # of what format is the first?
+            self._read(range(number, min(stop, len(self.paths))), nbytes)
         head = self._heads.pop(number)
         if isinstance(head, OSError):
             raise translated("the file", head) from head
         return BegunFile(self.paths[number], self.sizes[number], head)
 
+    def begun_tiff(self, number: int) -> BegunTiff:
+        """The TIFF with its first bytes and its first directory; EsrffsError."""
+        if number not in self._tiffs:
+            stop = min(number + _BATCH_NBYTES // (2 * _TIFF_NBYTES), len(self.paths))
+            self.opened.update(range(number, stop))
+            found = read_tiff_pieces(self.paths[number:stop], _TIFF_NBYTES)
+            self._tiffs = dict(enumerate(found, number))
+        pieces = self._tiffs.pop(number)
+        if isinstance(pieces, OSError):
+            raise translated("the file", pieces) from pieces
+        return BegunTiff(self.paths[number], self.sizes[number], pieces)
+
     def forget_heads(self) -> None:
         """The known bytes are fewer than a header takes: read more of each file."""
         self._heads.clear()
 
-    def _read(self, start: int, nbytes: int) -> None:
-        """The first bytes of this file and of those after it that are not known either."""
-        stop = min(start + _BATCH_NBYTES // nbytes, len(self.paths))
-        numbers = [number for number in range(start, stop) if number not in self._heads]
+    def _read(self, wanted: range, nbytes: int) -> None:
+        """The first bytes of those of these files of which they are not known."""
+        numbers = [number for number in wanted if number not in self._heads]
         self.opened.update(numbers)
         found = read_heads([self.paths[number] for number in numbers], nbytes)
         self._heads.update(zip(numbers, found, strict=True))
@@ -87,6 +108,8 @@ def describe(
         return _describe_edf(files, first)
     if files.first_head and isinstance(first, CbfDescription):
         return _describe_cbf(files, first)
+    if files.first_head and files.codec in TIFF_CODECS:
+        return _describe_tiff(files, first)
     return _describe_others(files, first)
 
 
@@ -131,6 +154,18 @@ def _describe_cbf(files: SeriesFiles, first: "CbfDescription") -> Iterator[tuple
                 continue
         files.opened.add(number)
         yield _described(open_member(file.name), first)
+
+
+def _describe_tiff(
+    files: SeriesFiles, first: "FrameSource | CbfDescription"
+) -> Iterator[tuple[Header, Layout]]:
+    for number in range(1, len(files.paths)):
+        file = files.begun_tiff(number)
+        found = codec_of_header(file.head[:RECOGNISED_NBYTES], file.size, files.name(number))
+        if found in TIFF_CODECS:
+            yield _described(TiffFrames(file.name, check_codec(found), file), first)
+        else:
+            yield _described(open_member(file.name), first)
 
 
 def _describe_others(

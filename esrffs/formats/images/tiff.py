@@ -13,6 +13,7 @@ import numpy as np
 
 from esrffs.damage import copied
 from esrffs.errors import DamagedError, EsrffsError
+from esrffs.formats.images.begun_file import BegunTiff
 from esrffs.formats.images.frames import (
     Array,
     Header,
@@ -32,16 +33,16 @@ _NATIVE = "<" if sys.byteorder == "little" else ">"
 
 
 class TiffFrames:
-    """The frames of one TIFF file."""
+    """The frames of one TIFF file.  `begun`: the same file, if some bytes of it are known."""
 
     is_edf = False
     first_frame_error = ""
 
-    def __init__(self, path: str, codec: str) -> None:
+    def __init__(self, path: str, codec: str, begun: BegunTiff | None = None) -> None:
         self._path = path
         self._last: tuple[tuple[int, int], Segments] | None = None
         with translate_errors("the TIFF directories", strict=False):
-            self._content = open_content(path)
+            self._content = begun or open_content(path)
             try:
                 self._look(codec)
             except BaseException:

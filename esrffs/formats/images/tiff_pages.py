@@ -17,6 +17,7 @@ from tifffile import TiffFile, TiffPage
 from tifffile.tifffile import imagej_description_metadata, shaped_description_metadata
 
 from esrffs.errors import DamagedError, EsrffsError, UnsupportedError
+from esrffs.formats.images.begun_file import BegunTiff
 from esrffs.formats.images.frames import Array, check_shape
 from esrffs.formats.images.tiff_directories import (
     MOST_PAGES,
@@ -61,7 +62,7 @@ class PageStack:
     not so).
     """
 
-    def __init__(self, content: PlainFile | UnpackedFile) -> None:
+    def __init__(self, content: BegunTiff | PlainFile | UnpackedFile) -> None:
         self._content = content
         self.directories = Directories(content)
         self._tiff = self._open()

@@ -9,7 +9,6 @@ import fabio.cbfimage
 import numpy as np
 import pytest
 
-from esrffs.formats.images.begun_file import BegunFile
 from esrffs.formats.images.edf import EdfFrames
 from esrffs.formats.images.series import ImageSeriesReader
 from esrffs.formats.images.tree import DATA, MEASUREMENT
@@ -174,21 +173,3 @@ def test_members_of_cbf_are_opened_once_but_the_first(tmp_path: Path, opens: Cou
     assert {opens[os.path.basename(path)] for path in paths[1:]} == {1}
     data = reader.read(DATA, Box((0, 0, 0), (COUNT, 20, 30)))
     assert [int(frame[0, 0]) for frame in data] == [*range(COUNT)]
-
-
-def test_a_begun_file_is_as_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "run_file"
-    content = os.urandom(1000)
-    path.write_bytes(content)
-    for known in (0, 1, 500, 1000, 2000):
-        begun = BegunFile(str(path), 1000, (content + b"?" * 1000)[:known])
-        with open(path, "rb", buffering=0) as file, begun:
-            for offset, count in ((0, 10), (495, 20), (400, 1000), (990, 50), (1000, 5), (7000, 1)):
-                for one in (file, begun):
-                    assert one.seek(offset) == offset
-                wanted, got = file.read(count), b""
-                while len(got) < len(wanted) and (more := begun.read(count - len(got))):
-                    got += more
-                assert got == wanted
-                assert begun.tell() == offset + len(got)
-            assert begun.is_open == (known < 1000)
