@@ -33,6 +33,7 @@ from esrffs.tree.nodes import (
     Stat,
     Symlink,
     all_xattrs,
+    diagnose,
 )
 
 log = logging.getLogger(__name__)
@@ -263,7 +264,11 @@ class Filesystem:
             counts = {"inodes": len(self.inodes), "open_files": len(self._handles)}
             return self.error_log.status({**await self._status(), **counts}, errors=may_see)
         node = self._node(inode)
-        found = self.error_log.error_text(node) if name == xattrs.ERROR else await all_xattrs(node)
+        if name == xattrs.ERROR:
+            await diagnose(node)
+            found = self.error_log.error_text(node)
+        else:
+            found = await all_xattrs(node)
         if name not in found:
             raise RequestError(errno.ENODATA)
         return found[name]

@@ -64,6 +64,11 @@ class FolderDirectory:
     def error_text(self) -> str | None:
         return self.mount.corrections.rejection(self.folder)
 
+    async def diagnose(self) -> None:
+        """Find out why there is no `corrected/` here."""
+        found = await self._folders.scan(self.folder)
+        await self._correction(found, self._series(found))
+
     async def stat(self) -> Stat:
         return Stat.read_only(await self._folders.status(self.folder))
 

@@ -127,6 +127,10 @@ class GroupDirectory:
         context, views = self.file.context, self.mount.views
         return corrected.directories(self.path, plan_.entries, context, find, views)
 
+    async def diagnose(self) -> None:
+        """Find out why there is no `corrected/` here."""
+        await self.mount.corrections.for_group(await self.file.source(), self.address)
+
     def _views(self) -> ViewFinder:
         async def names() -> Iterable[bytes]:
             return (await self._entries())[1].entries

@@ -7,6 +7,7 @@ bytes they have (`tree/files`).
 
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
@@ -112,6 +113,18 @@ class _HasListedXattrs(Protocol):
 
         Listing all of them would open the data file.
         """
+
+
+class _Diagnosed(Protocol):
+    async def diagnose(self) -> None:
+        """Look for what may be wrong and is not known yet: it is then told by `error_text`."""
+
+
+async def diagnose(node: Node) -> None:
+    """Let a node that can look for what is wrong with it; nothing where it cannot."""
+    if hasattr(node, "diagnose"):
+        with suppress(EsrffsError):  # a file that cannot be read tells so itself
+            await cast(_Diagnosed, node).diagnose()
 
 
 async def all_xattrs(node: Node, *, listed: bool = False) -> xattrs.Xattrs:
