@@ -161,7 +161,7 @@ async def _root(data: DataContext, options: MountOptions) -> Node:
 
 def _counts(data: DataContext, workers: WorkerPool) -> dict[str, object]:
     """What cache, worker processes and reads did so far, for `esrffs --status`."""
-    cache, reads = data.cache, data.files.folders.executor.status()
+    cache, reads = data.cache, data.files.folders.reads()
     return {
         "cache": {"bytes": cache.size, "limit": cache.limit, **asdict(cache.counts)},
         "workers": {"count": workers.count, "lost": workers.lost},

@@ -128,6 +128,10 @@ class SourceRoot(SourcePaths):
         await self.executor.check_paths([absolute])
         return await self.executor.run(partial(self.path_inside, absolute))
 
+    def reads(self) -> dict[str, object]:
+        """How calls on the source went so far, for `esrffs --status`."""
+        return self.executor.status()
+
     async def statvfs(self) -> os.statvfs_result:
         """The figures of the file system of the source."""
         return await self.executor.run(lambda: os.statvfs(self.root))
