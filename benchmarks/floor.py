@@ -81,13 +81,20 @@ def served(module: str, at: Path, *arguments: object) -> Iterator[None]:
                 raise RuntimeError(f"{module}: cannot mount {at}")
             yield
         finally:
-            root = os.geteuid() == 0
-            end = ["umount", at] if root else ["fusermount3", "-u", at]
-            for _ in range(100):
-                if subprocess.run(end, check=False, capture_output=True).returncode == 0:
-                    break
-                time.sleep(0.1)
+            _unmount(at)
             process.terminate()
+
+
+def _unmount(at: Path) -> None:
+    """Unmount, as soon as no process uses the mount; after ten seconds, in any case."""
+    command = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
+    end = time.monotonic() + 10
+    while subprocess.run([*command, at], check=False, capture_output=True).returncode:
+        if time.monotonic() > end:
+            lazy = "-l" if command[0] == "umount" else "-z"
+            subprocess.run([*command, lazy, at], check=False)
+            return
+        time.sleep(0.1)
 
 
 def main() -> None:
