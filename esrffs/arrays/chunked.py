@@ -89,6 +89,7 @@ class ChunkedBlocks:
         self._raw = np.dtype((np.void, info.dtype.itemsize))  # copied with the padding it has
         self._index: ChunkIndex | None = None
         self._samples: Sequence[int] = ()  # offsets
+        self._sample_nbytes = 0  # of the smallest chunk of which one is taken
         self._stored: float | None = None  # stored bytes for each decoded one, on average
         self._reading: set[int] = set()  # threads that wait for the disk
 
@@ -162,7 +163,10 @@ class ChunkedBlocks:
                 blocks.append(await self._assemble(index, box, places))
 
             view = await self._opened.file()
-            calls: list[Callable[[], Awaitable[None]]] = [partial(view.sample, samples), assemble]
+            calls: list[Callable[[], Awaitable[None]]] = [
+                partial(view.sample, samples, self._sample_nbytes),
+                assemble,
+            ]
             await gather(calls)
             self._samples = ()
             return blocks[0]
@@ -203,6 +207,7 @@ class ChunkedBlocks:
                 self._stored = float(index.sizes[written].mean()) / self._nbytes
             whole = written[~self._at_the_edge(written)]
             picked = whole[:: max(1, len(whole) // SAMPLED_CHUNKS)]
+            self._sample_nbytes = int(index.sizes[picked].min()) if len(picked) else 0
             self._index, self._samples = index, index.offsets[picked].tolist()
         return self._index, self._samples
 

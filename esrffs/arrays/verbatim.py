@@ -43,6 +43,11 @@ class FramesArray:
         self._layout = layout
         self._frame = info.nbytes // len(layout.offsets)  # bytes
 
+    @property
+    def frame_nbytes(self) -> int:
+        """The size of one frame; contiguous data are one frame."""
+        return self._frame
+
     def sample_offsets(self) -> list[int]:
         """Where samples tell that the file only grew; a series is a file for each frame."""
         if self._layout.files:
@@ -128,7 +133,7 @@ async def open_frames(
     """The data of a dataset with this layout."""
     array = FramesArray(opened, layout, info)
     file = await opened.file()
-    await file.sample(array.sample_offsets())
+    await file.sample(array.sample_offsets(), array.frame_nbytes)
     if not file.is_slow:
         return array
     version = opened.source.version, opened.state, info.address, "verbatim"

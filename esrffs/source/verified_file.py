@@ -82,16 +82,21 @@ class VerifiedFile:
         """
         self._keep_samples(self._sample(self._new(offsets)))
 
-    async def sample(self, offsets: Iterable[int]) -> None:
-        """`add_samples`, for a task; on a remote file system side by side, in threads."""
+    async def sample(self, offsets: Iterable[int], nbytes: int = SAMPLE_NBYTES) -> None:
+        """`add_samples`, for a task; on a remote file system side by side, in threads.
+
+        `nbytes`: what is watched at each place has no more; what lies behind it may be written
+        while the file grows.
+        """
+        nbytes = min(nbytes, SAMPLE_NBYTES)
         new = self._new(offsets)
         if not self._executor.remote:
-            self._keep_samples(self._sample(new))
+            self._keep_samples(self._sample(new, nbytes))
             return
         found: dict[int, bytes] = {}
 
         async def take(part: Sequence[int]) -> None:
-            found.update(await self._in_thread(lambda: self._sample(part), SAMPLE_NBYTES))
+            found.update(await self._in_thread(lambda: self._sample(part, nbytes), nbytes))
 
         near = max(new, default=0) - min(new, default=0) <= _NEAR_NBYTES
         parts = [new] if near else [[offset] for offset in new]
@@ -101,8 +106,8 @@ class VerifiedFile:
     def _new(self, offsets: Iterable[int]) -> list[int]:
         return [offset for offset in offsets if offset >= 0 and offset not in self._samples]
 
-    def _sample(self, offsets: Iterable[int]) -> dict[int, bytes]:
-        return {offset: os.pread(self._descriptor, SAMPLE_NBYTES, offset) for offset in offsets}
+    def _sample(self, offsets: Iterable[int], nbytes: int = SAMPLE_NBYTES) -> dict[int, bytes]:
+        return {offset: os.pread(self._descriptor, nbytes, offset) for offset in offsets}
 
     def _keep_samples(self, new: dict[int, bytes]) -> None:
         if self._samples:
