@@ -1,8 +1,7 @@
-"""Corrected arrays: raw bytes under them, dark and flats reduced once.
+"""Corrected arrays: reads the raw pixels under a run of corrected bytes, and corrects them.
 
-Decided here: what is read for a run of corrected bytes, and what of it is remembered.  The
-numbers are made in `flatfield/formula`; which frames are raw, flat and dark was decided in
-`flatfield/conventions/detect`.
+Dark and flats are reduced when they are first needed, and stay in the cache as float32 images.
+Does not: compute (`formula`), or choose which frames are raw, flat and dark (`conventions`).
 """
 
 from bisect import bisect_right
@@ -113,9 +112,10 @@ class InputArrays:
         self._corrected = array
 
     async def check(self, output: CorrectedDataset | ReducedDataset) -> None:
-        """StaleError unless all sources are what they were when the roles were found.
+        """StaleError unless all input files are unchanged since the plan was made.
 
-        Raw files are opened; dark and flats, which may be many, when they are to be reduced.
+        Opens the files of raw frames.  Those of darks and flats, which may be many, are opened when
+        they are reduced.
         """
         folders = self.context.files.folders
         raw = output.raw if isinstance(output, CorrectedDataset) else ()
@@ -153,7 +153,7 @@ class InputArrays:
         return self._arrays[key]
 
     async def reduced(self, frames: ReducedFrame) -> Pixels:
-        """Mean or median of frames, remembered; float32 of one axis."""
+        """Mean or median of frames, float32, one axis of `pixels` elements; from the cache."""
         states = tuple(self._locations[part.path].key for part in frames.parts)
         key = ReducedKey(states, frames, self.pixels)
         reduce = partial(self._reduce, frames)

@@ -168,7 +168,7 @@ class FolderInspector:
         return found
 
     def _permit(self, folder: str) -> None:
-        """In a context mount: whoever may list this folder must be allowed to list that one."""
+        """In a shared mount: AccessDeniedError unless all who may list this one may list that."""
         folders = self._folders
         if not folders.confined:
             return
@@ -232,7 +232,10 @@ class FolderInspector:
         return content if len(content) <= READ_LIMIT else None
 
     def _check(self, path: str, place: str) -> None:
-        """What a file says shows in errors: of a context mount, to all who may list the folder."""
+        """In a shared mount: AccessDeniedError unless all who may list this folder may read it.
+
+        The content of the file shows in error texts.
+        """
         folders = self._folders
         try:
             allowed = may_reference(folders.absolute(self._folder), place, folders.root)

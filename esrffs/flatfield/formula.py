@@ -1,8 +1,7 @@
 """The flat-field correction `(raw - dark) / (flat - dark)`: formula, weights, reductions.
 
-Decided here: every number of `corrected/`, to the bit.  Pure numpy on arrays in memory; who is
-raw, flat or dark is decided in `conventions/detect`, and who reads them when in
-`corrected_array`.
+Computes every number of `corrected/`, to the bit, from arrays in memory.  Does not: choose which
+images are raw, flat or dark (`conventions`), or read them (`corrected_array`).
 
 Everything is cast to float32 first, and all arithmetic is float32, but for one thing: the flat
 between two flats is evaluated in float64 and rounded once.  Because every operation works on one

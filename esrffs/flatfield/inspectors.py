@@ -49,7 +49,7 @@ TRANSIENT_ERRORS = (StaleError, UnavailableError)  # no answers: to be asked aga
 
 
 class Inspector(Protocol):
-    """Answers the queries of conventions, and knows where the arrays lie that it told of."""
+    """Answers the queries of conventions, and knows where the arrays of its answers lie."""
 
     @property
     def file(self) -> DataFile | None:
@@ -141,7 +141,7 @@ class FileInspector:
         return await files.current(other, "hdf5"), inner
 
     def _permit(self, path: str) -> None:
-        """In a shared mount: whoever may read this file must be allowed to read the other one."""
+        """In a shared mount: AccessDeniedError unless all readers of this file may read that."""
         folders = self._context.files.folders
         own, other = folders.absolute(self._source.path), folders.absolute(path)
         try:

@@ -1,11 +1,9 @@
-"""The words in which roles are decided: what may be asked, and what is answered in the end.
+"""The plan of a `corrected/`: which frames are raw, flat and dark, and what is computed of them.
 
-A convention is a generator.  It yields *questions* (`List`, `Describe`, `Read`, `ReadFile`), is
-sent the answers, and returns a `CorrectionPlan`, a `Rejected`, or None where nothing speaks of the
-convention.  So it does no I/O, and any tree, or a dict in a test, can drive it (`answered`).
-
-A path in a data file is the names from its root joined by "/"; "" is the root.  A path in a
-folder is a name, or `file::path/in/file`.  `None` answers what is not there or cannot be read.
+A convention (`conventions`) finds a plan from names, shapes and small values.  It returns a
+`CorrectionPlan`, a `Rejected` with the reason, or None where it does not apply.  Does not: say
+where the arrays lie (`resolved_plan`), or compute (`formula`).  Paths are as in
+`conventions/queries`.
 """
 
 from dataclasses import dataclass
@@ -169,7 +167,7 @@ class CorrectionPlan:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A convention is meant, but cannot be followed; `reason` is a sentence for the log."""
+    """A convention applies, but cannot be followed; `reason` is a sentence for the user."""
 
     reason: str
 
@@ -179,7 +177,7 @@ Detection = CorrectionPlan | Rejected | None
 
 @dataclass(frozen=True, slots=True)
 class CorrectionOptions:
-    """Of the mount: `-o flat=…`, `-o nan=…`, `-o norm=current`, `-o dark=none`."""
+    """The options of a mount for `corrected/`: `flat=`, `nan=`, `norm=current`, `dark=none`."""
 
     method: Method = "linear"
     nan: float | None = None
@@ -188,4 +186,4 @@ class CorrectionOptions:
 
 
 class ConventionError(Exception):
-    """Ends a convention from deep inside it; never leaves `flatfield/conventions/detect`."""
+    """A convention cannot be followed; `conventions/detect` turns it into `Rejected`."""

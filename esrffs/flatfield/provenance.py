@@ -1,4 +1,4 @@
-"""What `corrected/attrs.json` tells of how the numbers were made."""
+"""The content of `corrected/attrs.json`: how the numbers were computed, and from what."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ _METHODS = {
 
 
 def provenance(plan: CorrectionPlan, stems: Iterable[str], version: str) -> Mapping[str, Any]:
-    """What `corrected/attrs.json` tells, ready for JSON; `stems` name the outputs as shown."""
+    """The content of `corrected/attrs.json`, for JSON; `stems` are the outputs' file names."""
     corrections = plan.corrections
     of_their_own = any(one.flat_dark is not None for one in corrections)
     absorption = plan.outputs[0].absorption

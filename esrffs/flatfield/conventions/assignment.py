@@ -1,4 +1,4 @@
-"""What the conventions share: asking, arrays that can be frames, and whether roles fit together."""
+"""What the conventions share: queries as functions, arrays of frames, their shapes."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,7 +69,7 @@ def listing(path: str) -> Queries[Mapping[str, MemberSummary]]:
 
 
 def describe(path: str, entry: MemberSummary | None = None) -> Queries[FrameStack | None]:
-    """The image or stack at this path; asks only where the entry does not tell already."""
+    """The image or stack at this path; no query where the entry has its shape already."""
     if entry is None or entry.shape is None:
         entry = yield DescribeArray(path)
     return source(path, entry)
@@ -118,7 +118,7 @@ class ReducedFrames:
 
 @dataclass(slots=True)
 class RoleAssignment:
-    """Who plays which part, before it is known whether they fit together."""
+    """Which arrays have which role, before it is known whether their shapes agree."""
 
     convention: str
     options: CorrectionOptions
@@ -138,9 +138,10 @@ class RoleAssignment:
             self.flat_note = REDUCED_BEFORE
 
     def correction(self) -> Correction:
-        """Dark: mean of all; flats: median of those at one abscissa.  RefusalError if unfit.
+        """The dark is the mean of all darks; a flat is the median of those at one abscissa.
 
-        Without a dark it is 0 where the mount was told so (`-o dark=none`).
+        Without darks the dark is 0 if the mount has the option `dark=none`.  ConventionError where
+        a role is missing, or shapes do not agree.
         """
         dark = [dark for dark in self.dark if dark.frames]
         runs: dict[float, list[FrameStack]] = {}
@@ -180,7 +181,7 @@ class RoleAssignment:
 
 
 def check_same_frame_shape(sources: Iterable[FrameStack]) -> None:
-    """RefusalError unless all frames have one shape, and one sample for each pixel."""
+    """ConventionError unless all frames have one shape, and one sample for each pixel."""
     one, *others = sources
     for each in (one, *others):
         if each.colour:

@@ -1,4 +1,7 @@
-"""Roles told by the types or titles of BLISS scans (`2.1`, `3.1`, …) of one file."""
+"""Roles from the types or titles of the BLISS scans (`2.1`, `3.1`, …) of one file.
+
+Types and titles are those that nxtomomill 2.1 knows (`settings.py` and its scan type finder).
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,7 +107,7 @@ def bliss(
 
 
 def _check_use(parent: str, name: str) -> Queries[None]:
-    """RefusalError where the acquisition of a scan of darks or flats has no projections."""
+    """ConventionError where no scan of projections could use a scan of darks or flats."""
     if (yield from _detectors(join_path(parent, name))):
         scans = yield from _acquisition(parent, name)
         if all(kind != PROJECTION for _, kind in scans) and not (

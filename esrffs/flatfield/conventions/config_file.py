@@ -162,7 +162,7 @@ def _frames_of(sources: list[Named], positions: list[float]) -> str:
 
 
 def _at(settings: Settings, position: float, number: float | None, one: Named) -> float:
-    """Abscissa of the first frame: as told, else a stack's position, else the name's number."""
+    """Abscissa of the first frame: `at`, else a stack's position, else the number in the name."""
     at = settings.table.get("at")
     if at is not None and at not in ("name", "position"):
         return settings.number("at", at, ', "name" or "position"')

@@ -156,7 +156,7 @@ class Settings:
         return float(value)
 
     def name(self, count: int) -> str | None:
-        """The name of the result, if one is told."""
+        """The name of the result, if the table has one."""
         value = self.table.get("name")
         if value is not None and not isinstance(value, str):
             raise self.wrong("name", f"expected a text, not {value!r}")
@@ -212,7 +212,7 @@ class LeftOut:
         return [*found, (start, last)] if start < last else found
 
     def check(self, there: str) -> None:
-        """RefusalError where a number or span is that of no frame; `there` tells those that are."""
+        """ConventionError where a number or span has no frame; `there` lists the frames."""
         for span, item in self._spans.items():
             if span not in self._met:
                 raise self._wrong("leave_out", f"no frame {item!r}; there are {there}")

@@ -1,16 +1,17 @@
-"""Which array is raw, which is flat, which is dark.
+"""Which array is raw, which is flat, which is dark: asks the conventions one after the other.
 
-Decided here: whether a group or a folder has a `corrected/`, and what that holds.  It is decided
-from names, shapes and small values, never from image data, and without I/O: `detect_in_group` and
-`detect_in_folder` are generators that yield questions (see `flatfield/plan`).  Each convention has
-its own place; the first that finds something to say is followed:
+Works from names, shapes and small values, never from image data, and does no I/O: `detect_in_group`
+and `detect_in_folder` are generators that yield queries (`queries`).  The first convention that
+returns a plan, or says why it cannot be followed, ends the search:
 
-| `.esrffs.toml` | `roles_config` |
-| ID19's folders of old, folders of images | `roles_folder`, `roles_info` |
-| folders of a scan | `roles_scan` |
-| NXtomo | `roles_nexus` |
-| BLISS scans | `roles_bliss` |
-| APS Data Exchange, `data`/`flat`/`dark`, siblings `flat_000` | `roles_group` |
+| convention | module |
+|---|---|
+| `.esrffs.toml` | `config_file` |
+| ID19's older folders, folders of images | `image_folder`, `info_file` |
+| folders of a scan | `scan_folders` |
+| NXtomo, keys beside a stack | `nxtomo`, `keyed_stack` |
+| BLISS scans | `bliss` |
+| APS Data Exchange, `data`/`flat`/`dark`, sibling groups `flat_000` | `named_groups` |
 """
 
 from collections.abc import Iterable

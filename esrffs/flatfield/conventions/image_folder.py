@@ -1,4 +1,7 @@
-"""Roles told by the names of image files in a folder: plain folders, and ID19's of old."""
+"""Roles from the names of image files in a folder: any folder, and the older folders of ID19.
+
+The names of ID19 folders are those of tomoscan's `edfscan.py` and `edfframereducer.py`.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +52,7 @@ def _numbered(members: Members, pattern: re.Pattern[str]) -> dict[int, list[str]
 
 
 def image_sources(names: Iterable[str], members: Members) -> Queries[list[FrameStack]]:
-    """These files as images or stacks; RefusalError where one is none."""
+    """These files as images or stacks; ConventionError where one of them is neither."""
     found = []
     for name in names:
         one = yield from describe(name, members[name])
@@ -128,7 +131,7 @@ def plan_of_images(
 
     The files of a series have its shape: they are not opened one by one.
     """
-    assignment.correction()  # RefusalError where something is missing
+    assignment.correction()  # ConventionError where something is missing
     raw = RawImages(members, assignment.reference, list(notes))
     yield from raw.look_at(sorted(names))
     return raw.plan(assignment)

@@ -27,8 +27,8 @@ def fitted_keys(
 ) -> tuple[Keys, list[str]]:
     """The keys of the frames that exist, and a warning where there are fewer frames than keys.
 
-    An acquisition that was stopped has its keys, but not all frames.  RefusalError where the values
-    are no keys, or too few; without values it says what is `there`.
+    An acquisition that was stopped has its keys, but not all frames.  ConventionError where the
+    values are no keys, or too few; without values its text has what is `there`.
     """
     if values is None:
         raise ConventionError(f"no small array of numbers at {name!r}; {there}")

@@ -64,7 +64,7 @@ def read_info(members: Members) -> Queries[ScanInfo]:
 
 
 def counts(name: str, content: bytes) -> Mapping[str, float]:
-    """The counts in the text of an `.info` file; RefusalError quotes one that is no number."""
+    """The counts in the text of an `.info` file; ConventionError quotes one that is no number."""
     found: dict[str, float] = {}
     for line in re.split(r"\r\n|\r|\n", _decoded(content)):
         match = _LINE.match(line)

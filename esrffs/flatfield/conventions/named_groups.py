@@ -1,4 +1,4 @@
-"""Roles told by the names of groups and datasets in a data file.
+"""Roles from the names of groups and datasets in a data file.
 
 Three conventions: the training's `data`/`flatfield`/`dark`, sibling groups `flat_000`,
 `flat_500`, and APS Data Exchange.
@@ -118,7 +118,7 @@ def raw_flat_dark_groups(
 def unused(
     path: str, members: Members, _options: CorrectionOptions
 ) -> Queries[CorrectionPlan | None]:
-    """To be asked last: a refusal where there are darks or flats, and nothing to correct."""
+    """Comes last: ConventionError where there are darks or flats, but nothing to correct."""
     found: dict[str, list[FrameStack]] = {}
     for name in (name for name in members if name in WANTED):
         found[name] = yield from images(join_path(path, name), members[name])

@@ -1,4 +1,4 @@
-"""Roles told by the keys of an NXtomo entry, or of any group with keys beside a stack.
+"""Roles from the keys of an NXtomo entry, or of any group with keys beside a stack.
 
 The definition: https://manual.nexusformat.org/classes/applications/NXtomo.html (`image_key`);
 `image_key_control`, with -1 for alignment frames, is ESRF's addition (nxtomo).  Reductions and

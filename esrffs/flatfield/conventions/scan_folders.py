@@ -1,4 +1,4 @@
-"""Roles told by the folders of a scan: `Tomo/ Flat_Before/ Flat_After/ Dark_Before/`.
+"""Roles from the folders of a scan: `Tomo/ Flat_Before/ Flat_After/ Dark_Before/`.
 
 The names are those that mantidimaging, Octopus and SkyScan users give.  Does not: look into more
 folders than the names make likely.
@@ -60,7 +60,7 @@ def scan_folders(members: Members, options: CorrectionOptions) -> Queries[Correc
     for folder in found.flats:
         flats[folder] = yield from image_sources(sorted(found.of([folder], "raster")), found.images)
     assignment.flats = [(0.0, one) for sources in flats.values() for one in sources]
-    assignment.correction()  # RefusalError where something is missing
+    assignment.correction()  # ConventionError where something is missing
     raw = RawImages(found.images, assignment.reference, [])
     yield from raw.look_at(sorted(found.of(found.raw, "raster", "series")))
     at = _flat_abscissae(list(flats), *raw.ends())
