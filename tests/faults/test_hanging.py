@@ -12,8 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -21,8 +20,9 @@ import numpy as np
 import pytest
 
 from tests.support.marks import needs_fuse
-from tests.support.mounts import Mounted, is_mounted
+from tests.support.mounts import Mounted
 from tests.support.programs import wait_for
+from tests.support.slow_server import SlowServer
 from tests.support.stopwatch import Stopwatch
 
 pytestmark = needs_fuse
@@ -30,28 +30,10 @@ pytestmark = needs_fuse
 LIMIT = 4.0  # seconds
 
 
-@dataclass
-class Remote:
-    """A folder behind a server, and the switch that makes it silent."""
-
-    path: Path
-    switch: Path
-
-    @contextmanager
-    def silent(self) -> Iterator[None]:
-        """The server answers nothing; if it was asked in vain at the end, it answers now."""
-        self.switch.touch()
-        try:
-            yield
-        finally:
-            self.switch.unlink()
-
-
 @pytest.fixture
-def remote(tmp_path: Path) -> Iterator[Remote]:
+def remote(tmp_path: Path) -> Iterator[SlowServer]:
     real, path = tmp_path / "real", tmp_path / "remote"
     real.mkdir()
-    path.mkdir()
     frames = np.arange(4 * 256 * 256, dtype=np.int32).reshape(4, 256, 256)
     for name in ("one", "two"):
         with h5py.File(real / f"{name}.h5", "w") as file:
@@ -59,26 +41,9 @@ def remote(tmp_path: Path) -> Iterator[Remote]:
             file.create_dataset("gzip", data=frames, chunks=(1, 256, 256), compression="gzip")
             file["group/x"] = 1
     (real / "notes.txt").write_text("notes\n" * 1000)
-    served = Remote(path, tmp_path / "hang")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.hanging", real, path, served.switch],
-        cwd=Path(__file__).parents[2],
-    )
-    try:
-        wait_for(lambda: is_mounted(path))
-        yield served
-    finally:
-        _abort(path)
-        subprocess.run(["fusermount3", "-u", "-z", path], check=False)
-        process.wait(10)
-
-
-def _abort(path: Path) -> None:
-    """Whoever still waits for an answer of this mount is told that there will be none."""
-    with open("/proc/self/mountinfo") as lines:
-        device = next(words[2] for words in map(str.split, lines) if words[4] == str(path))
-    with suppress(OSError):  # root may do so, and whoever mounted it
-        Path(f"/sys/fs/fuse/connections/{device.partition(':')[2]}/abort").write_text("1")
+    served = SlowServer(real, path, cached=False)
+    yield served
+    served.end()
 
 
 _TRY = "import os, sys\ntry:\n    {}\nexcept OSError as error:\n    sys.exit(error.errno)\n"
@@ -129,7 +94,7 @@ def answers(work: str, path: Path) -> None:
 
 
 def test_a_silent_server_costs_an_errno_in_time_and_nothing_else(
-    remote: Remote, mount: Callable[..., Mounted]
+    remote: SlowServer, mount: Callable[..., Mounted]
 ) -> None:
     mounted = mount(remote.path, "-o", f"time_limit={LIMIT}")
     mounted.expect("gave no answer within")
@@ -156,7 +121,7 @@ AWAY = {  # the kernel looks up one name after the other in a folder: each has i
 
 @pytest.mark.parametrize("known", [False, True])
 def test_links_from_a_local_disk_to_a_silent_server(
-    remote: Remote, mount: Callable[..., Mounted], tmp_path: Path, known: bool
+    remote: SlowServer, mount: Callable[..., Mounted], tmp_path: Path, known: bool
 ) -> None:
     """What is on the server is an errno in time, what is beside the link goes on being served."""
     local = tmp_path / "local"
@@ -188,7 +153,7 @@ def test_links_from_a_local_disk_to_a_silent_server(
 
 
 def test_handles_that_are_open_hear_of_it_too_and_go_on_afterwards(
-    remote: Remote, mount: Callable[..., Mounted]
+    remote: SlowServer, mount: Callable[..., Mounted]
 ) -> None:
     mounted = mount(remote.path, "-o", f"time_limit={LIMIT},cache_size=1")
     mounted.expect("gave no answer within")
@@ -219,7 +184,7 @@ def _reads(descriptor: int, whole: bytes) -> bool:
         return False
 
 
-def test_what_is_local_is_called_at_once_what_is_not_in_a_thread(remote: Remote) -> None:
+def test_what_is_local_is_called_at_once_what_is_not_in_a_thread(remote: SlowServer) -> None:
     from esrffs.source.executor import is_remote
 
     assert is_remote(str(remote.path))
