@@ -46,6 +46,7 @@ LARGE_CHUNK_NBYTES = 64 << 20  # larger chunks are decoded one at a time, for th
 _WIDE = 16 << 20  # bytes: of larger chunks only what is needed is kept, where that goes
 _SHARE = 0.5  # of the time limit that may go into chunks of which most is passed over
 _PART = 4  # a block is made in part where less than this fraction of it is decoded for that
+DECODING_BLOCKS = 2  # ahead, besides those whose stored bytes are under way
 SAMPLED_CHUNKS = 8  # chunks that tell whether a file only grew
 
 
@@ -120,8 +121,10 @@ class ChunkedBlocks:
         if self._stored is None or not self._opened.is_slow:
             return blocks
         under_way = self._executor.read_ahead_nbytes(self._generation.device)
-        blocks += int(under_way / max(self._stored * (last - first), 1))
-        return min(blocks, self._executor.parallel)
+        if not under_way:  # a call is overdue
+            return 0
+        stored = max(self._stored * (last - first), 1)  # bytes of a block
+        return min(max(blocks, int(under_way / stored) + DECODING_BLOCKS), self._executor.parallel)
 
     async def compute(self, block: int) -> Block:
         return await self.read(self.grid.box(block))

@@ -60,3 +60,31 @@ def test_only_a_disk_that_is_waited_for_is_blamed(
             trio.run(work)
     finally:
         end.set()
+
+
+@pytest.mark.parametrize(
+    ("slow", "window", "stored", "depth"),
+    [
+        (False, 32 << 20, 0.5, 4),  # as many as keep the processors busy
+        (True, 2 << 20, 0.5, 4),
+        (True, 32 << 20, 1.0, 10),
+        (True, 32 << 20, 0.5, 18),
+        (True, 32 << 20, 0.01, 32),  # each block is a read at least
+        (True, 0, 0.5, 0),  # while a call is overdue
+    ],
+)
+def test_depth_of_read_ahead(slow: bool, window: int, stored: float, depth: int) -> None:
+    executor = SimpleNamespace(read_ahead_nbytes=lambda _: window, parallel=32)
+    opened = SimpleNamespace(
+        is_slow=slow,
+        sources=SimpleNamespace(folders=SimpleNamespace(executor=executor)),
+        source=SimpleNamespace(
+            path="a.h5", subject=SimpleNamespace(generations=[SimpleNamespace(device=1)])
+        ),
+    )
+    resources = SimpleNamespace(cache=ByteCache(1000), threads=DecodeThreads())
+    layout = ChunkedLayout((1, 1 << 22), (), indexed=True)
+    info = DatasetInfo("x", "/x", (100, 1 << 22), np.dtype("u1"), layout)
+    blocks = ChunkedBlocks(opened, info, layout, resources)  # type: ignore[arg-type]
+    blocks._stored = stored
+    assert blocks.depth() == depth
