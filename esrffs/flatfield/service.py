@@ -27,7 +27,7 @@ from esrffs.flatfield.resolved_plan import CorrectedEntry, ResolvedPlan, resolve
 from esrffs.model import FileStatus, Generation
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
-from esrffs.source.listings import plan
+from esrffs.source.listings import group_index
 from esrffs.source.retry import retry_while_changing
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class CorrectionService:
             nonlocal listed
             file = listed or await self.context.files.current(source.path, "hdf5")
             listed = None  # if it changed, the next attempt is for the file as it is then
-            if not group_may_match((await plan(self.context, file, address)).file_names):
+            if not group_may_match((await group_index(self.context, file, address)).by_name):
                 return None
             return await self._for_group(file, address)
 

@@ -41,6 +41,7 @@ from esrffs.model import (
     JsonInfo,
 )
 from esrffs.source.error_registry import ErrorRegistry
+from esrffs.source.group_walks import Following, GroupWalks
 from esrffs.source.index import Index
 from esrffs.source.root import SourceRoot
 from esrffs.workers.pool import WorkerPool
@@ -58,29 +59,12 @@ from esrffs.workers.server import (
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MAX_WALKED = 1000  # groups of a file that are remembered to have been listed
 MAX_DATA_FILES = 4096  # sources whose failures are known
 MAX_CRASHES = 2  # times that a file is asked which crashes its reader
 MAX_KILLS = 5  # … or whose reader is killed
 SERIES_RECHECK_SECONDS = 0.5  # seconds
+STATUS_SECONDS = 0.005  # for which a status serves the directories of a file
 _DTYPES = 10_000  # of datasets of texts, remembered for one file
-
-
-class GroupWalk:
-    """Which groups of a file were listed, to notice a program that goes through all of them.
-
-    `following`: the group that a reader lists next, by the group that is looked into before it.
-    """
-
-    def __init__(self) -> None:
-        self.listed: dict[str, None] = {}
-        self.following: dict[str, str] = {}
-
-    def note(self, address: str) -> None:
-        self.listed[address] = None
-        for remembered in (self.listed, self.following):
-            while len(remembered) > MAX_WALKED:
-                del remembered[next(iter(remembered))]
 
 
 class DataFile:
@@ -101,6 +85,8 @@ class DataFile:
         self.status = status
         self.members: tuple[str, ...] = ()  # of a series, and …
         self.checked_at = 0.0  # … when they were looked at
+        self.walks = GroupWalks()
+        self.ahead: dict[str, tuple[str, Following]] = {}  # by the group that was listed: the next
         self._dtypes: dict[str, np.dtype[np.generic]] = {}  # of texts, by address
         self.version = blake2b(repr(subject).encode(), digest_size=16).digest()
         self._workers = workers
@@ -110,7 +96,6 @@ class DataFile:
         self._limiter = trio.CapacityLimiter(workers.count)
         self._failure: EsrffsError | None = None
         self._end_is_told = False
-        self.walk = GroupWalk()
         self._take_heads: Callable[[], Mapping[int, bytes]] | None = None
 
     def __repr__(self) -> str:
@@ -181,8 +166,10 @@ class DataFile:
         """What went wrong with this group and with the objects in it; "": with any of the file."""
         return self._errors.text_within(self.version, group)
 
-    async def listings(self, address: str, following: Sequence[str]) -> dict[str, GroupListing]:
-        """The listing of a group, and of some of the `following` and what is beneath them.
+    async def listings(
+        self, address: str, following: Sequence[str], *, deep: bool
+    ) -> dict[str, GroupListing]:
+        """The listing of a group, and of some of the `following`; `deep`: of groups below, too.
 
         What nobody asked for yet is no reason to fail: then the group is asked for alone.
         """
@@ -192,7 +179,9 @@ class DataFile:
         if self._failure is None:
             with contextlib.suppress(EsrffsError):
                 async with self._workers.slot(self._limiter):
-                    found = await self._workers.run(list_groups, self.subject, address, following)
+                    found = await self._workers.run(
+                        list_groups, self.subject, address, following, deep
+                    )
                 self._keep(found)
                 return {other: self._noted(listing) for other, listing in found.items()}
         return {address: await self.listing(address)}
@@ -352,7 +341,18 @@ class DataFiles:
             series=False,
             boundary=self.folders.boundary,
         )
-        return self._remember(path, subject, status)
+        source = self._remember(path, subject, status)
+        source.checked_at = time.monotonic()
+        return source
+
+    def checked_just_now(self, path: str) -> DataFile | None:
+        """The data file at this path, if it was looked at in the last 5 ms.
+
+        Only for what the kernel believes for longer, as the times of a directory.
+        """
+        known = self._current.get(path)
+        fresh = known is not None and time.monotonic() - known.checked_at < STATUS_SECONDS
+        return known if fresh else None
 
     async def series(self, path: str, members: tuple[str, ...]) -> DataFile:
         """The series of these files, shown as `path`.

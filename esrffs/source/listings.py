@@ -1,40 +1,26 @@
-"""The entries of a group: what is in it, under which file names.
+"""The listings of groups, asked of a reader once and remembered.
 
-Decided here: which members and which JSON files a group shows, and in which order they take their
-names.  How a name is spelled is decided in `encoders/file_names`.
+A program that goes through a file gets the listings of the next groups with the one that it wants:
+most groups are small, and the way to a reader costs more than what the reader does.  While the
+program looks at those, a reader lists the ones after them.
+
+Does not: name the entries of a directory (`tree/entries`), or follow links (`path_resolver`).
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from esrffs.cache import CacheKey
-from esrffs.encoders import file_names
 from esrffs.errors import EsrffsError
-from esrffs.model import (
-    BrokenInfo,
-    DatasetInfo,
-    Format,
-    GroupInfo,
-    GroupListing,
-    JsonInfo,
-    JsonText,
-    LinkInfo,
-    Member,
-    MemberKind,
-)
+from esrffs.model import Format, GroupInfo, GroupListing, Member
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
+from esrffs.source.group_walks import Following
 
-_AHEAD = 256  # groups: more are not told to a reader
-_ENTRY_SIZE = 800  # bytes that an entry takes in memory, about
+MEMBER_NBYTES_ESTIMATE = 600  # that a member of a listing takes in memory
 
-SUFFIX: dict[MemberKind | None, bytes] = {
-    "group": b"",
-    "dataset": b".npy",
-    "text": b".json",
-    None: b"",
-}
+MAX_AHEAD = 1000  # places in one file at which somebody may go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,128 +38,91 @@ class DataFileRef:
             return await self.context.files.series(self.path, self.members)
         return await self.context.files.current(self.path, self.format)
 
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """The attributes of the object at this address, as an entry of their own."""
-
-    address: str
-    text: JsonText
+    async def recent(self) -> DataFile:
+        """The file as it was at most some milliseconds ago: for the status of a directory."""
+        known = None if self.members else self.context.files.checked_just_now(self.path)
+        return known or await self.source()
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The entries of one group: what is where, under which names."""
-
-    entries: Mapping[bytes, Member | Attributes]
-    file_names: Mapping[str, bytes]  # by the member's own name
-    identity: int | None
-    groups: tuple[str, ...] = ()  # their addresses, in the order of the entries
-
-    def size(self) -> int:
-        return _ENTRY_SIZE * len(self.entries)
-
-
-@dataclass(frozen=True, slots=True)
-class PlanKey(CacheKey[Plan]):
-    """The entries of the group at this address."""
+class ListingKey(CacheKey["GroupIndex"]):
+    """A group of a data file in one generation."""
 
     version: bytes
     address: str
 
 
-def planned(listing: GroupListing, address: str) -> Plan:
-    """Groups keep their names, then datasets in file order, then what esrffs adds."""
-    order = sorted(listing.members, key=lambda member: _kind(member) != "group")
-    chosen = file_names.unique_names(
-        (file_names.escape(member.name), SUFFIX[_kind(member)]) for member in order
-    )
-    entries: dict[bytes, Member | Attributes] = dict(zip(chosen, order, strict=True))
-    added: list[tuple[bytes, bytes, Attributes]] = []
-    for name, member in entries.items():
-        if isinstance(member, DatasetInfo | JsonInfo) and member.attributes is not None:
-            stem = name.removesuffix(SUFFIX[_kind(member)])
-            added.append((stem, b".attrs.json", Attributes(member.address, member.attributes)))
-    if listing.attributes is not None:
-        added.append((b"attrs", b".json", Attributes(address, listing.attributes)))
-    further = file_names.unique_names(((stem, suffix) for stem, suffix, _ in added), taken=chosen)
-    entries |= {name: item for name, (_, _, item) in zip(further, added, strict=True)}
-    by_member: dict[str, bytes] = {}
-    for name, member in zip(chosen, order, strict=True):
-        by_member.setdefault(member.name, name)
-    groups = tuple(member.address for member in order if isinstance(member, GroupInfo))
-    return Plan(entries, by_member, listing.object_id, groups)
+@dataclass(frozen=True, slots=True)
+class GroupIndex:
+    """The listing of a group, with its members by their own names (of two, the first).
 
-
-def _kind(member: Member) -> MemberKind | None:
-    match member:
-        case GroupInfo():
-            return "group"
-        case DatasetInfo():
-            return "dataset"
-        case JsonInfo():
-            return "text"
-        case LinkInfo() | BrokenInfo():
-            return member.kind
-
-
-async def plan(context: DataContext, source: DataFile, address: str) -> Plan:
-    """The plan of the group at this address.
-
-    For whoever walks through a file, those of the next groups are made with it: most groups are
-    small, and the way to a reader costs more than what it does there.  While they are looked at,
-    a reader lists the ones after them.
+    `groups` are the addresses of its groups in their order, `positions` their numbers.
     """
-    found = await _plan(context, source, address)
-    then = source.walk.following.pop(address, None)
-    if then is not None:
-        context.start_task(_plan_ahead, context, source, then)
+
+    listing: GroupListing
+    by_name: Mapping[str, Member]
+    groups: tuple[str, ...]
+    positions: Mapping[str, int]
+
+    @classmethod
+    def of(cls, listing: GroupListing) -> "GroupIndex":
+        by_name = {member.name: member for member in reversed(listing.members)}
+        groups = tuple(one.address for one in listing.members if isinstance(one, GroupInfo))
+        return cls(listing, by_name, groups, {address: n for n, address in enumerate(groups)})
+
+    def nbytes(self) -> int:
+        return MEMBER_NBYTES_ESTIMATE * (1 + len(self.listing.members))
+
+
+async def group_index(context: DataContext, source: DataFile, address: str) -> GroupIndex:
+    """The listing of the group at this address; NotFoundError, DamagedError and the like."""
+    following = _following(context, source, address)
+    found = await _listed(context, source, address, following)
+    ahead = source.ahead.pop(address, None)
+    if ahead is not None:
+        context.start_task(_list_ahead, context, source, *ahead)
     return found
 
 
-async def _plan_ahead(context: DataContext, source: DataFile, address: str) -> None:
-    with contextlib.suppress(EsrffsError):  # whoever asks for it will hear
-        await _plan(context, source, address)
+def is_known(context: DataContext, source: DataFile, address: str) -> bool:
+    """Whether the group at this address was listed, not long ago."""
+    return ListingKey(source.version, address) in context.cache
 
 
-async def _plan(context: DataContext, source: DataFile, address: str) -> Plan:
-    async def make() -> Plan:
-        following = _following(context, source, address)
-        if following:
-            found = await source.listings(address, following)
+def _following(context: DataContext, source: DataFile, address: str) -> Following:
+    above = context.cache.lookup(ListingKey(source.version, address.rpartition("/")[0]))
+    if above is None:
+        return source.walks.visit(address)
+    return source.walks.visit(address, above.groups, above.positions)
+
+
+async def _list_ahead(
+    context: DataContext, source: DataFile, address: str, following: Following
+) -> None:
+    with contextlib.suppress(EsrffsError):  # a program that comes there gets the error
+        await _listed(context, source, address, following)
+
+
+async def _listed(
+    context: DataContext, source: DataFile, address: str, following: Following
+) -> GroupIndex:
+    async def make() -> GroupIndex:
+        if following.groups:
+            found = await source.listings(address, following.groups, deep=following.deep)
         else:
             listing = await source.listing(address)
             found = {address: listing, **listing.prefetched}
-        plans = {other: planned(listing, other) for other, listing in found.items()}
-        for other, plan_ in plans.items():
-            context.cache.put(_key(source, other), plan_, plan_.size())
-            source.walk.note(other)
-        then = next((other for other in following if other not in plans), None)
-        if then is not None:
-            source.walk.following[address] = then
-        return plans[address]
+        indexes = {other: GroupIndex.of(listing) for other, listing in found.items()}
+        for other, index in indexes.items():
+            context.cache.put(ListingKey(source.version, other), index, index.nbytes())
+        for number, other in enumerate(following.groups):
+            if other not in indexes:  # where the next call begins, once a program comes here
+                if len(source.ahead) >= MAX_AHEAD:
+                    source.ahead.clear()
+                rest = Following(following.groups[number + 1 :], following.deep)
+                source.ahead[address] = other, rest
+                break
+        return indexes[address]
 
-    return await context.cache.get_or_compute(_key(source, address), make, Plan.size)
-
-
-def is_known(context: DataContext, source: DataFile, address: str) -> bool:
-    """Was the group at this address looked into, not long ago?"""
-    return _key(source, address) in context.cache
-
-
-def _key(source: DataFile, address: str) -> PlanKey:
-    return PlanKey(source.version, address)
-
-
-def _following(context: DataContext, source: DataFile, address: str) -> Sequence[str]:
-    """The groups after this one, if the one before it was looked at, as in a walk."""
-    above = context.cache.lookup(_key(source, address.rpartition("/")[0]))
-    if above is None or not address:
-        return ()
-    try:
-        at = above.groups.index(address)
-    except ValueError:
-        return ()
-    if not at or above.groups[at - 1] not in source.walk.listed:
-        return ()
-    return above.groups[at + 1 : at + 1 + _AHEAD]
+    key = ListingKey(source.version, address)
+    return await context.cache.get_or_compute(key, make, GroupIndex.nbytes)

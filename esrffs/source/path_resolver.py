@@ -7,12 +7,12 @@ was found there holds as long as those files are what they were.
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from esrffs.errors import AccessDeniedError, LinkLoopError, NotFoundError
+from esrffs.errors import AccessDeniedError, EsrffsError, LinkLoopError, NotFoundError
 from esrffs.model import DatasetInfo, Generation, GroupInfo, LinkInfo, Member
 from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
-from esrffs.source.listings import Attributes, DataFileRef, plan
+from esrffs.source.listings import DataFileRef, group_index
 
 HOPS = 16  # links that lead to links: HDF5's own limit
 
@@ -52,8 +52,7 @@ class PathResolver:
         source, group = await self.resolve(source, "", _steps(path))
         if not isinstance(group, GroupInfo):
             raise NotFoundError(f"{source.path}: {path} is no group")
-        entries = (await plan(self._context, source, group.address)).entries.values()
-        return {entry.name: entry for entry in entries if not isinstance(entry, Attributes)}
+        return (await group_index(self._context, source, group.address)).by_name
 
     async def resolve(
         self, source: DataFile, address: str, steps: Sequence[str], hops: int = HOPS
@@ -63,14 +62,36 @@ class PathResolver:
         for step in steps:
             if not isinstance(found, GroupInfo):
                 raise NotFoundError(f"{source.path}: no {step!r} in {found.name}")
-            plan_ = await plan(self._context, source, found.address)
-            member = plan_.entries.get(plan_.file_names.get(step, b""))
-            if member is None or isinstance(member, Attributes):
-                raise NotFoundError(f"{source.path}: no {step!r} in {found.address or '/'}")
+            member = await self._member(source, found.address, step)
             if isinstance(member, LinkInfo):
                 source, member = await self.resolve_link(source, found.address, member, hops - 1)
             found = member
         return source, found
+
+    async def hard_path(
+        self, source: DataFile, address: str, steps: Sequence[str]
+    ) -> list[tuple[str, Member]]:
+        """The members at these steps from a group, each with the address of its group.
+
+        It ends where a member is no group (a link is not followed), or cannot be found.
+        """
+        found: list[tuple[str, Member]] = []
+        for step in steps:
+            try:
+                member = await self._member(source, address, step)
+            except EsrffsError:
+                break
+            found.append((address, member))
+            if not isinstance(member, GroupInfo):
+                break
+            address = member.address
+        return found
+
+    async def _member(self, source: DataFile, group: str, name: str) -> Member:
+        member = (await group_index(self._context, source, group)).by_name.get(name)
+        if member is None:
+            raise NotFoundError(f"{source.path}: no {name!r} in {group or '/'}")
+        return member
 
     async def resolve_link(
         self, source: DataFile, group: str, link: LinkInfo, hops: int = HOPS

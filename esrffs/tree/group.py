@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from esrffs.encoders import file_names, view_names, xattrs
+from esrffs.encoders import file_names, xattrs
 from esrffs.encoders.view_names import GROUP_FORMATS
 from esrffs.encoders.xattrs import Xattrs
 from esrffs.errors import AccessDeniedError, DamagedError, EsrffsError, NotFoundError
@@ -26,16 +26,22 @@ from esrffs.model import (
     MemberKind,
 )
 from esrffs.source.data_file import DataFile
-from esrffs.source.listings import SUFFIX, Attributes, DataFileRef, Plan, is_known, plan
+from esrffs.source.listings import DataFileRef, is_known
 from esrffs.source.path_resolver import PathResolver
 from esrffs.source.retry import retry_while_changing
 from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
+from esrffs.tree.entries import (
+    AttributesEntry,
+    DirectoryEntries,
+    default_names,
+    directory_entries,
+)
 from esrffs.tree.files import JsonFile, NpyFile, attribute_xattrs, inner_path
 from esrffs.tree.hdf5_contents import FileContents
 from esrffs.tree.nodes import BrokenFile, Node, Path, Stat, Symlink
 from esrffs.tree.view_files import ArrayFile
-from esrffs.tree.views import ViewFinder, group_view, has_view
+from esrffs.tree.views import ViewFinder, has_view
 
 NODES_PER_CHECKPOINT = 500  # entries that are made without a look at other requests
 
@@ -70,7 +76,7 @@ class GroupDirectory:
         return source.error_text_within("")
 
     async def stat(self) -> Stat:
-        return Stat.directory((await self.file.source()).status)
+        return Stat.directory((await self.file.recent()).status)
 
     async def listed_xattrs(self) -> xattrs.Xattrs:
         """As of a file that nobody has looked into: `ls -l` of its folder asks, and opens none."""
@@ -105,27 +111,27 @@ class GroupDirectory:
         return xattrs.view_formats(names)
 
     async def children(self) -> Mapping[bytes, Node]:
-        source, plan_ = await self._entries()
-        above = self._ancestors_of_children(source, plan_)
+        source, listed = await self._entries()
+        above = self._ancestors_of_children(source, listed)
         nodes: dict[bytes, Node] = {}
-        for name, entry in plan_.entries.items():
+        for name, entry in listed.entries.items():
             nodes[name] = await self._node(source, above, name, entry)
             if len(nodes) % NODES_PER_CHECKPOINT == 0:
                 await trio.lowlevel.checkpoint()  # others are served meanwhile
         found = await self.mount.corrections.for_group(source, self.address)
         if isinstance(found, ResolvedPlan):
-            node, _ = self._corrected(plan_)
+            node, _ = self._corrected(listed)
             nodes[node.path[-1]] = node
         return nodes | await self._views().listed(nodes)
 
     def _corrected(
-        self, plan_: Plan
+        self, listed: DirectoryEntries
     ) -> tuple[corrected.CorrectedDirectory, corrected.CorrectedDirectory]:
         async def find(_name: bytes | None) -> Outcome:
             return await self.mount.corrections.for_group(await self.file.source(), self.address)
 
         context, views = self.file.context, self.mount.views
-        return corrected.directories(self.path, plan_.entries, context, find, views)
+        return corrected.directories(self.path, listed.entries, context, find, views)
 
     async def diagnose(self) -> None:
         """Find out why there is no `corrected/` here."""
@@ -136,7 +142,11 @@ class GroupDirectory:
             return (await self._entries())[1].entries
 
         cache, options = self.file.context.cache, self.mount.views
-        return ViewFinder(self.path, self._entry, self._followed, names, cache, options)
+        own = None if self.path else self.file.context.files.folders.single_file
+        mounted_file = None if own is None else (os.fsencode(own), self)
+        return ViewFinder(
+            self.path, self._entry, self._followed, names, cache, options, mounted_file
+        )
 
     def record_error(self, text: str) -> None:
         source = self.file.context.files.last_seen(self.file.path)
@@ -145,9 +155,9 @@ class GroupDirectory:
 
     async def arrays(self) -> list[ArrayFile]:
         """Those of one axis that could be columns, in file order; links to such are among them."""
-        source, plan_ = await self._entries()
+        source, listed = await self._entries()
         found: list[ArrayFile] = []
-        for name, entry in plan_.entries.items():
+        for name, entry in listed.entries.items():
             if isinstance(entry, DatasetInfo) and len(entry.shape) == 1:
                 node = await self._node(source, self.ancestors, name, entry)
             elif isinstance(entry, LinkInfo) and entry.kind == "dataset" and not entry.forbidden:
@@ -168,8 +178,8 @@ class GroupDirectory:
 
     async def _followed(self, name: bytes) -> Node:
         """Where the symlink of this name leads."""
-        source, plan_ = await self._entries()
-        entry, path = plan_.entries[name], (*self.path, name)
+        source, listed = await self._entries()
+        entry, path = listed.entries[name], (*self.path, name)
         if isinstance(entry, LinkInfo):
             return await self._linked(source, path, entry)
         if isinstance(entry, GroupInfo):  # a circle: the group itself
@@ -188,62 +198,47 @@ class GroupDirectory:
         return await self._object(file, other, {}, path, member)
 
     async def child(self, name: bytes) -> Node:
-        try:
-            return await self._entry(name)
-        except NotFoundError as error:
-            try:
-                found = await self._view_of_itself(name) if not self.path else None
-                return found or await self._views().find(name)
-            except NotFoundError:
-                raise error from None
-
-    async def _view_of_itself(self, name: bytes) -> Node | None:
-        """In a mount of one data file: the view of that file."""
-        parts, own = view_names.split(name), self.file.context.files.folders.single_file
-        if parts is None or parts[0] != os.fsencode(own or "") or parts[1] not in GROUP_FORMATS:
-            return None
-        cache, limit = self.file.context.cache, self.mount.views.limit
-        return await group_view((name,), self, parts[1], cache, limit)
+        return await self._views().lookup(name)
 
     async def _entry(self, name: bytes) -> Node:
         """A real one: no view."""
-        source, plan_ = await self._entries()
-        entry = plan_.entries.get(name)
+        source, listed = await self._entries()
+        entry = listed.entries.get(name)
         if entry is None:
-            for node in self._corrected(plan_):
+            for node in self._corrected(listed):
                 if name == node.path[-1] and await node.exists():
                     return node
             raise NotFoundError(f"{self.file.path}: no {name!r} in {self.address or '/'}")
-        return await self._node(source, self._ancestors_of_children(source, plan_), name, entry)
+        return await self._node(source, self._ancestors_of_children(source, listed), name, entry)
 
-    async def _entries(self) -> tuple[DataFile, Plan]:
+    async def _entries(self) -> tuple[DataFile, DirectoryEntries]:
         """What is in the group, as the file is now."""
 
-        async def listed() -> tuple[DataFile, Plan]:
+        async def attempt() -> tuple[DataFile, DirectoryEntries]:
             source = await self.file.source()
-            return source, await plan(self.file.context, source, self.address)
+            return source, await directory_entries(self.file.context, source, self.address)
 
-        return await retry_while_changing(listed)
+        return await retry_while_changing(attempt)
 
     def _ancestors_of_children(
-        self, source: DataFile, plan_: Plan
+        self, source: DataFile, listed: DirectoryEntries
     ) -> Mapping[tuple[bytes, int], Path]:
-        if plan_.identity is None:
+        if listed.identity is None:
             return self.ancestors
-        return {**self.ancestors, (source.version, plan_.identity): self.path}
+        return {**self.ancestors, (source.version, listed.identity): self.path}
 
     async def _node(
         self,
         source: DataFile,
         above: Mapping[tuple[bytes, int], Path],
         name: bytes,
-        entry: Member | Attributes,
+        entry: Member | AttributesEntry,
     ) -> Node:
         path = (*self.path, name)
         match entry:
             case LinkInfo():
                 return await self._link(source, above, path, entry)
-            case Attributes(address, text):
+            case AttributesEntry(address, text):
                 ask = source.attributes
                 return JsonFile(path, source, address, text, ask, self.file.context.cache)
             case BrokenInfo():
@@ -321,41 +316,23 @@ class GroupDirectory:
             if inside is None:
                 return None if link.kind else os.fsencode(os.path.join(link.file, *steps))
             base = () if folders.single_file else tuple(os.fsencode(inside).split(b"/"))
-            return file_names.relative_link((*base, *_default_names(steps, link.kind)), self.path)
+            return file_names.relative_link((*base, *default_names(steps, link.kind)), self.path)
         start, address = self.path, self.address
         if link.path.startswith("/"):
             start, address = self.root, self.top_address
             outer = [step for step in self.top_address.split("/") if step]
             if steps[: len(outer)] != outer:
-                return None if link.kind else b"/".join(_default_names(steps, None)) or b"."
+                return None if link.kind else b"/".join(default_names(steps, None)) or b"."
             steps = steps[len(outer) :]
-        spelled = await self._walked(source, address, steps, link.kind)
-        return file_names.relative_link((*start, *spelled), self.path)
+        names = await self._file_names(source, address, steps, link.kind)
+        return file_names.relative_link((*start, *names), self.path)
 
-    async def _walked(
+    async def _file_names(
         self, source: DataFile, address: str, steps: Sequence[str], kind: MemberKind | None
     ) -> Path:
-        """The file names of these steps from a group, as far as there are such."""
+        """The file names of these steps from a group; what cannot be found has default names."""
+        context = self.file.context
         path: list[bytes] = []
-        for number, step in enumerate(steps):
-            try:
-                plan_ = await plan(self.file.context, source, address)
-                name = plan_.file_names[step]
-            except (EsrffsError, KeyError):
-                break
-            path.append(name)
-            entry = plan_.entries[name]
-            if not isinstance(entry, GroupInfo):
-                return (*path, *_default_names(steps[number + 1 :], kind))
-            address = entry.address
-        return (*path, *_default_names(steps[len(path) :], kind))
-
-
-def _default_names(steps: Sequence[str], kind: MemberKind | None) -> Path:
-    """The file names that these names get where nothing collides."""
-    if not steps:
-        return ()
-    return (
-        *(file_names.escape(step) for step in steps[:-1]),
-        file_names.shorten(file_names.escape(steps[-1]), SUFFIX[kind]),
-    )
+        for group, member in await PathResolver(context).hard_path(source, address, steps):
+            path.append((await directory_entries(context, source, group)).file_names[member.name])
+        return (*path, *default_names(steps[len(path) :], kind))

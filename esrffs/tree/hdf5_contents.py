@@ -20,7 +20,7 @@ from esrffs.model import Box, DatasetInfo, FileStatus
 from esrffs.source.array_location import ArrayLocation
 from esrffs.source.context import DataContext
 from esrffs.source.data_file import DataFile
-from esrffs.source.listings import plan
+from esrffs.source.listings import group_index
 from esrffs.source.open_data_file import OpenDataFile
 from esrffs.source.path_resolver import PathResolver
 from esrffs.tree.files import NpyFile
@@ -133,8 +133,8 @@ class _OpenFile:
         """An entry of its group, whose plan is known in most cases, or what a link leads to."""
         group = address.rpartition("/")[0]
         if self._group != (source.version, group):
-            entries = (await plan(self._context, source, group)).entries.values()
-            self._infos = {one.address: one for one in entries if isinstance(one, DatasetInfo)}
+            members = (await group_index(self._context, source, group)).listing.members
+            self._infos = {one.address: one for one in members if isinstance(one, DatasetInfo)}
             self._group = source.version, group
         info = self._infos.get(address)
         if info is None:

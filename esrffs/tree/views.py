@@ -51,7 +51,11 @@ class ArrayGroup(Node, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ViewFinder:
-    """Finds views in one directory: `real` looks up an entry, `follow` where one leads."""
+    """Finds views in one directory: `real` looks up an entry, `follow` where one leads.
+
+    `mounted_file` is the name of the source and its root group, at the top of a mount of one data
+    file: the file is not an entry there, but has views beside its entries.
+    """
 
     path: Path
     real: Lookup
@@ -59,6 +63,7 @@ class ViewFinder:
     names: Callable[[], Awaitable[Iterable[bytes]]]  # of all entries
     cache: ByteCache
     options: ViewOptions
+    mounted_file: tuple[bytes, ArrayGroup] | None = None
 
     async def lookup(self, name: bytes) -> Node:
         """The entry of this name, or else the view; NotFoundError as of the entry."""
@@ -97,6 +102,9 @@ class ViewFinder:
     async def find(self, name: bytes) -> Node:
         """The view of this name; NotFoundError where there is none, TooLargeError."""
         path = (*self.path, name)
+        view = await self._view_of_mounted_file(path, name)
+        if view is not None:
+            return view
         for entry, format_ in await self._candidates(name):
             try:
                 node = await self.real(entry)
@@ -106,6 +114,16 @@ class ViewFinder:
             if found is not None:
                 return found
         raise NotFoundError(f"no {name!r} in {b'/'.join(self.path).decode('utf-8', 'replace')}")
+
+    async def _view_of_mounted_file(self, path: Path, name: bytes) -> Node | None:
+        parts = view_names.split(name)
+        if self.mounted_file is None or parts is None:
+            return None
+        own, group = self.mounted_file
+        stem, format_ = parts
+        if stem != own or format_ not in view_names.GROUP_FORMATS:
+            return None
+        return await group_view(path, group, format_, self.cache, self.options.limit)
 
     async def _candidates(self, name: bytes) -> Sequence[tuple[bytes, str]]:
         """The entries of which this may be a view: an array before a group."""

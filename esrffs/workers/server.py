@@ -128,15 +128,15 @@ def _called(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
 
 
 def list_groups(
-    subject: ReaderSpec, address: str, following: Sequence[str]
+    subject: ReaderSpec, address: str, following: Sequence[str], deep: bool
 ) -> dict[str, GroupListing]:
-    """The listing of a group, and of others that a walk through the file comes to next.
+    """The listing of a group, and of the groups that a walk through the file comes to next.
 
-    Those are the groups beneath it and, after them, `following`: as many as take a moment.  One
-    that fails ends it, and tells why when it is asked for itself.
+    These are the groups below it (if the walk is `deep`), then `following`: as many as are listed
+    in 10 ms.  A group that fails ends it; its error is told when that group itself is asked for.
     """
     found = {address: call_reader(subject, "listing", address)}
-    waiting = [*reversed(following), *_groups(found[address])]
+    waiting = [*reversed(following), *(_groups(found[address]) if deep else ())]
     seen = {found[address].object_id}
     until = time.monotonic() + PREFETCH_SECONDS
     room = PREFETCH_MEMBERS - len(found[address].members)
@@ -147,9 +147,8 @@ def list_groups(
         except EsrffsError:
             break
         found[waiting.pop()] = listing
-        if (
-            listing.object_id is None or listing.object_id not in seen
-        ):  # hard links may go in circles
+        if deep and (listing.object_id is None or listing.object_id not in seen):
+            # Hard links may go in circles.
             seen.add(listing.object_id)
             waiting += _groups(listing)
         room -= len(listing.members)

@@ -18,8 +18,10 @@ from esrffs.flatfield.service import CorrectionService
 from esrffs.model import GroupInfo, GroupListing
 from esrffs.source import listings
 from esrffs.source.data_file import DataFile, DataFiles
-from esrffs.source.listings import Plan, PlanKey
+from esrffs.source.group_walks import Following, GroupWalks
+from esrffs.source.listings import GroupIndex, ListingKey
 from esrffs.source.root import SourceRoot
+from esrffs.tree.entries import name_entries
 from esrffs.workers import server
 from esrffs.workers.pool import PoolConfig, WorkerPool, open_pool
 from tests.support.many_groups import many_groups
@@ -58,10 +60,10 @@ async def meanwhile(context: Any) -> None:
         await task(*arguments)
 
 
-async def walk(context: Any, source: DataFile, address: str = "") -> dict[str, Plan]:
-    plan = await listings.plan(context, source, address)
-    found = {address: plan}
-    for entry in plan.entries.values():
+async def walk(context: Any, source: DataFile, address: str = "") -> dict[str, GroupIndex]:
+    index = await listings.group_index(context, source, address)
+    found = {address: index}
+    for entry in index.listing.members:
         if isinstance(entry, GroupInfo) and entry.name != "circle":
             found |= await walk(context, source, entry.address)
     return found
@@ -80,7 +82,7 @@ def test_a_walk_asks_once_for_many_groups(source: Path, monkeypatch: pytest.Monk
         together = await walk(context, source)
         assert len(together) == 121
         assert len(calls) < 80  # without: 121
-        monkeypatch.setattr(listings, "_following", lambda *_: ())
+        monkeypatch.setattr(GroupWalks, "visit", lambda *_: Following())
         context.cache = ByteCache(1 << 24)
         assert await walk(context, source) == together
 
@@ -91,7 +93,9 @@ def test_the_next_groups_are_listed_while_the_last_ones_are_looked_at(source: Pa
     async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
         asked: list[str] = []
 
-        async def of_three(address: str, following: Sequence[str]) -> dict[str, GroupListing]:
+        async def of_three(
+            address: str, following: Sequence[str], *, deep: bool
+        ) -> dict[str, GroupListing]:
             asked.append(address)
             return {one: await source.listing(one) for one in (address, *following[:3])}
 
@@ -100,15 +104,17 @@ def test_the_next_groups_are_listed_while_the_last_ones_are_looked_at(source: Pa
         def known(*names: str) -> list[bool]:
             return [listings.is_known(context, source, f"/{name}") for name in names]
 
-        await listings.plan(context, source, "")
-        await listings.plan(context, source, "/00")
-        await listings.plan(context, source, "/01")  # as in a walk: … /04 come with it, and next …
+        await listings.group_index(context, source, "")
+        await listings.group_index(context, source, "/00")
+        await listings.group_index(
+            context, source, "/01"
+        )  # as in a walk: … /04 come with it, and next …
         await meanwhile(context)
         assert known("04", "05", "08", "09") == [True, True, True, False]
         for name in ("02", "03", "04"):
-            await listings.plan(context, source, f"/{name}")
+            await listings.group_index(context, source, f"/{name}")
         assert asked == ["/01", "/05"]  # … nothing more before somebody comes to them
-        await listings.plan(context, source, "/05")
+        await listings.group_index(context, source, "/05")
         await meanwhile(context)
         assert known("09", "12", "13") == [True, True, False]
         assert asked == ["/01", "/05", "/09"]
@@ -118,27 +124,29 @@ def test_the_next_groups_are_listed_while_the_last_ones_are_looked_at(source: Pa
 
 def test_a_failure_ahead_is_told_to_who_comes_there(source: Path) -> None:
     async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
-        async def dying(address: str, following: Sequence[str]) -> dict[str, GroupListing]:
+        async def dying(
+            address: str, following: Sequence[str], *, deep: bool
+        ) -> dict[str, GroupListing]:
             if address != "/01":
                 raise ReaderDiedError("the reader process died (SIGSEGV)")
             return {"/01": await source.listing("/01")}
 
         source.listings = dying
         for address in ("", "/00", "/01"):
-            await listings.plan(context, source, address)
+            await listings.group_index(context, source, address)
         await meanwhile(context)
         with pytest.raises(ReaderDiedError):
-            await listings.plan(context, source, "/02")
+            await listings.group_index(context, source, "/02")
 
     in_workers(source, work)
 
 
 def test_looking_at_one_group_asks_for_that_alone(source: Path) -> None:
     async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
-        await listings.plan(context, source, "")
-        await listings.plan(context, source, "/40")
+        await listings.group_index(context, source, "")
+        await listings.group_index(context, source, "/40")
         assert not any(
-            PlanKey(source.version, other) in context.cache for other in ("/40/below", "/41")
+            ListingKey(source.version, other) in context.cache for other in ("/40/below", "/41")
         )
 
     in_workers(source, work)
@@ -151,13 +159,16 @@ def test_what_is_at_hand_comes_with_the_root(tmp_path: Path) -> None:
     detector = "/scan_0/instrument/detector_0"
 
     async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
-        await listings.plan(context, source, "")
+        await listings.group_index(context, source, "")
         assert listings.is_known(context, source, detector)
         assert not listings.is_known(context, source, detector + "/others")  # needs all headers
-        known = await listings.plan(context, source, detector)
-        context.cache.discard(PlanKey(source.version, detector))
-        assert list(known.entries) == list((await listings.plan(context, source, detector)).entries)
-        assert list(known.entries) == [b"others", b"data.npy", b"data.attrs.json", b"attrs.json"]
+        known = await listings.group_index(context, source, detector)
+        context.cache.discard(ListingKey(source.version, detector))
+        assert list(known.by_name) == list(
+            (await listings.group_index(context, source, detector)).by_name
+        )
+        named = name_entries(known.listing, detector).entries
+        assert list(named) == [b"others", b"data.npy", b"data.attrs.json", b"attrs.json"]
 
     in_workers(tmp_path, work, "some.edf", "raster")
 
@@ -192,5 +203,18 @@ def test_what_nobody_asked_for_is_no_reason_to_fail(
         monkeypatch.setattr(workers, "run", dying)
         assert len(await walk(context, source)) == 121
         assert source.error_text_within("") is None
+
+    in_workers(source, work)
+
+
+def test_a_shallow_walk_does_not_list_what_is_below(source: Path) -> None:
+    """As `find -maxdepth 2` goes: one group after another, and into none."""
+
+    async def work(workers: WorkerPool, context: Any, source: DataFile) -> None:
+        await listings.group_index(context, source, "")
+        for name in ("00", "01"):
+            await listings.group_index(context, source, f"/{name}")
+        assert listings.is_known(context, source, "/02")
+        assert not listings.is_known(context, source, "/02/below")
 
     in_workers(source, work)

@@ -14,6 +14,7 @@ from esrffs.damage import DamagedArray
 from esrffs.encoders import edf
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import DamagedError, EsrffsError, NotFoundError
+from esrffs.formats.find_object import find_object
 from esrffs.formats.images.edf import EdfFrames
 from esrffs.formats.images.fabio_frames import FabioFrames
 from esrffs.formats.images.frames import Array, FrameSource, translated
@@ -65,10 +66,7 @@ class ImageStackReader:
         return GroupListing(members, attributes, prefetched=below, end=self._frames.end_reason)
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
-        found: GroupInfo | DatasetInfo = GroupInfo("", "")
-        for name in filter(None, path.split("/")):
-            found = self._follow(found, name, path)
-        return found
+        return find_object(self.listing, path)
 
     def read(self, address: str, box: Box) -> Array:
         if address != DATA:
@@ -149,21 +147,6 @@ class ImageStackReader:
             frames.layout,
             _text({"interpretation": self._tree.interpretation}),
         )
-
-    def _follow(
-        self, group: GroupInfo | DatasetInfo, name: str, path: str
-    ) -> GroupInfo | DatasetInfo:
-        if isinstance(group, GroupInfo):
-            for member in self._members(group.address):
-                if member.name != name:
-                    continue
-                if isinstance(member, LinkInfo):
-                    return self._data() if member.path == DATA else GroupInfo(name, member.path)
-                if isinstance(member, BrokenInfo):
-                    raise DamagedError(f"{path}: {member.reason}")
-                if isinstance(member, GroupInfo | DatasetInfo):
-                    return member
-        raise NotFoundError(f"there is no {path}")
 
     def _group_attributes(self, group: str) -> Mapping[str, object]:
         if group == "":

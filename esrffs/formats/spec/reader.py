@@ -17,6 +17,7 @@ import numpy.typing as npt
 from esrffs.encoders import edf
 from esrffs.encoders.json_text import to_json
 from esrffs.errors import AccessDeniedError, DamagedError, NotFoundError
+from esrffs.formats.find_object import find_object
 from esrffs.formats.spec.edf_header import edf_header
 from esrffs.formats.spec.scan_index import SpecFile
 from esrffs.formats.spec.tree import (
@@ -125,25 +126,7 @@ class SpecReader:
         return GroupListing(tuple(members), _text(node.attributes))
 
     def find(self, path: str) -> GroupInfo | DatasetInfo | JsonInfo:
-        found: GroupInfo | DatasetInfo | JsonInfo = GroupInfo("", "")
-        names = [name for name in path.split("/") if name]
-        while names:
-            if not isinstance(found, GroupInfo):
-                raise NotFoundError(f"{path}: {found.name} is not a group")
-            name = names.pop(0)
-            members = (member for member in self.listing(found.address).members)
-            step = next((member for member in members if member.name == name), None)
-            match step:
-                case None:
-                    raise NotFoundError(f"there is no {path}")
-                case BrokenInfo():
-                    raise DamagedError(f"{path}: {step.reason}")
-                case LinkInfo():
-                    names = [*step.path.split("/")[1:], *names]
-                    found = GroupInfo("", "")
-                case _:
-                    found = step
-        return found
+        return find_object(self.listing, path)
 
     def read(self, address: str, box: Box) -> npt.NDArray[np.generic]:
         node = self._node(address)
