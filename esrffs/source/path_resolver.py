@@ -1,7 +1,7 @@
-"""How a path leads to an object of a data file, links to other files included.
+"""Follows a path to an object of a data file, through soft and external links.
 
-Decided here: how many links are followed, and that every other file on the way is watched: what
-was found there holds as long as those files are what they were.
+The only code of the daemon that does so.  Every other file on the way is watched: a result holds as
+long as these files are in the same generation.  At most 16 links are followed, as in HDF5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ HOPS = 16  # links that lead to links: HDF5's own limit
 
 
 class PathResolver:
-    """Follows paths in data files; every other file that it comes to is watched."""
+    """Follows paths in data files, and remembers the other files that it came to."""
 
     def __init__(self, context: DataContext) -> None:
         self._context = context
@@ -26,7 +26,7 @@ class PathResolver:
 
     @property
     def watched(self) -> Mapping[str, Generation | None]:
-        """A copy: every other file that was come to, and its generation; None: it is not there."""
+        """A copy: the generation of every other file on the way, None of one that is missing."""
         return dict(self._watched)
 
     async def track(self, *paths: str) -> None:
@@ -48,7 +48,7 @@ class PathResolver:
         )
 
     async def members(self, source: DataFile, path: str) -> Mapping[str, Member]:
-        """What is in the group at this path, by the names in the file."""
+        """The members of the group at this path by their names in the file; NotFoundError."""
         source, group = await self.resolve(source, "", _steps(path))
         if not isinstance(group, GroupInfo):
             raise NotFoundError(f"{source.path}: {path} is no group")
@@ -57,7 +57,10 @@ class PathResolver:
     async def resolve(
         self, source: DataFile, address: str, steps: Sequence[str], hops: int = HOPS
     ) -> tuple[DataFile, Member]:
-        """The object at these steps from a group, and its file."""
+        """The object at these steps from the group at `address`, and its file.
+
+        NotFoundError, AccessDeniedError; LinkLoopError after `hops` links.
+        """
         found: Member = GroupInfo("", address)
         for step in steps:
             if not isinstance(found, GroupInfo):
@@ -96,7 +99,7 @@ class PathResolver:
     async def resolve_link(
         self, source: DataFile, group: str, link: LinkInfo, hops: int = HOPS
     ) -> tuple[DataFile, Member]:
-        """The object to which a link in this group leads, and its file."""
+        """The object to which a link in the group at the address `group` leads, and its file."""
         if hops < 0:
             raise LinkLoopError(f"{source.path}: {link.name}: too many links on the way")
         if link.forbidden:

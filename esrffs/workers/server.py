@@ -1,9 +1,8 @@
-"""Inside a worker process: the readers that are open, and how their answers leave.
+"""The functions that a worker process runs: open readers, ask them, send the answers.
 
-Decided here: how many files a worker keeps open, that a file is the same before and after each
-answer, that bulk data leave by shared memory, and when a worker had better be replaced.  All of
-this runs in `workers/pool`' processes, where a crash, an endless loop or a memory bomb costs
-one process.
+Before and after each answer the file is compared with its generation, so that an answer belongs to
+one state of the file.  Arrays are sent in shared memory.  A crash, an endless loop or a memory bomb
+in a reader costs one process.
 """
 
 import logging
@@ -44,7 +43,7 @@ MAX_OPEN_READERS = 4  # per worker: a few files are read side by side, rarely mo
 
 @dataclass(slots=True)
 class _WorkerState:
-    """All that a worker remembers but for its readers."""
+    """What a worker process remembers, besides its readers."""
 
     folder: str | None = None
     seconds: float = math.inf
@@ -64,7 +63,10 @@ _readers: OrderedDict[ReaderSpec, Reader] = OrderedDict()
 
 
 def enter(memory: int, folder: str | None, sizes: limits.Limits, seconds: float = math.inf) -> None:
-    """Called once in each new worker; `seconds` that a call may take."""
+    """Prepare this new worker process; it may use `memory` bytes, a call may take `seconds`.
+
+    Where `folder` is given, only files below it can be opened from here on.
+    """
     from esrffs.formats.warm_up import warm_up  # not in the daemon
 
     limits.configure(sizes)
@@ -81,7 +83,7 @@ def enter(memory: int, folder: str | None, sizes: limits.Limits, seconds: float 
 
 
 def should_retire() -> bool:
-    """Asked after each answer: should this worker end, for a new one to take its place?"""
+    """Whether this process should end now: it was told to, or needs much memory."""
     return _state.shared_buffer is None and (_state.should_retire or _memory_high())
 
 
@@ -90,17 +92,17 @@ def _memory_high() -> bool:
 
 
 def ping() -> None:
-    """Does nothing, in a worker that has started."""
+    """Does nothing: that it returns shows that a process has started."""
 
 
 def retire() -> None:
-    """Let this worker be the last that it does."""
+    """End this process after this call."""
     _drop_buffer()
     _state.should_retire = True
 
 
 def call_reader(subject: ReaderSpec, method: str, *arguments: Any) -> Any:
-    """The answer of the subject's reader; only `EsrffsError` is raised."""
+    """The answer of a method of the reader of these files; only `EsrffsError` is raised."""
     budget.begin(_state.seconds)
     return _called(subject, method, *arguments)
 
@@ -168,7 +170,7 @@ def find_array(subject: ReaderSpec, path: str) -> tuple[object, ChunkIndex | Non
 
 
 def read_xattrs(subject: ReaderSpec, address: str) -> xattrs.Xattrs:
-    """The attributes of an object as extended ones; as JSON they may be large, these are not."""
+    """The attributes of an object as extended attributes, which are small (the JSON may not be)."""
     try:
         return xattrs.from_json(call_reader(subject, "attributes", address))
     except MemoryError as error:
@@ -232,7 +234,10 @@ def _check_size(address: str, answer: object) -> None:
 
 
 def _exit_if_source_unreachable() -> None:
-    """The sandbox knows the source by its inode: one that was mounted anew is another one."""
+    """End this process if its sandbox shuts it out of the source, which was mounted anew.
+
+    The sandbox knows the source by its inode.  The call is made again in a new process.
+    """
     if _state.folder is None:
         return
     try:
