@@ -1,9 +1,8 @@
-"""How long a reader may work on one object, so that a slow one never costs its siblings.
+"""Limits the time for one object in a call, so that a slow object never costs its siblings.
 
-Decided here: the share of a call's time that each object of it gets, and the words for one that
-needs more.  The time of a whole call is the affair of `workers/pool`, which kills; this is the
-soft limit within it.  Each object may take half of what is left of the call: the first that is too
-slow leaves time for others, and so does the second.
+A call that takes longer than `time_limit` is killed (`workers/pool`).  Before that, each object of
+the call may take half of the time that is left, and has its own error if it needs more: so time is
+left for the objects after it.
 """
 
 import errno

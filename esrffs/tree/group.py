@@ -1,7 +1,8 @@
 """What the user sees inside a data file: groups as directories, and what is in them.
 
-Decided here: what becomes of each member of a group, and where links lead.  Under which names is
-decided in `source/listings`, what an entry tells and gives in `tree/nodes` and `tree/files`.
+Each member of a group becomes a node here, and a link becomes a symlink, or what it leads to.
+Does not: name the entries (`tree/entries`), follow paths (`source/path_resolver`), or put together
+the bytes of files (`tree/files`).
 """
 
 import os
@@ -48,11 +49,11 @@ NODES_PER_CHECKPOINT = 500  # entries that are made without a look at other requ
 
 @dataclass(frozen=True, slots=True)
 class GroupDirectory:
-    """A data file (then `path` is `top`), or a group in it.
+    """A data file (then `path` is `root`), or a group in it.
 
-    `top` is where the group at `top_address` of the file is seen: its root, but for a file that
-    is seen only through an external link.  `above` are the groups on the way, by identity, to
-    notice hard links that go in circles.
+    `root` is where the group at `top_address` of the file is seen: the root of the file, or in a
+    file that is seen only through an external link, the target of that.  `ancestors` are the groups
+    on the way, by identity, to notice hard links that go in circles.
     """
 
     mount: MountContext

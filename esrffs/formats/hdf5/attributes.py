@@ -1,8 +1,8 @@
-"""The attributes of an HDF5 object.
+"""Reads the attributes of an HDF5 object.
 
-Decided here: which attributes there are, in which order (of creation where that was tracked, else
-as they stand in the file), and what stands for those that cannot be read: null, and the reason
-under `"__error__"`.  An enumeration's names and values come last, under `"__enum__"`.
+They are in the order of their creation where the file has it, else as they stand in the file.  An
+attribute that cannot be read is null, and the reason stands under `"__error__"`.  The names and
+values of an enumeration come last, under `"__enum__"`.
 """
 
 import numpy as np

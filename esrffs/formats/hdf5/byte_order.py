@@ -1,7 +1,7 @@
 """Sequences of numbers in the byte order of their file.
 
-h5py (3.16 at least) gives the bytes of a sequence as they are in the file, and says that they are
-in the order of this machine.  Decided here: that they are named what they are.
+h5py (3.16 at least) gives the bytes of a sequence as they are in the file, with a dtype in the byte
+order of this machine.  This module gives them the dtype of the file.
 """
 
 from functools import cache

@@ -1,8 +1,8 @@
-"""Chunks of an HDF5 file that hold less than they should.
+"""Finds chunks of an HDF5 file that hold less than they should, before libhdf5 unpacks them.
 
-Decided here: what is checked before libhdf5 is let unpack a chunk.  It believes each filter: where
-one gives less than the chunk has, or wants more than is stored, it reads on behind its buffer, and
-what it finds there may be of another file.  Such a chunk is damaged.
+libhdf5 believes each filter.  Where a filter gives less than the chunk has, or wants more than is
+stored, libhdf5 reads beyond its buffer, and may find bytes of another file there.  Such a chunk is
+damaged.
 """
 
 import hashlib

@@ -1,11 +1,11 @@
-"""What numpy makes of an HDF5 datatype, and values on their way from one to the other.
+"""The dtype for each HDF5 datatype, and the conversion of values (the type table of CONTRACT §3).
 
-Decided here: the type table of the contract (§3) for HDF5.  Four ways a datatype can go:
+A datatype is one of four kinds:
 
-* numpy knows it: as h5py gives it, byte order kept, h5py's metadata taken off;
+* NumPy has it: the dtype is that of h5py, byte order kept, without h5py's metadata;
 * it holds variable-length text or references: `<U…`, as wide as the longest one;
-* numpy could hold it only by pickling (variable-length sequences): JSON;
-* h5py knows no dtype for it, but its bytes are its own (3-byte integers, time): `V<n>`.
+* NumPy could hold it only by pickling (variable-length sequences): JSON;
+* h5py has no dtype for it, but its bytes are its own (3-byte integers, time): `V<n>`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,7 @@
 """HDF5 datasets whose values lie in raw files beside the HDF5 file (external raw storage).
 
-Decided here: where those files are looked for, and that they are read without libhdf5: it would
-look in the working directory, and make zeros of a file that is missing or short.
+The raw files are read without libhdf5, which would look for them in the working directory, and
+give zeros for a file that is missing or short.
 """
 
 import math

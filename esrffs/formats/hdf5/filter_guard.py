@@ -1,8 +1,8 @@
-"""hdf5plugin's filters, watched.
+"""Watches the filters of hdf5plugin, so that a damaged chunk is noticed.
 
-Decided here: that a filter which gives less than its chunk has is one that failed, for libhdf5
-would take it for a whole chunk, and read on behind it.  And so is one whose result depends on what
-stands behind its chunk in memory, as some read on there.
+A filter that gives fewer bytes than the chunk has counts as failed: libhdf5 would take the result
+for a whole chunk, and read beyond its end.  A filter whose result depends on the memory behind the
+stored chunk counts as failed, too: some filters read on there.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """HDF5 datasets that become JSON, block by block.
 
-Decided here: that a dataset which is too large for JSON is refused as soon as that shows, whatever
-else there is of it, and that only a block of it is ever held as Python objects.
+Only one block at a time is held as Python objects.  A dataset that is too large for JSON is refused
+as soon as that is known.
 """
 
 import math

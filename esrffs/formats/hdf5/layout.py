@@ -1,8 +1,8 @@
-"""Where the values of an HDF5 dataset lie in its file, and whether they lie there at all.
+"""Finds where the values of an HDF5 dataset lie in its file, and whether all of them are there.
 
-Decided here: which datasets others may read without the HDF5 library (`ContiguousLayout`,
-`ChunkedLayout` with `indexed`), and what is checked before the library is let read, because it
-makes zeros of whatever lies past the end of a file.
+A dataset with `ContiguousLayout`, or with `ChunkedLayout` and `indexed`, is read by the daemon
+without libhdf5.  Before libhdf5 reads others, it is checked that the file is long enough: libhdf5
+gives zeros for what lies beyond the end of a file.
 """
 
 import math

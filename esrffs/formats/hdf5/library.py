@@ -1,7 +1,7 @@
-"""The HDF5 library, loaded and called so that it does no harm.
+"""Loads h5py and libhdf5, opens and closes files, and translates errors.
 
-Decided here: the environment that it finds, how a file is opened, and what becomes of its errors.
-The other `hdf5*` modules take h5py from here, because the environment is read when it is loaded.
+The environment that libhdf5 reads is set before it is loaded: no locks, no plugins, no prefixes for
+other files.  Therefore the other modules of `formats/hdf5` take h5py from here.
 """
 
 import ctypes

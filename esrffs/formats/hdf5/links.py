@@ -1,8 +1,7 @@
-"""From a path inside an HDF5 file to the object, through links, without being led astray.
+"""Follows a path inside an HDF5 file to an object, through soft and external links.
 
-Decided here: which other file a link, a virtual dataset or raw
-storage outside of it may lead to.  libhdf5 follows hard links only: soft and external ones are
-followed here, so that nothing is opened before `confine` has been asked.
+libhdf5 follows hard links only; soft and external links are followed here, so that a file outside
+the folder `confine` is never opened, by a link, a virtual dataset or external raw storage.
 
 Another file is looked for where libhdf5 would look: an absolute path as it is; else, or if that
 is no file, its last component (a relative path: all of it) in the folder of the file that names

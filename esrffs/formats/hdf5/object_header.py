@@ -1,8 +1,8 @@
-"""The object header of a virtual dataset, and the object of the global heap that it names.
+"""Finds the stored mappings of a virtual dataset: its object header, and an object of a global heap.
 
-Decided here: how both are read from the file, by the HDF5 File Format Specification (III.E, IV.A
-and IV.A.2.i).  Addresses and lengths have eight bytes.  What is odd raises struct.error, IndexError
-or ValueError: then the library has to be asked.
+By the HDF5 File Format Specification, sections III.E, IV.A and IV.A.2.i.  Addresses and lengths
+have eight bytes.  Raises struct.error, IndexError or ValueError for what is unusual; libhdf5 has to
+be asked then.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""What can be had of a box of an HDF5 dataset that cannot be had whole.
+"""Reads the good elements of a box of an HDF5 dataset that cannot be read as a whole.
 
-Decided here: how the bad elements of a box are found.  It is halved, and halved again, until a part
-is sound, or is known to be bad all over: it lies in one chunk, in one piece of a raw file, or in
-one source of a virtual dataset from its first element on.
+The box is halved again and again, until a part can be read, or is known to be bad completely: it
+lies in one chunk, in one piece of a raw file, or in one source of a virtual dataset.
 """
 
 import math

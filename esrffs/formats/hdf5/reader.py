@@ -1,10 +1,10 @@
-"""HDF5 files, NeXus, netCDF-4 and MATLAB 7.3 among them.
+"""The reader of HDF5 files, NeXus, netCDF-4 and MATLAB 7.3 among them.
 
-Decided here: how the objects of an HDF5 file look to the rest of esrffs.  An address is a path
-inside the file.  A committed datatype is described as JSON.  A member that cannot be described
-is a `BrokenInfo`, and never spoils its neighbours.
+An address is a path inside the file.  A committed datatype is shown as JSON.  A member that cannot
+be described is a `BrokenInfo`; the other members of its group are listed all the same.
 
-The low-level API is used throughout: it is faster than `h5py.File`, and opens nothing unasked.
+h5py's low-level API is used throughout: it is faster than `h5py.File`, and opens only what it is
+told to open.
 """
 
 import math

@@ -1,8 +1,8 @@
 """References between the objects of an HDF5 file, as text.
 
-Decided here: how they read.  That of an object is the path of its target, `""` where it is null
-and `"?"` where its target has no name (any more); that of a region is the path and the blocks of
-the region as numpy would slice them: `/data[0:3,5:9]`, several with `;` between.
+The text of an object reference is the path of its target: `""` where it is null, `"?"` where the
+target has no name.  The text of a region reference is the path and the blocks of the region as
+NumPy would slice them: `/data[0:3,5:9]`, several with `;` between them.
 """
 
 from contextlib import suppress

@@ -3,8 +3,8 @@
 libhdf5 copies all of them several times for each question about one; a dataset may have thousands,
 and a file hundreds of such datasets.  So they are taken from where they stand: the dataset's
 object header (layout message of class 3) names an object of the global heap, which holds them.
-Decided here: which of them are understood, namely whole sources and regular hyperslabs.  Whatever
-else there is, `stored_mappings` is None, and the library has to be asked.
+Whole sources and regular hyperslabs are understood.  For everything else `stored_mappings` is None,
+and libhdf5 has to be asked.
 
 The format is that of the HDF5 File Format Specification, VII and VIII.
 libhdf5 has verified the checksums when it opened the dataset.

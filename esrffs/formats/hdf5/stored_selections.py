@@ -1,7 +1,7 @@
 """Selections of virtual datasets as numbers, without a dataspace of libhdf5 for each.
 
-Decided here: what is asked of them, in the words of h5py's `SpaceID`, which may stand in their
-place.  Only regular hyperslabs, and all of a source.
+They have the methods of h5py's `SpaceID` that are used here, so that one may stand for the other.
+Only regular hyperslabs, and whole datasets.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""How wide an array of texts becomes: the longest text at each place of an element.
+"""Finds how wide an array of texts becomes: the longest text at each place of an element.
 
-Decided here: how that is found out in one pass along the chunks, and when an array would be so
-much larger than its texts that JSON is served instead.  Lengths are read without a Python object
-for each text: as sequences of bytes, whose lengths stand side by side in memory.
+The widths are found in one pass along the chunks.  Where the array would be far larger than its
+texts, JSON is served instead.  Lengths are read without a Python object for each text: texts are
+read as sequences of bytes, whose lengths stand side by side in memory.
 """
 
 import ctypes

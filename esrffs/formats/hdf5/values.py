@@ -1,6 +1,7 @@
-"""The values of an HDF5 dataset, box by box.
+"""Reads the values of an HDF5 dataset, box by box.
 
-Decided here: how a hyperslab is read, and that nothing is given out that was not in the file.
+Before libhdf5 reads, it is checked that the bytes are there: it would give zeros or fill values for
+what is missing.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""Virtual datasets and external raw storage as seen from outside: which files, mapped how.
+"""Describes virtual datasets and external raw storage: which files hold which values.
 
-Decided here: which virtual datasets others may put together themselves (whole frames of datasets
-in other files, as acquisitions write them), and on which files the values of a dataset depend.
-What the library is let read of them is decided in `hdf5_sources`.
+A virtual dataset that maps whole frames of other datasets, as acquisitions write them, gets a
+`VirtualLayout`: the daemon reads its sources by itself.  `dependencies` are all files that hold
+values of a dataset.  Does not: check the sources (`virtual_sources`).
 """
 
 import math

@@ -1,8 +1,8 @@
-"""HDF5 datasets whose values lie in the datasets of other files: virtual datasets.
+"""Checks the sources of virtual datasets: datasets, mostly of other files, that have their values.
 
-Decided here: which files those are, that they may be opened, and that they hold what is asked of
-them.  libhdf5 makes fill values or zeros of a file that is missing, short, or one too many to be
-open; so nothing is left to it that was not checked just before.
+Each source must be allowed to be opened, and must have the elements that are wanted.  libhdf5 gives
+fill values or zeros for a file that is missing or short, or that it cannot open because too many
+are open.  So everything is checked just before it reads.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""What is remembered of a file, as far as there is room for it.
+"""A dictionary whose values have weights, with a limit for their sum.
 
-Decided here: that what is too much is forgotten in the order in which it came, and that to find out
-how much there is takes no time: a file may have many thousands of objects.
+Beyond the limit the oldest entries are forgotten.  The sum is kept, not computed anew, because a
+file may have many thousands of objects.
 """
 
 from typing import Generic, TypeVar

@@ -1,8 +1,8 @@
 """The header lines of a Spec file: pure functions from lines (bytes) to names and numbers.
 
-Decided here: what a `#S`, `#D`, `#L`, `#O`, `#P`, `#G` or `#@` line says.  The rules are those of
-silx, so that its users find the same names and values; where silx refuses the file or reads past
-the end of a line, the line says what is written in it.
+They say what a `#S`, `#D`, `#L`, `#O`, `#P`, `#G` or `#@` line means.  The rules are those of silx,
+so that its users find the same names and values.  Where silx refuses the file or reads beyond the
+end of a line, the value is what is written in the line.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Spec files: recognised by their first lines, read as the tree that silx shows.
 
-Decided here: what a file must look like to be taken for Spec.  One scan's tree is remembered:
-programs read a scan to its end before they turn to another.
+`is_spec` says what a file must look like.  The tree of one scan is kept, because programs read a
+scan to its end before they go to another one.
 """
 
 import os

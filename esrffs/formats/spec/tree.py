@@ -1,7 +1,6 @@
-"""The tree of one Spec scan, as silx shows it.
+"""The tree of one Spec scan, as silx shows it: its groups, datasets, links and attributes.
 
-Decided here: which groups, datasets, links and attributes a scan has.  What cannot be read is
-broken where it stands, and nowhere else.
+A value that cannot be read makes one broken member; the others are not affected.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
