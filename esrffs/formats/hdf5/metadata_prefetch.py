@@ -22,6 +22,7 @@ MAX_GAP_NBYTES = 48 << 10  # between two pieces: fetched too, which costs less t
 REQUEST_NBYTES = 128 << 10  # the kernel drops what is beyond its read-ahead, by default so long
 MAX_BLOCK_NBYTES = 1 << 20  # more is no structure that anybody wrote
 MAX_BLOCKS = 8192  # fetched for one listing; 128 MiB if each lies by itself
+MAX_READ_NBYTES = 32 << 20  # of blocks that are looked into for one listing
 BATCH = 256  # objects of a group; so many, or twice as many, are fetched before they are read
 MAX_SIBLINGS = 32  # groups that are fetched with all that is in them
 WHOLE_DEPTH = 16  # groups below each other
@@ -114,6 +115,7 @@ class MetadataPrefetch:
         """Fetch these blocks, then those to which they lead, and so on."""
         end = os.fstat(self._descriptor).st_size - self._base
         seen: set[int] = set()
+        left = MAX_READ_NBYTES
         while level and len(seen) < MAX_BLOCKS:
             new = {block.address: block for block in level if block.address not in seen}
             level = [
@@ -123,16 +125,23 @@ class MetadataPrefetch:
             ][: MAX_BLOCKS - len(seen)]
             seen.update(new)
             self._fetch(level)
-            level = [
-                further
-                for block in level
-                if block.leads_to is not None
-                for further in next_blocks(block, self._read(block))
-            ]
+            level, left = self._after(level, left)
         if whole:
             if len(self._fetched) > MAX_KNOWN:
                 self._fetched.clear()
             self._fetched |= seen
+
+    def _after(self, level: list[Block], left: int) -> tuple[list[Block], int]:
+        """The blocks to which these lead, and how many bytes may still be read after that."""
+        found: list[Block] = []
+        for block in level:
+            if block.leads_to is None:
+                continue
+            left -= block.nbytes
+            if left < 0 or len(found) > MAX_BLOCKS:
+                break
+            found += next_blocks(block, self._read(block))
+        return found, left
 
     def _fetch(self, blocks: Iterable[Block]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Finds the stored mappings of a virtual dataset: its object header, and an object of a global heap.
+"""Finds the stored mappings of a virtual dataset: its object header, and an object of a heap.
 
 By the HDF5 File Format Specification, sections III.E, IV.A and IV.A.2.i.  Addresses and lengths
 have eight bytes.  Raises struct.error, IndexError or ValueError for what is unusual; libhdf5 has to

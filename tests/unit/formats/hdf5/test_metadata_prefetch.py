@@ -266,3 +266,25 @@ def test_pieces() -> None:
         for start, nbytes in blocks:
             assert any(a <= start and start + nbytes <= b for a, b in found)
         assert all(a[1] + MAX_GAP_NBYTES < b[0] for a, b in pairwise(found))
+
+
+def test_what_is_looked_into_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heap of links to heaps of links, on and on: at most so many bytes are read."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", locking=False, libver="latest") as file:
+        many(file)
+        root = h5py.h5o.get_info(file.id).addr
+    read: list[int] = []
+    pread = os.pread
+
+    def counted(descriptor: int, nbytes: int, offset: int) -> bytes:
+        read.append(nbytes)
+        return pread(descriptor, nbytes, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    monkeypatch.setattr(metadata_prefetch, "MAX_READ_NBYTES", 50_000)
+    Kernel(monkeypatch, cached=False)
+    descriptor = os.open(path, os.O_RDONLY)
+    MetadataPrefetch(descriptor).group(root)
+    os.close(descriptor)
+    assert 10_000 < sum(read) <= 50_000
