@@ -31,7 +31,7 @@ from esrffs.tree.handles import ArrayHandle, BytesHandle, OpenArray
 from esrffs.tree.nodes import FileHandle, Node, Path, Stat
 from esrffs.tree.nxtomo_entry import CorrectedContents
 from esrffs.tree.view_files import ArrayFile
-from esrffs.tree.views import ViewFinder, is_array
+from esrffs.tree.views import ViewFinder, has_view, is_array
 
 NAMES = b"corrected", b"absorption"
 
@@ -236,6 +236,10 @@ class CorrectedDirectory:
 
     def error_text(self) -> str | None:
         return None
+
+    async def xattrs(self) -> xattrs.Xattrs:
+        formats = [name for name in view_names.GROUP_FORMATS if await has_view(self, name)]
+        return xattrs.view_formats(formats)
 
     async def exists(self) -> bool:
         return isinstance(await self.find(None), ResolvedPlan)

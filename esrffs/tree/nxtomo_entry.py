@@ -151,7 +151,7 @@ def _put_frames(entry: "_Group", array: str, output: CorrectedDataset, angles: s
     if angles is not None:
         entry.link("sample/rotation_angle", angles)
         entry.link("data/rotation_angle", angles)
-    entry.groups["data"].attributes |= {"signal": "data", "SILX_style/axis_scale_types": "linear"}
+    entry.groups["data"].attributes["signal"] = "data"
 
 
 def _put_process(entry: "_Group", stem: str, told: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The NXtomo entries of `corrected.h5`, read with h5py."""
 
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -69,6 +70,15 @@ def test_an_entry_of_an_nxtomo(mount: MountFactory, source: Path) -> None:
         assert entry["data"].attrs["signal"] == "data"
         shown = np.load(mounted / "leaf.nx/scan/corrected/data.npy")
         np.testing.assert_array_equal(entry["data/data"][:], shown)
+
+
+def test_the_directory_names_its_views(mount: MountFactory, source: Path) -> None:
+    mounted = mount(source)
+    for name, formats in (("leaf.nx/scan", b"csv:h5"), ("images", b"h5")):
+        for directory in ("corrected", "absorption"):
+            path = mounted / name / directory
+            assert os.getxattr(path, "user.esrffs.views") == formats
+            assert path.with_name(f"{directory}.h5").exists()
 
 
 def test_entries_of_two_detectors(mount: MountFactory, source: Path) -> None:
