@@ -94,10 +94,12 @@ def _behind_slow_source(folder: Path, scratch: Path, rounds: int) -> None:
     """Measure the group *slow source* and print its table."""
     _slow_material(folder)
     clock = slow.SlowClock(folder, scratch, _told)
-    for _ in range(min(rounds, SLOW_ROUNDS)):
-        clock.round()
-    _told("")
-    print(slow.table(clock.lines()))
+    try:
+        for _ in range(min(rounds, SLOW_ROUNDS)):
+            clock.round()
+    finally:  # when it is interrupted, what was measured so far
+        _told("")
+        print(slow.table(clock.lines()))
 
 
 def main() -> None:

@@ -121,12 +121,12 @@ class SlowClock:
         return found
 
     def lines(self) -> list[SlowLine]:
-        """What was found, as medians of all rounds."""
+        """What was found so far, as medians of all rounds."""
         found = []
         for milliseconds in LATENCIES:
             for row in (*slow_rows.rows(), *slow_rows.again()):
                 ours = self._found[milliseconds, row.name, ""]
-                for rival in row.rivals:
+                for rival in row.rivals if ours else ():
                     theirs = self._found[milliseconds, row.name, rival.name]
                     found.append(
                         SlowLine(

@@ -42,3 +42,12 @@ def test_all_chunks_are_decoded(tmp_path: Path, name: str) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("data", data=values, **options)
     assert Decoding("a.h5")(tmp_path)() == (values.nbytes if options else 0)
+
+
+def test_what_was_measured_before_an_interruption_is_told(tmp_path: Path) -> None:
+    clock = slow.SlowClock(tmp_path, tmp_path, lambda _: None)
+    assert clock.lines() == []
+    row = slow.slow_rows.rows()[0]
+    for name in ("", *(rival.name for rival in row.rivals)):
+        clock._found[10.0, row.name, name].append(slow.Measured(2.0, 10, 1))
+    assert [line.ratio for line in clock.lines()] == [1.0] * len(row.rivals)
