@@ -4,7 +4,7 @@ A segment is either literal bytes, or a run of an array's elements, or records o
 rendered from a range of elements.  All sizes are arithmetic: nothing of an array is read to know
 how large a file is, or to read a part of it that has nothing of the array in it.
 
-Does not: read arrays.  Whoever serves the file gives the elements that a segment asks for
+Does not: read arrays.  The handle that serves the file gives the elements that a segment needs
 (`tree/handles`).
 """
 

@@ -1,8 +1,8 @@
-"""Which file name an object gets.  Pure.
+"""The file names of objects: how a name of a data file is spelled in a directory.  Pure.
 
-Decided here: how names that a filesystem cannot hold are spelled, how long ones are cut, and who
-keeps the name when two entries of one directory want it.  The same file gives the same names
-every time.  The rules stand in `docs/layout.md`.
+A name that a file system cannot hold is escaped, a long one is cut, and where two entries of a
+directory would have one name, later ones get a number.  A file gives its names anew each time, and
+always the same.  The rules are those of `docs/layout.md`.
 """
 
 from collections.abc import Iterable

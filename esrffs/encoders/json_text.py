@@ -1,6 +1,6 @@
 """Attributes, and values that numpy could hold only by pickling, as strict JSON text.
 
-Decided here: how every value looks in JSON (contract §5), and nothing about where it came from.
+Values look like this in JSON:
 
 | value | JSON |
 |---|---|

@@ -1,6 +1,5 @@
-"""The bytes that `numpy.save` writes before the data.
+"""The header of a `.npy` file: the bytes that `numpy.save` writes before the data.
 
-Decided here: what a `.npy` file is.  If NumPy changed its file header, only this would change.
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 

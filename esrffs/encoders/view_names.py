@@ -1,7 +1,7 @@
 """The names of views.  Pure, and imports no numpy: the command line needs them too.
 
-Decided here: which formats there are; that the name of a view is the name of the array without
-`.npy`, and the suffix of the format; how the frames of a stack are numbered.
+The name of a view is the name of the array without `.npy`, or that of the group, and the suffix of
+the format.  The frames of a stack are numbered from 0 (`0000.tif`).
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""In which other formats an array answers.  Pure.
+"""In which other formats an array can be shown, by its shape and dtype.  Pure.
 
-Decided here: which formats an array of this shape and dtype has, and of which arrays a table is
-made.  The names of views are decided in `encoders/view_names`, the bytes of each format in its own
-module.
+Also tells of which arrays a table is made, and which tables have a size that is arithmetic.
+Does not: name views (`encoders/view_names`), or encode them (`encoders/tiff`, `edf`, `csv`, `png`,
+`text`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,24 +51,28 @@ def has_format(array: ArrayDescription, name: str, *, colour: bool) -> bool:
 
 
 def frame_count(array: ArrayDescription, *, colour: bool) -> int:
-    """0 where an array is no image."""
+    """How many images `(y, x)`, in colour `(y, x, samples)`, the array holds; 0: it holds none."""
     axes = 3 if colour else 2
     return prod(array.shape[:-axes]) if len(array.shape) >= axes and array.size else 0
 
 
 def frame(array: ArrayDescription, *, colour: bool) -> ArrayDescription:
-    """One frame of the array."""
+    """The shape and dtype of one frame of the array: its last two axes, in colour three."""
     return replace(array, shape=array.shape[-3 if colour else -2 :])
 
 
 def may_be_colour(array: ArrayDescription) -> bool:
-    """Could the last axis be the samples of a pixel?  Its attributes then say so, or not."""
+    """Whether the last axis may be the samples of a pixel; the attributes tell (`tells_colour`)."""
     unsigned = array.dtype.kind == "u" and array.dtype.itemsize <= 2
     return unsigned and len(array.shape) >= 3 and array.shape[-1] in (3, 4)
 
 
 def tells_colour(attributes: Mapping[bytes, bytes]) -> bool:
-    """As NeXus says it, or HDF5's Image and Palette specification; given as extended attributes."""
+    """Whether the attributes, given as extended ones, say that an image is in colour.
+
+    `interpretation` of NeXus' NXdata, or `IMAGE_SUBCLASS` of the HDF5 Image and Palette
+    Specification 1.2 (https://docs.hdfgroup.org/documentation/hdf5/latest/_i_m_g.html).
+    """
     return (
         attributes.get(b"user.interpretation") in (b"rgb-image", b"rgba-image")
         or attributes.get(b"user.IMAGE_SUBCLASS") == b"IMAGE_TRUECOLOR"
@@ -76,7 +80,7 @@ def tells_colour(attributes: Mapping[bytes, bytes]) -> bool:
 
 
 def is_counted(array: ArrayDescription, name: str) -> bool:
-    """Is the size of this view (no `txt`) arithmetic?  Others are made to know it."""
+    """Whether the size of this view (not of `txt`) is arithmetic; others are made to know it."""
     return name != "csv" or not _has_texts(array.dtype)
 
 
@@ -84,7 +88,7 @@ def is_counted(array: ArrayDescription, name: str) -> bool:
 
 
 def has_table(array: ArrayDescription) -> bool:
-    """Numbers or texts on one or two axes; compounds of such on one."""
+    """Whether the array has a `.csv`: numbers or texts on one or two axes, compounds on one."""
     if array.dtype.names is not None:
         fields = (array.dtype[name] for name in array.dtype.names)
         return len(array.shape) == 1 and all(map(_is_cell, fields))

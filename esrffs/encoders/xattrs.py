@@ -1,6 +1,6 @@
 """Extended attributes: what an object tells of itself besides its contents.
 
-Decided here: their names, how a value looks as text, and what does not fit and is left out.
+A value is text; what does not fit into an extended attribute is left out.
 
 | name | value |
 |---|---|

@@ -1,6 +1,6 @@
-"""The files of the mount: what each tells of itself, and how its bytes are put together.
+"""The files of the mount: arrays as `.npy`, JSON texts, and files of the source passed through.
 
-Decided here: how an array, a text and a file of the source become the bytes of a file.
+Each tells its size, its extended attributes and its error, and opens as a handle (`tree/handles`).
 """
 
 import os
@@ -271,7 +271,7 @@ class PassthroughFile:
         return repr(Generation.of(self.status)).encode()
 
     async def stat(self) -> Stat:
-        """The status of now where the same file grew, so that `tail -f` follows a log."""
+        """The present status if the file has only grown, so that `tail -f` follows a log."""
         try:
             now = await self.folders.status(self.source_path)
         except NotFoundError:

@@ -1,4 +1,8 @@
-"""Open files of the mount: where their bytes come from."""
+"""Open files of the mount: each gives the bytes of a range of the file.
+
+The bytes come from an array, from segments that are encoded when they are read, from memory, or
+from a file of the source.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -170,7 +174,11 @@ class BytesHandle:
 
 
 class CachedBytesHandle:
-    """The same of so many bytes that the cache has them, not whoever leaves files open."""
+    """An open file of many bytes, made by `made`; `close` is called when it is closed.
+
+    The bytes are kept by the cache, not by the handle, so that many open files cannot exhaust
+    memory.
+    """
 
     def __init__(
         self, made: Callable[[], Awaitable[bytes]], close: Callable[[], None] | None = None

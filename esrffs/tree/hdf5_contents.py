@@ -122,7 +122,7 @@ class _OpenFile:
                     return {}
             found = await source.read_small(arrays)
         except EsrffsError:
-            return {}  # whoever reads the array hears why
+            return {}  # each array is then read alone, and its error is raised
         return {
             one.offset: content
             for one, content in zip(places, found, strict=True)
@@ -143,7 +143,10 @@ class _OpenFile:
         return ArrayLocation(source, info, state=state)
 
     async def _grown(self, place: ArrayRunPlace) -> ArrayLocation:
-        """The same array of a file that has only grown since: what was there is its beginning."""
+        """The array in a file that has only grown since it was opened.
+
+        What was there is its beginning.  StaleError where the file was rewritten.
+        """
         source = self._source
         if source.subject.series:
             raise StaleError(f"{source.path}: {place.address}: changed since listed")

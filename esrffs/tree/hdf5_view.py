@@ -193,7 +193,11 @@ async def _cached_structure(
 
 
 class Hdf5Handle:
-    """An open view.  A large structure is the cache's, not whoever's who leaves files open."""
+    """An open view.
+
+    A structure of more than `_HELD` bytes is kept by the cache, not by the handle, so that many
+    open files cannot exhaust memory.
+    """
 
     def __init__(
         self,

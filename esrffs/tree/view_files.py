@@ -1,7 +1,8 @@
-"""Views as files and directories: the same arrays in other formats, made when they are read.
+"""Views as files and directories: arrays in other formats, made when they are read.
 
-Decided here: how each view is opened, what of it is kept, and what it costs to know its size.
-Which views there are is decided in `encoders/views`, where they are found in `tree/views`.
+An `ImageView` is made of segments and has a size by arithmetic; a `PngView` needs its whole image
+when it is read, and a `TextView` its whole text when it is looked up; both are kept by the cache.
+Does not: tell which views an array has (`encoders/views`), or find them (`tree/views`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -385,7 +386,7 @@ def _key(arrays: Sequence[ArrayFile]) -> bytes:
 
 
 def _status(arrays: Sequence[ArrayFile]) -> FileStatus:
-    """Readable by those who may read all of them."""
+    """The status of the arrays; of several, users who may read all of them may read the view."""
     found = list({id(array.status): array.status for array in arrays}.values())
     return found[0] if len(found) == 1 else intersect(found)
 

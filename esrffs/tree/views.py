@@ -1,8 +1,8 @@
-"""Where the views of arrays and groups are found, and which of them a directory lists.
+"""Finds the views of arrays and groups by their names, and lists those that are listed.
 
-Decided here: that a view is found by its name where no real entry has that name, that a symlink to
-an array or a group has views that are symlinks to those of its target, and what is listed.  How a
-view is made is decided in `tree/view_files`.
+A view is found where no real entry of the directory has its name.  A symlink to an array or group
+has views that are symlinks to the views of its target.
+Does not: make views (`tree/view_files`, `tree/hdf5_view`).
 """
 
 import logging
@@ -131,7 +131,7 @@ class ViewFinder:
         if parts is None:
             return ()
         stem, format_ = parts
-        if len(name) >= _CUT_LENGTH:  # perhaps cut: who has a view of this name?
+        if len(name) >= _CUT_LENGTH:  # perhaps cut: look at all entries
             entries = [(one, view_names.stem(one)) for one in await self.names()]
             if format_ not in view_names.GROUP_FORMATS:
                 entries = [(one, of) for one, of in entries if one != of]

@@ -88,7 +88,7 @@ class ImageTooLargeError(TooLargeError):
     """The group has more objects, or more text, than one image may have."""
 
     def met_at(self, address: str) -> "ImageTooLargeError":
-        """The same, saying which object was one too many."""
+        """This error, with the object at which the limit was reached."""
         return ImageTooLargeError(f"{self} (reached at {address})")
 
 

@@ -1,7 +1,7 @@
 """The image of a description: of groups that come from another format, a series, or `corrected/`.
 
-Decided here: which datatypes Python's values get.  Text is UTF-8 of variable length, as silx writes
-it; numbers are what NumPy makes of them, bool is h5py's enumeration; None is an empty attribute.
+Python's values get these datatypes: text is UTF-8 of variable length, as silx writes it; numbers
+are what NumPy makes of them; bool is h5py's enumeration; None is an empty attribute.
 """
 
 import ctypes

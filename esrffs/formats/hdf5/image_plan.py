@@ -1,9 +1,9 @@
 """Which objects, links and names the image of a group of an HDF5 file has.
 
-Decided here: what becomes of links.  A soft link whose path is absolute is written anew, for its
-new root is the group.  An external link into the source leads to the other file's own view, as the
-mount shows that file as a directory; what it leads to elsewhere is included in its place.  An
-object with several names is one object.
+A soft link whose path is absolute is written anew, because the group is the root of the image.  An
+external link into the source leads to the view of the other file, because the mount shows the file
+itself as a directory; what it leads to elsewhere is included in its place.  An object with several
+names is one object.
 
 Objects are counted before any is described.
 """

@@ -1,7 +1,7 @@
 """How the HDF5 file of an image is made: property lists, and the Python object behind it.
 
-Decided here: the plainest file that libhdf5 writes, which HDF5 1.8 reads; creation order tracked
-for all links; no time stamps; no data allocated where their place is given later.
+The file is the plainest that libhdf5 writes, so that HDF5 1.8 reads it: the creation order of all
+links is tracked, there are no time stamps, and no data are allocated whose place is given later.
 """
 
 import io

@@ -1,8 +1,8 @@
 """The image of a group of any reader: what its listings show, written as HDF5.
 
-Decided here: that texts stand in the structure and numbers are runs, that attributes come from
-their JSON, and that links are written anew for a root that is the group.  `silx convert` gives the
-same datasets of a Spec file or an image.
+Texts and small arrays are written into the structure, other numbers are runs.  Attributes come from
+their JSON.  Links are written anew, because the group is the root of the image.  `silx convert`
+gives the same datasets of a Spec file or an image.
 """
 
 import json

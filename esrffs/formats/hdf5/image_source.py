@@ -1,8 +1,8 @@
 """The image of a group of an HDF5 file.
 
-Decided here: what becomes of each object.  A group is a group; a dataset whose `.npy` has the bytes
-of a datatype is a run; one of texts, sequences or references is copied into the structure; what
-cannot be described is left out and told, and never spoils its neighbours.
+A group becomes a group.  A dataset becomes a run if the bytes of its `.npy` are those of a datatype
+of HDF5; texts, sequences and references are copied into the structure.  What cannot be described
+is left out and reported, and does not affect the objects beside it.
 """
 
 import math
