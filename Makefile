@@ -1,5 +1,6 @@
-# `make help` tells what there is.
-# Where the environment is.  Not taken from the shell's variables: what is there may be taken away.
+# `make help` lists the commands.
+# The folder of the Python environment.  A variable VENV of the shell does not change it, because
+# `.ci/setup` may delete and remake the folder.
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS :=
@@ -11,7 +12,7 @@ MIRROR :=
 PREFIX := /usr/local
 LIB := $(PREFIX)/lib/esrffs
 SHARE := $(PREFIX)/share
-# from the command line or the shell: PYTHON=/path/to/python3; where it is empty, .ci/python chooses
+# PYTHON=/path/to/python3 on the command line or in the shell; if it is empty, .ci/python chooses
 PYTHON ?=
 export PYTHON
 # mount(8) looks for its helpers in /sbin and nowhere else

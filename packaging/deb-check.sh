@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# In fresh roots of one Debian: make the package in the first, install it in the second, mount and
-# read there, purge, and nothing is left; run its units in the third, with systemd.
+# Check the Debian package on one Debian release, in three fresh roots: make the package in the first;
+# in the second install it, mount, read, purge it, and look that no file is left; in the third boot
+# systemd and run the units.
 # packaging/deb-check.sh SUITE [MIRROR], as root, with debootstrap and systemd-container.
 set -euo pipefail
 suite=$1
@@ -22,7 +23,7 @@ end() {
 trap end EXIT
 say() { echo "$suite: $*"; }
 
-fresh() { # a root of its own
+fresh() { # make the root NAME, a copy of the base system
     cp -a "$work/base" "$work/$1"
     mount -t proc proc "$work/$1/proc"
     touch "$work/$1/dev/fuse"
@@ -31,7 +32,7 @@ fresh() { # a root of its own
 pip=()
 for name in ${!PIP_@}; do pip+=("$name=${!name}"); done
 [ -z "${PIP_CERT:-}" ] || pip+=(PIP_CERT=/certificates.pem) # copied there
-inside() { # a command in the root that is named first
+inside() { # run a command in a root: inside NAME COMMAND…
     local system=$work/$1
     shift
     chroot "$system" env -i PATH=/usr/sbin:/usr/bin HOME=/root DEBIAN_FRONTEND=noninteractive "${pip[@]}" "$@"

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# A Debian package with all Python libraries in it: packaging/deb.sh, into dist/.
-# For the Debian that it is built on: pyfuse3 is compiled for its Python and its libfuse3.
+# Make a Debian package in dist/ that contains all Python libraries: packaging/deb.sh.
+# The package is for the Debian release on which it is made, because pyfuse3 is compiled for the Python
+# and the libfuse3 of that release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 root=$work/root
 library=/usr/lib/esrffs
-/usr/bin/python3 -m venv "$work/environment" # for its pip: what is run in the end is /usr/bin/python3
+/usr/bin/python3 -m venv "$work/environment" # only for its pip; the package uses /usr/bin/python3
 python=$work/environment/bin/python
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -20,10 +21,10 @@ echo "esrffs and its libraries, for $("$python" --version) (120 MB to fetch; a m
 .ci/pip-install "$python" --no-compile --target "$root$library" "$work/source"
 rm -rf "$root$library/bin" # programs of the libraries
 ls "$root$library"/esrffs/flatfield/_kernel*.so >/dev/null # the C code was compiled
-# with the modules compiled, so that nothing is written below /usr when they are imported
-"$python" -m compileall -q -s "$root" -p / "$root$library" || true # some libraries bring templates
+# compile all modules now, so that imports write nothing below /usr
+"$python" -m compileall -q -s "$root" -p / "$root$library" || true # some libraries contain templates that are no Python
 
-launcher() { # a program that finds the libraries and runs a function of esrffs.cli.main
+launcher() { # print a program that runs a function of esrffs.cli.main with the libraries of the package
     cat <<PY
 #!/usr/bin/python3 -sP
 import sys
@@ -73,5 +74,5 @@ package=dist/esrffs_${version}_$architecture.deb
 mkdir -p dist
 echo "packing"
 dpkg-deb --root-owner-group -Zzstd --build "$root" "$package" >/dev/null
-[ "$(id -u)" != 0 ] || chown --reference=. dist "$package" # whose clone it is
+[ "$(id -u)" != 0 ] || chown --reference=. dist "$package" # root leaves no files of its own in a user's clone
 echo "$package"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What packaging/systemd-check.sh runs in the container that it booted.
+# The checks that packaging/systemd-check.sh runs in the container, after boot.
 set -eEuo pipefail
 trap 'echo "failed: line $LINENO: $BASH_COMMAND"; systemctl --no-pager --failed; journalctl -b --no-pager | grep -E "esrffs|mount" | tail -n 30' ERR
 say() { echo "$(date +%T) $*"; }
@@ -24,7 +24,7 @@ not mountpoint -q /mnt/visitor
 say "a service"
 test -d /etc/esrffs -a -d /run/esrffs
 printf 'SOURCE=/data/visitor\nOPTIONS=allow_other,cache_size=64\n' >/etc/esrffs/here.conf
-systemctl start esrffs@here # returns when it is ready
+systemctl start esrffs@here # returns when the mount answers
 read_ /run/esrffs/here
 systemctl show --property StatusText esrffs@here
 systemd-analyze verify --man=no /usr/lib/systemd/system/esrffs@.service /usr/lib/systemd/user/esrffs@.service
@@ -43,12 +43,12 @@ until_ sh -c "test \$(systemctl show --value --property MainPID esrffs@here) != 
 until_ systemctl is-active esrffs@here
 read_ /run/esrffs/here
 
-say "its daemon hangs: so it is after the watchdog's time"
+say "its daemon hangs: the watchdog ends it, and it is mounted again"
 mkdir -p /run/systemd/system/esrffs@here.service.d
 printf '[Service]\nWatchdogSec=3\n' >/run/systemd/system/esrffs@here.service.d/short.conf
 systemctl daemon-reload
 systemctl restart esrffs@here
-sleep 5 # more than it may be silent
+sleep 5 # longer than WatchdogSec, to see that a daemon that works is not ended
 old=$(pid esrffs@here)
 test "$(systemctl show --value --property NRestarts esrffs@here)" = 0
 kill -STOP "$old"

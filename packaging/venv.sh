@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# An environment with esrffs in it: packaging/venv.sh FOLDER.  `make install` calls this.
+# Make a Python environment in FOLDER and install esrffs into it: packaging/venv.sh FOLDER.
+# `make install` runs this.
 set -euo pipefail
 folder=$1
 cd "$(dirname "$0")/.."
