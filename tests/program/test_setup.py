@@ -75,10 +75,10 @@ class Machine:
         text = _PYTHON.format(python=sys.executable, minor=minor, log=str(self._log))
         return self._program(path, text)
 
-    def make_writes_down(self) -> None:
-        self._program(self.bin / "make", _WRITES_DOWN.format(log=self._log))
+    def make_writes_down(self) -> Path:
+        return self._program(self.bin / "make", _WRITES_DOWN.format(log=self._log))
 
-    def run(self, *words: object, **variables: object) -> str:
+    def run(self, *words: object, fails: bool = False, **variables: object) -> str:
         """What the command tells; the clone is where it runs."""
         done = subprocess.run(
             [str(word) for word in words],
@@ -95,7 +95,7 @@ class Machine:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stdout
+        assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
 
     def asked(self) -> list[str]:
@@ -227,11 +227,25 @@ def test_ci_tests_on_the_default_python_and_on_the_newest(machine: Machine) -> N
     default = machine.python(machine.home / "mine", 97)
     newest = machine.python(machine.home / ".pyenv/versions/3.99.0/bin/python3", 99)
     told = machine.run(".ci/run", PYTHON=default)
-    assert machine.asked() == [
-        f"make test dist PYTHON={default}",
+    pip, *makes = sorted(machine.asked(), key=lambda line: line.startswith("make"))
+    assert pip.startswith("pip .[test] "), "the second environment is made beside the first"
+    assert (machine.clone / ".venv-3.99/stamp").exists()
+    assert makes[:2] == [f"make setup PYTHON={default}", f"make test PYTHON={default}"]
+    assert sorted(makes[2:]) == [
+        f"make dist PYTHON={default}",
         f"make pytest VENV=.venv-3.99 PYTHON={newest}",
     ]
     assert told.splitlines()[-1] == "ci: tested on Python 3.97 and 3.99"
+
+
+@pytest.mark.parametrize("target", ["dist", "pytest"])
+def test_ci_fails_where_a_part_of_it_fails(machine: Machine, target: str) -> None:
+    make = machine.make_writes_down()
+    make.write_text(f"{make.read_text()}case $1 in {target}) exit 3;; esac\n")
+    machine.python(machine.home / ".pyenv/versions/3.99.0/bin/python3", 99)
+    default = machine.python(machine.home / "mine", 97)
+    told = machine.run(".ci/run", fails=True, PYTHON=default)
+    assert "ci: tested on" not in told
 
 
 def test_ci_says_so_where_there_is_only_one_python(machine: Machine) -> None:
