@@ -349,4 +349,4 @@ class SeriesReader(Reader, Protocol):
 
 Buffer = bytes | bytearray | memoryview
 
-Format = Literal["hdf5", "spec", "raster"]
+Format = Literal["hdf5", "spec", "image"]

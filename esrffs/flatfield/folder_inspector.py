@@ -31,7 +31,7 @@ from esrffs.source.context import DataContext
 from esrffs.source.listings import DataFileRef
 from esrffs.source.path_resolver import HOPS, PathResolver
 
-_IMAGE = "scan_0/instrument/detector_0/data"  # where silx, and so the raster reader, puts it
+_IMAGE = "scan_0/instrument/detector_0/data"  # where silx, and so the reader of images, puts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,4 +259,4 @@ def _listed(file: DataFileRef | None) -> MemberSummary:
     if file.members:
         parts = (parse_numbered_name(os.path.basename(member)) for member in file.members)
         return MemberSummary("series", numbers=tuple(int(part.digits) for part in parts if part))
-    return MemberSummary("raster" if file.format == "raster" else "data")
+    return MemberSummary("image" if file.format == "image" else "data")

@@ -45,7 +45,7 @@ def recognise(pread: Pread, size: int, name: str) -> Recognised:
     """
     head = pread(0, min(HEADER_NBYTES, size))
     found = detect_format(_remembering(head, pread), size, name)
-    if found != "raster":
+    if found != "image":
         return Recognised(found)
     return Recognised(found, is_single_frame(head, size), head)
 
@@ -61,7 +61,7 @@ def detect_format(pread: Pread, size: int, name: str) -> Format | None:
     if len(head) < 8 or head.startswith(_NEVER) or head[_TAR] == b"ustar":
         return None
     if codec_of_file(_remembering(head, pread), size, name):
-        return "raster"
+        return "image"
     if _behind_user_block(head, pread, size, name):
         return "hdf5"
     return "spec" if _is_spec(head, pread, size, name) else None

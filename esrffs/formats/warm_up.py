@@ -24,9 +24,9 @@ from esrffs.model import Box, DatasetInfo, Format, GroupInfo, Reader
 
 FORMATS: dict[str, Format] = {
     "hdf5": "hdf5",
-    "raster": "raster",
+    "image": "image",
     "spec": "spec",
-    "tiff": "raster",  # read by another library
+    "tiff": "image",  # read by another library
 }
 _PREFIX = "esrffs-samples-"
 _GROUPS = 24  # groups of one file that are read: each sample has fewer
@@ -91,7 +91,7 @@ def _walk(reader: Reader) -> None:
 @functools.cache
 def sample(kind: str) -> bytes:
     """The content of a small file of this kind."""
-    return {"hdf5": _hdf5, "raster": _edf, "spec": _spec, "tiff": _tiff}[kind]()
+    return {"hdf5": _hdf5, "image": _edf, "spec": _spec, "tiff": _tiff}[kind]()
 
 
 def _hdf5() -> bytes:

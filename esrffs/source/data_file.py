@@ -372,7 +372,7 @@ class DataFiles:
         subject = ReaderSpec(
             tuple(self.folders.absolute(member) for member in members),
             tuple(Generation.of(status) for status in stats),
-            "raster",
+            "image",
             series=True,
             boundary=self.folders.boundary,
         )

@@ -42,7 +42,7 @@ _PACKAGES = ("esrffs", "numpy", "h5py", "silx", "fabio", "tifffile")
 _FORMATS: Mapping[str | None, Format | None] = {
     "hdf5": "hdf5",
     "spec": "spec",
-    "raster": "raster",
+    "image": "image",
     None: None,
 }
 

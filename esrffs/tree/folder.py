@@ -141,12 +141,12 @@ class FolderDirectory:
     def _series(self, found: Sequence[FolderEntry]) -> Mapping[str, DataFileRef]:
         """The series among these files."""
         runs = {}
-        images = {entry.name: entry for entry in found if entry.format == "raster"}
+        images = {entry.name: entry for entry in found if entry.format == "image"}
         for name, members in group_series(images).items():
             files = tuple(os.path.join(self.folder, member) for member in members)
             if images[members[0]].single_frame:
                 path = os.path.join(self.folder, name)
-                runs[name] = DataFileRef(self.mount.data, path, "raster", files)
+                runs[name] = DataFileRef(self.mount.data, path, "image", files)
         return runs
 
     async def _correction(

@@ -1,6 +1,6 @@
 """Seeded mutants of data files against the readers, each in a process of its own.
 
-    python -m tests.faults.fuzz --seed 1 --count 1000 [--format hdf5|spec|raster] [--file FILE]
+    python -m tests.faults.fuzz --seed 1 --count 1000 [--format hdf5|spec|image] [--file FILE]
 
 A mutant is told by format and seed alone.  A mutant that kills, stalls or swells its reader is
 printed (the program copes with those, but they are worth knowing); one that lets out anything but
@@ -30,7 +30,7 @@ from esrffs.model import Box, DatasetInfo, Format, GroupInfo, JsonInfo, Reader
 T = TypeVar("T")
 DEADLINE = 10.0  # seconds for all of one file
 MEMORY = 2 << 30
-SUFFIX: dict[Format, str] = {"hdf5": ".h5", "spec": ".dat", "raster": ".edf"}
+SUFFIX: dict[Format, str] = {"hdf5": ".h5", "spec": ".dat", "image": ".edf"}
 
 
 def hdf5(path: Path) -> None:
@@ -62,7 +62,7 @@ def spec(path: Path) -> None:
     path.write_text("\n".join(lines))
 
 
-def raster(path: Path) -> None:
+def image_file(path: Path) -> None:
     with path.open("wb") as file:
         for number in range(3):
             head = f"{{\nEDF_DataBlockID = {number}.Image.Psd ;\nImage = {number} ;\n"
@@ -72,7 +72,7 @@ def raster(path: Path) -> None:
             file.write(np.arange(200, dtype="<u2").tobytes())
 
 
-MAKE: dict[Format, Callable[[Path], None]] = {"hdf5": hdf5, "spec": spec, "raster": raster}
+MAKE: dict[Format, Callable[[Path], None]] = {"hdf5": hdf5, "spec": spec, "image": image_file}
 
 
 def mutant(content: bytes, seed: int) -> bytes:

@@ -16,7 +16,7 @@ SEEDS = range(1, 26)
 KEPT: dict[Format, tuple[int, ...]] = {
     "hdf5": (397,),  # an attribute whose text has libhdf5 look for its end for ever
     "spec": (),
-    "raster": (),
+    "image": (),
 }
 COMMANDS = {
     "soak": "--minutes 0.4 --processes 4",

@@ -28,7 +28,7 @@ def contents(root: Path) -> dict[str, bytes | int]:
     return found
 
 
-@pytest.mark.parametrize("format_", ["hdf5", "spec", "raster"])
+@pytest.mark.parametrize("format_", ["hdf5", "spec", "image"])
 def test_equal_or_an_error(mount: MountFactory, tmp_path: Path, format_: fuzz.Format) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.mount.test_slow_folders import edf
+from tests.support.slow_files import edf
 from tests.support.marks import needs_fuse
 from tests.support.mounts import Mounted
 from tests.support.programs import run

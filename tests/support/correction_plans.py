@@ -83,7 +83,7 @@ def of_folder(
             one = images[name.replace("####", f"{series[name][0]:04d}")]
             return MemberSummary("series", (len(series[name]), *one.shape), one.dtype, series[name])
         return (
-            MemberSummary("raster", images[name].shape, images[name].dtype)
+            MemberSummary("image", images[name].shape, images[name].dtype)
             if name in images
             else None
         )
@@ -96,7 +96,7 @@ def of_folder(
                 if name.startswith(start)}  # fmt: skip
         deeper = "group" if "::" in path else "folder"
         found = {
-            one.partition("/")[0]: MemberSummary(deeper if "/" in one else "raster") for one in rest
+            one.partition("/")[0]: MemberSummary(deeper if "/" in one else "image") for one in rest
         }
         found |= {name: MemberSummary("series", numbers=numbers) for name, numbers in runs.items()}
         return found or None
@@ -108,18 +108,16 @@ def of_folder(
             return below(question.path)
         if isinstance(question, ListMembers):
             folders = {name.partition("/")[0] for name in images if "/" in name.partition("::")[0]}
-            rasters = {
-                name: MemberSummary("raster") for name in images if not re.search("::|/", name)
-            }
-            rasters |= {
+            shown = {name: MemberSummary("image") for name in images if not re.search("::|/", name)}
+            shown |= {
                 name.partition("::")[0]: MemberSummary("data") for name in images if "::" in name
             }
-            rasters = {name: one for name, one in rasters.items() if "/" not in name}
-            rasters |= {name: MemberSummary("folder") for name in folders if name != ".."}
+            shown = {name: one for name, one in shown.items() if "/" not in name}
+            shown |= {name: MemberSummary("folder") for name in folders if name != ".."}
             runs = {
                 name: MemberSummary("series", numbers=numbers) for name, numbers in series.items()
             }
-            return rasters | runs | {name: MemberSummary("other") for name in texts}
+            return shown | runs | {name: MemberSummary("other") for name in texts}
         if isinstance(question, DescribeArray):
             return describe(question.path)
         if isinstance(question, ReadValues | OwnName):

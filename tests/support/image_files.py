@@ -1,4 +1,4 @@
-"""Raster files for tests, written by FabIO itself (JPEG by Pillow)."""
+"""Image files for tests, written by FabIO itself (JPEG by Pillow)."""
 
 import bz2
 import contextlib
@@ -136,7 +136,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def open_raster(path: str, confine: str | None) -> ImageFileReader:
+def open_image(path: str, confine: str | None) -> ImageFileReader:
     return opened(ImageFileReader(path, confine))
 
 

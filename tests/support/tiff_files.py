@@ -13,7 +13,7 @@ import tifffile
 
 from esrffs.formats.images.reader import ImageFileReader
 from esrffs.model import FramesLayout
-from tests.support.image_files import data, open_raster, values, verbatim
+from tests.support.image_files import data, open_image, values, verbatim
 
 Y, X = 45, 61
 
@@ -78,7 +78,7 @@ def interpretation(reader: ImageFileReader) -> str:
 
 
 def assert_served(path: Path, expected: np.ndarray) -> ImageFileReader:
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     info = data(reader)
     found = values(reader)
     assert (info.shape, info.dtype) == (expected.shape, expected.dtype)

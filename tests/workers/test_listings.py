@@ -170,7 +170,7 @@ def test_what_is_at_hand_comes_with_the_root(tmp_path: Path) -> None:
         named = name_entries(known.listing, detector).entries
         assert list(named) == [b"others", b"data.npy", b"data.attrs.json", b"attrs.json"]
 
-    in_workers(tmp_path, work, "some.edf", "raster")
+    in_workers(tmp_path, work, "some.edf", "image")
 
 
 def test_a_group_without_any_word_for_flat_or_dark_is_not_asked_about(

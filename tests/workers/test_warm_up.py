@@ -11,13 +11,13 @@ from esrffs.formats import warm_up
 from esrffs.formats.detect import detect_format
 from esrffs.formats.warm_up import sample
 
-FORMATS = {"hdf5": "hdf5", "raster": "raster", "spec": "spec", "tiff": "raster"}
+FORMATS = {"hdf5": "hdf5", "image": "image", "spec": "spec", "tiff": "image"}
 
 _NOTHING_NEW = """
 import sys
 from esrffs.formats import preload, warm_up
 before = set(sys.modules)
-for kind in ("hdf5", "raster", "spec", "tiff"):
+for kind in ("hdf5", "image", "spec", "tiff"):
     warm_up._read(kind)
 print(sorted(set(sys.modules) - before))
 """
@@ -28,7 +28,7 @@ def test_samples_are_sound_files_of_their_formats(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = sample(kind)
-    names = {"hdf5": "a.h5", "raster": "a.edf", "spec": "a.dat", "tiff": "a"}
+    names = {"hdf5": "a.h5", "image": "a.edf", "spec": "a.dat", "tiff": "a"}
 
     def pread(offset: int, count: int) -> bytes:
         return content[offset : offset + count]

@@ -83,7 +83,7 @@ class References:
         members = yield from self._contents(_normal(place, text) if slash else "")
         self._spend(len(members), 0)
         pattern = re.sub(r"\[", "[[]", name)
-        files = {one: entry for one, entry in members.items() if entry.kind in ("raster", "data")}
+        files = {one: entry for one, entry in members.items() if entry.kind in ("image", "data")}
         names = [one for one in files if not one.startswith(".") and fnmatchcase(one, pattern)]
         if not names:
             there = _there(place, files) if members else (yield from self.around(file))

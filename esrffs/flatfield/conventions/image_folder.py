@@ -38,8 +38,8 @@ RAW_FLAT = re.compile(r"ref(?!HST)(?![a-zA-Z]).*?\d{3,4}_(\d{3,4})", re.ASCII)
 
 def _files(members: Members, chosen: Callable[[str], object]) -> list[str]:
     """Single image files whose stem is chosen, by name."""
-    rasters = (name for name, entry in members.items() if entry.kind == "raster")
-    return sorted(name for name in rasters if chosen(stem(name)))
+    images = (name for name, entry in members.items() if entry.kind == "image")
+    return sorted(name for name in images if chosen(stem(name)))
 
 
 def _numbered(members: Members, pattern: re.Pattern[str]) -> dict[int, list[str]]:
@@ -73,7 +73,7 @@ def named_images(members: Members, options: CorrectionOptions) -> Queries[Correc
     others = [
         name
         for name, entry in members.items()
-        if entry.kind in ("raster", "series") and not is_dark(name) and not is_flat(name)
+        if entry.kind in ("image", "series") and not is_dark(name) and not is_flat(name)
     ]
     if not others:
         words = ("darks", found or reduced.darks), ("flats", flats or reduced.flats)
@@ -116,7 +116,7 @@ def id19(members: Members, options: CorrectionOptions) -> Queries[CorrectionPlan
     others = [
         name
         for name, entry in members.items()
-        if entry.kind in ("raster", "series") and is_projection(stem(name), info.prefix)
+        if entry.kind in ("image", "series") and is_projection(stem(name), info.prefix)
     ]
     if not others:
         raise ConventionError(f"ID19 folder: no projection {info.prefix}NNNN")
@@ -146,7 +146,7 @@ class RawImages:
     notes: list[str]
     series: dict[str, tuple[FrameStack, list[str]]] = field(default_factory=dict)
     singles: dict[str, FrameStack] = field(default_factory=dict)
-    _rasters: list[str] = field(default_factory=list)  # all of them, for their positions
+    _image_names: list[str] = field(default_factory=list)  # all of them, for their positions
 
     @property
     def files(self) -> list[str]:
@@ -155,7 +155,7 @@ class RawImages:
 
     def look_at(self, names: Iterable[str]) -> Queries[None]:
         names = list(names)
-        self._rasters = [name for name in names if self.members[name].kind == "raster"]
+        self._image_names = [name for name in names if self.members[name].kind == "image"]
         for name in (name for name in names if self.members[name].kind == "series"):
             one = yield from describe(name, self.members[name])
             numbers = self.members[name].numbers[: one.frames if one else 0]
@@ -163,7 +163,7 @@ class RawImages:
                 files = [series_member(name, value) for value in numbers]
                 self.series[name] = one, files
         done = set(self.files)
-        for name in self._rasters:
+        for name in self._image_names:
             if name not in done:
                 one = yield from describe(name, self.members[name])
                 if self._fits(one, name, 0):
@@ -185,7 +185,7 @@ class RawImages:
     def positions(self) -> dict[str, float]:
         """The abscissa of each file."""
         files = self.files
-        return frame_positions([*files, *self.singles], sorted({*files, *self._rasters}))
+        return frame_positions([*files, *self.singles], sorted({*files, *self._image_names}))
 
     def ends(self) -> tuple[float, float]:
         """The abscissae of the first and the last frame."""

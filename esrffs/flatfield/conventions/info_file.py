@@ -90,8 +90,8 @@ def _decoded(content: bytes) -> str:
 
 def darks(members: Members) -> Queries[Darks]:
     """The files of darks: those that are one exposure, else `darkend0000` divided by `DARK_N`."""
-    rasters = (name for name, entry in members.items() if entry.kind == "raster")
-    names = sorted(name for name in rasters if is_dark(stem(name)))
+    images = (name for name, entry in members.items() if entry.kind == "image")
+    names = sorted(name for name in images if is_dark(stem(name)))
     accumulated = [name for name in names if ACCUMULATED_DARK.fullmatch(stem(name))]
     if not accumulated or len(accumulated) < len(names):
         return Darks([name for name in names if name not in accumulated])

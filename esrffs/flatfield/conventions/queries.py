@@ -13,12 +13,12 @@ import numpy as np
 
 READ_LIMIT = 16 << 20  # bytes: above it the answer to Read and ReadFile is None
 
-Kind = Literal["group", "dataset", "link", "raster", "series", "data", "folder", "other"]
+Kind = Literal["group", "dataset", "link", "image", "series", "data", "folder", "other"]
 
 
 @dataclass(frozen=True, slots=True)
 class MemberSummary:
-    """What is at a name: in a data file a group, dataset or link; in a folder a raster, a series,
+    """What is at a name: in a data file a group, dataset or link; in a folder an image, a series,
     another data file, a folder, or something else.
 
     `shape` and `dtype` may be None until `DescribeArray` is asked.  `numbers` are those of the

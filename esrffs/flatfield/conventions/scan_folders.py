@@ -50,19 +50,19 @@ def scan_folders(members: Members, options: CorrectionOptions) -> Queries[Correc
         return None
     assignment = RoleAssignment("folders of a scan", options)
     there = listed([*found.flats, *found.darks])
-    if not found.of(found.raw, "raster", "series"):
+    if not found.of(found.raw, "image", "series"):
         raise ConventionError(
             f"{assignment.convention}: {there} were found, but no folder of projections"
         )
-    darks = sorted(found.of(found.darks, "raster"))
+    darks = sorted(found.of(found.darks, "image"))
     assignment.dark = yield from image_sources(darks, found.images)
     flats: dict[str, list[FrameStack]] = {}
     for folder in found.flats:
-        flats[folder] = yield from image_sources(sorted(found.of([folder], "raster")), found.images)
+        flats[folder] = yield from image_sources(sorted(found.of([folder], "image")), found.images)
     assignment.flats = [(0.0, one) for sources in flats.values() for one in sources]
     assignment.correction()  # ConventionError where something is missing
     raw = RawImages(found.images, assignment.reference, [])
-    yield from raw.look_at(sorted(found.of(found.raw, "raster", "series")))
+    yield from raw.look_at(sorted(found.of(found.raw, "image", "series")))
     at = _flat_abscissae(list(flats), *raw.ends())
     assignment.flats = [(at[folder], one) for folder, sources in flats.items() for one in sources]
     return raw.plan(assignment)
@@ -95,7 +95,7 @@ def _assigned(members: Members) -> Queries[ScanFolders | None]:
     for name in raw:
         images |= candidates[name]
     if not raw:
-        own = {name: entry for name, entry in members.items() if entry.kind in ("raster", "series")}
+        own = {name: entry for name, entry in members.items() if entry.kind in ("image", "series")}
         images |= own
         raw = [""] if own else []
     return ScanFolders(flats, darks, raw, images)
@@ -107,7 +107,7 @@ def _images(folder: str) -> Queries[dict[str, MemberSummary]]:
     return {
         join_path(folder, name): entry
         for name, entry in members.items()
-        if entry.kind in ("raster", "series")
+        if entry.kind in ("image", "series")
     }
 
 

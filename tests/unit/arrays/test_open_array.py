@@ -149,7 +149,7 @@ def test_an_image_file_has_its_frames_where_they_lie(tmp_path: Path) -> None:
     async def main() -> None:
         context = data_context(tmp_path)
         path = "scan_0/instrument/detector_0/data"
-        file, info = await dataset(context, "a.edf", path, "raster")
+        file, info = await dataset(context, "a.edf", path, "image")
         with opened(context, file) as handle:
             array = await open_array(handle, info, context)
             assert isinstance(array, FramesArray)

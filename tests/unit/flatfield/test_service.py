@@ -72,7 +72,7 @@ class Folder:
                 subject=subject, find=find, path=name, version=version, status=status
             )
 
-        return SimpleNamespace(members=(), format="raster", path=name, source=source)
+        return SimpleNamespace(members=(), format="image", path=name, source=source)
 
     async def find(self) -> Any:
         """What `corrected/` holds, after the folder was listed."""

@@ -39,11 +39,11 @@ def taken_file(path: Path, name: str = "") -> Format | None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_raster(name: str, tmp_path: Path) -> None:
+def test_every_image_format(name: str, tmp_path: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         WRITERS[name](tmp_path / name)
     preads: list[int] = []
-    assert taken((tmp_path / name).read_bytes(), name, preads) == "raster"
+    assert taken((tmp_path / name).read_bytes(), name, preads) == "image"
     assert len(preads) <= 2
 
 
@@ -51,7 +51,7 @@ def test_every_raster(name: str, tmp_path: Path) -> None:
 def test_by_content_whatever_the_name(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path / name)
     for other in ("x", "x.dat", "x.txt", "x.h5", "0001"):
-        assert taken_file(tmp_path / name, other) == "raster"
+        assert taken_file(tmp_path / name, other) == "image"
 
 
 def _header(size: int, **at: bytes) -> bytes:
@@ -89,7 +89,7 @@ HANDMADE = {
 
 @pytest.mark.parametrize("name", HANDMADE)
 def test_headers_by_hand(name: str) -> None:
-    assert taken(HANDMADE[name], name) == "raster"
+    assert taken(HANDMADE[name], name) == "image"
 
 
 @pytest.mark.parametrize("block", [0, 512, 1024, 2048, 8192])
@@ -211,7 +211,7 @@ def test_an_edf_in_a_large_bz2_block(tmp_path: Path) -> None:
     path = edf(tmp_path / "a.edf", noise)
     packed = bz2.compress(path.read_bytes())
     preads: list[int] = []
-    assert taken(packed, "a.edf.bz2", preads) == "raster"
+    assert taken(packed, "a.edf.bz2", preads) == "image"
     assert len(preads) == 2
 
 
@@ -228,10 +228,10 @@ def test_packed_data_that_are_damaged(suffix: str, tmp_path: Path) -> None:
     late[3000:3040] = b"\xff" * 40
     for content in (early, late, packed[:18], packed[:-4]):
         for name in (f"a.edf.{suffix}", f"a.EDF.{suffix}"):
-            assert taken(bytes(content), name) == "raster"
+            assert taken(bytes(content), name) == "image"
         for name in (f"a.log.{suffix}", f"a.xsl.{suffix}", f"a.{suffix}"):
             found = suffix == "gz" and content in (late, packed[:-4])
-            assert taken(bytes(content), name) == ("raster" if found else None), name
+            assert taken(bytes(content), name) == ("image" if found else None), name
     for name in (f"a.img.{suffix}", f"a.xml.{suffix}"):
         assert taken(bytes(early), name) is None
     for content in (early, packed[:18]):

@@ -44,14 +44,14 @@ def during(index: Index, work: Callable[[], Awaitable[object]]) -> object:
 def remember(index: Index, *files: tuple[str, Generation]) -> None:
     async def work() -> None:
         for name, generation in files:
-            index.remember_recognised(name, generation, Recognised("raster", False, b"head"))
+            index.remember_recognised(name, generation, Recognised("image", False, b"head"))
 
     during(index, work)
 
 
 def known(index: Index, *files: tuple[str, Generation]) -> set[tuple[str, Generation]]:
     found = trio.run(index.recognised, files)
-    assert set(found.values()) <= {Recognised("raster", False)}
+    assert set(found.values()) <= {Recognised("image", False)}
     return set(found)
 
 
@@ -148,7 +148,7 @@ def test_a_silent_disk_costs_its_time_limit_once(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"[null]", b'["zip", true]', b'["edf", 1]', b'[["raster"], true]', b"\x80"]
+    "text", [b"", b"[]", b"[null]", b'["zip", true]', b'["edf", 1]', b'[["image"], true]', b"\x80"]
 )
 def test_odd_values_are_none(text: bytes) -> None:
     remember(Index(), ("a", OLD))

@@ -80,10 +80,10 @@ def test_what_links_are_taken_for(tmp_path: Path, confined: bool) -> None:
     source = linked_images(tmp_path)
     folders = SourceRoot(str(source), confined=confined)
     found = {e.name: (e.format, e.link) for e in trio.run(folders.scan, "sorted")}
-    assert found["in_0001.edf"] == ("raster", "../raw/k03.edf")
-    absolute = None if confined else "raster"  # which is opened by no confined mount
+    assert found["in_0001.edf"] == ("image", "../raw/k03.edf")
+    absolute = None if confined else "image"  # which is opened by no confined mount
     assert found["abs_0001.edf"] == (absolute, "../raw/k03.edf")
-    assert found["out_0001.edf"][0] == (None if confined else "raster")
+    assert found["out_0001.edf"][0] == (None if confined else "image")
     assert found["gone_0001.edf"][0] is found["folder_0001.edf"][0] is None
 
 
@@ -126,8 +126,8 @@ def test_files_folders_and_what_is_neither(folder: Path) -> None:
     assert "pipe" not in found
     assert (found["notes.txt"].format, found["notes.txt"].link) == (None, None)
     assert stat.S_ISDIR(found["sub"].status.st_mode)
-    assert (found["one.edf"].format, found["one.edf"].single_frame) == ("raster", True)
-    assert (found["two.edf"].format, found["two.edf"].single_frame) == ("raster", False)
+    assert (found["one.edf"].format, found["one.edf"].single_frame) == ("image", True)
+    assert (found["two.edf"].format, found["two.edf"].single_frame) == ("image", False)
     inner = scan(folder, "sub")
     assert (inner["data.dat"].format, inner["data.dat"].path) == ("hdf5", "sub/data.dat")
 

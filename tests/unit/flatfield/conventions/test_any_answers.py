@@ -30,7 +30,7 @@ SHAPES = st.sampled_from([(2, 3), (5, 2, 3), (0, 2, 3), (5, 3, 2), (2, 0), (5,),
 DTYPES = st.sampled_from(["u2", ">i4", "f4", "c8", "U3", "?", "V4"])
 ENTRIES = st.builds(
     MemberSummary,
-    st.sampled_from(["group", "dataset", "link", "raster", "series", "data", "folder", "other"]),
+    st.sampled_from(["group", "dataset", "link", "image", "series", "data", "folder", "other"]),
     st.none() | SHAPES,
     st.none() | DTYPES.map(np.dtype),
     st.lists(st.integers(0, 9), max_size=3, unique=True).map(tuple),

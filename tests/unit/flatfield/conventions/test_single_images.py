@@ -135,15 +135,15 @@ def test_colour_in_other_conventions(file, rng):
 def folder(entries, options=None):
     def answer(question):
         if isinstance(question, ListMembers):
-            return {name: MemberSummary("raster") for name in entries}
+            return {name: MemberSummary("image") for name in entries}
         assert isinstance(question, DescribeArray)
         return entries[question.path]
 
     return answer_all(detect_in_folder(options or CorrectionOptions()), answer)
 
 
-GRAY = MemberSummary("raster", SHAPE, np.dtype("u1"))
-COLOUR = MemberSummary("raster", (*SHAPE, 3), np.dtype("u1"), colour=True)
+GRAY = MemberSummary("image", SHAPE, np.dtype("u1"))
+COLOUR = MemberSummary("image", (*SHAPE, 3), np.dtype("u1"), colour=True)
 
 
 def test_a_colour_image_among_others_is_left_out():

@@ -38,7 +38,7 @@ def check_as_silx(view: h5py.Group, group: Any) -> None:
 def test_images_are_as_silx_shows_them(tmp_path: Path) -> None:
     """`silx convert` itself fails on the text of image headers (3.1)."""
     path = edf_file(tmp_path)
-    reader = readers.open_reader("raster", str(path), None)
+    reader = readers.open_reader("image", str(path), None)
     image = reader_image(reader)
     assert image.broken == ()
     view_path = shown(reader, image, tmp_path)
@@ -49,7 +49,7 @@ def test_images_are_as_silx_shows_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "kind", "name"), [(spec_file, "spec", "2.1"), (edf_file, "raster", "scan_0")]
+    ("make", "kind", "name"), [(spec_file, "spec", "2.1"), (edf_file, "image", "scan_0")]
 )
 def test_links_of_a_group_lead_to_its_data(make: Any, kind: Any, name: str, tmp_path: Path) -> None:
     reader = readers.open_reader(kind, str(make(tmp_path)), None)
@@ -71,7 +71,7 @@ def test_links_of_a_group_lead_to_its_data(make: Any, kind: Any, name: str, tmp_
 
 
 def test_frames_are_runs_and_small_values_are_read_at_once(tmp_path: Path) -> None:
-    reader = readers.open_reader("raster", str(edf_file(tmp_path)), None)
+    reader = readers.open_reader("image", str(edf_file(tmp_path)), None)
     image = reader_image(reader)
     check_places(image)
     (frames,) = image.runs

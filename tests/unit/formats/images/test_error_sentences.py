@@ -1,4 +1,4 @@
-"""Whatever is wrong with a raster: a sentence, never the text of a Python exception."""
+"""Whatever is wrong with an image: a sentence, never the text of a Python exception."""
 
 import contextlib
 import io

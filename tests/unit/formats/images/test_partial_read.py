@@ -19,7 +19,7 @@ from esrffs.formats.images.tiff_segments import Segments
 from esrffs.model import Box
 from esrffs.workers import server
 from tests.support.damaged_images import edf_blocks, numbers, series, spoil
-from tests.support.image_files import data, edf, image, in_order, open_raster, opened
+from tests.support.image_files import data, edf, image, in_order, open_image, opened
 
 __all__ = ["in_order"]  # a fixture for every test here
 
@@ -87,7 +87,7 @@ def test_strips_and_tiles(kind: str, tmp_path: Path) -> None:
         spoil(path, page, number)
         column = number % across * wide
         frame[long : 2 * long, column : column + wide] = True
-    assert_all_boxes(open_raster(str(path), None), stack, bad, f"frame {page}: its ")
+    assert_all_boxes(open_image(str(path), None), stack, bad, f"frame {page}: its ")
 
 
 def test_planes_of_samples(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_planes_of_samples(tmp_path: Path) -> None:
     spoil(path, 1, 4)  # of the second sample the second strip
     bad = np.zeros((N, Y, X, 3), bool)
     bad[1, 20:40, :, 1] = True
-    assert_all_boxes(open_raster(str(path), None), np.moveaxis(stack, 1, 3), bad, "its strip 4 ")
+    assert_all_boxes(open_image(str(path), None), np.moveaxis(stack, 1, 3), bad, "its strip 4 ")
 
 
 def test_a_last_page_that_is_cut(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_last_page_that_is_cut(tmp_path: Path) -> None:
     os.truncate(path, offset + 10 * X * 2 + 7)
     bad = np.zeros(stack.shape, bool)
     bad[N - 1, 10:] = True
-    assert_all_boxes(open_raster(str(path), None), stack, bad, f"frame {N - 1}: the file ends")
+    assert_all_boxes(open_image(str(path), None), stack, bad, f"frame {N - 1}: the file ends")
 
 
 def test_compressed_blocks_of_an_edf(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_compressed_blocks_of_an_edf(tmp_path: Path) -> None:
     bad = np.zeros(stack.shape, bool)
     bad[3] = True
     assert_all_boxes(
-        open_raster(str(path), None), stack, bad, "frame 3: its packed data are damaged"
+        open_image(str(path), None), stack, bad, "frame 3: its packed data are damaged"
     )
 
 
@@ -190,7 +190,7 @@ def test_a_series_whose_first_file_is_damaged_says_which(tmp_path: Path) -> None
 def test_values_beside_the_image(tmp_path: Path) -> None:
     """They are read as ever."""
     edf(tmp_path / "a.edf", image(0), header={"title": "x"})
-    reader = open_raster(str(tmp_path / "a.edf"), None)
+    reader = open_image(str(tmp_path / "a.edf"), None)
     others = reader.listing("/scan_0/instrument/detector_0/others").members
     for member in others:
         box = Box((0,) * len(member.shape), member.shape)
@@ -222,7 +222,7 @@ def test_nothing_damaged_is_unpacked_again_and_again(
     monkeypatch.setattr(Segments, "_unpacked", counting(Segments._unpacked))
     monkeypatch.setattr(EdfFrames, "_unpack", counting(EdfFrames._unpack))
     for path, once in ((tif, 3), (packed, 1)):
-        reader = open_raster(str(path), None)
+        reader = open_image(str(path), None)
         count = 0
         for row in range(Y):
             reader.sound(data(reader).address, Box((row, 0), (row + 1, X)))
@@ -241,7 +241,7 @@ def test_a_search_ends_with_the_time_of_its_call(
     stack = numbers((N, Y, X))
     path = tmp_path / "a.edf"
     edf_blocks(path, stack, bad=0)
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     server.budget.begin(0)
     try:
         found = reader.sound(data(reader).address, Box((0,) * 3, stack.shape))

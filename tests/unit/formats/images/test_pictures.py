@@ -40,7 +40,7 @@ def test_jpeg_2000(dtype: str, form: str, shape: tuple[int, ...], tmp_path: Path
     array = generator.integers(limits.min, limits.max, shape, endpoint=True).astype(dtype)
     path = tmp_path / f"a.{form}"
     path.write_bytes(jpeg2k_encode(array, codecformat=form, level=0))
-    assert recognised(path) == "raster"
+    assert recognised(path) == "image"
     assert values(path).dtype == array.dtype
     np.testing.assert_array_equal(values(path), array)
     packed = tmp_path / f"a.{form}.gz"

@@ -1,4 +1,4 @@
-"""Rasters against silx (the tree) and FabIO (the frames); damage; what stays unread."""
+"""Readers of images: the tree is that of silx, the frames are those of FabIO."""
 
 import bz2
 import contextlib
@@ -33,7 +33,7 @@ from tests.support.image_files import (
     edf_text,
     image,
     in_order,
-    open_raster,
+    open_image,
     values,
     verbatim,
 )
@@ -53,7 +53,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reader(path: Path) -> Reader:
-    return open_raster(str(path), None)
+    return open_image(str(path), None)
 
 
 class TestContract(ReaderContract):
@@ -69,33 +69,33 @@ def test_the_tree_is_silx(name: str, tmp_path: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         WRITERS[name](path)
         with fabio.open(str(path)) as theirs:
-            assert_same_tree(open_raster(str(path), None), "", fabioh5.File(fabio_image=theirs))
+            assert_same_tree(open_image(str(path), None), "", fabioh5.File(fabio_image=theirs))
 
 
 @pytest.mark.parametrize("name", ["one.edf", "many.edf", "a.cbf", "pages.tif"])
 def test_the_tree_is_what_silx_opens(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path / name)
     with silx.io.open(str(tmp_path / name)) as theirs:
-        assert_same_tree(open_raster(str(tmp_path / name), None), "", theirs)
+        assert_same_tree(open_image(str(tmp_path / name), None), "", theirs)
 
 
 def test_pages_that_fabio_does_not_read(tmp_path: Path) -> None:
     for name, dtype in (("lzw.tif", np.uint8), ("a.mrc", np.uint16)):
         WRITERS[name](tmp_path / name)
-        assert data(open_raster(str(tmp_path / name), None)).dtype == dtype
+        assert data(open_image(str(tmp_path / name), None)).dtype == dtype
     np.testing.assert_array_equal(
-        values(open_raster(str(tmp_path / "lzw.tif"), None)), [image(n) for n in range(3)]
+        values(open_image(str(tmp_path / "lzw.tif"), None)), [image(n) for n in range(3)]
     )
     np.testing.assert_array_equal(
-        values(open_raster(str(tmp_path / "a.mrc"), None)), image(shape=(3, 24, 32))
+        values(open_image(str(tmp_path / "a.mrc"), None)), image(shape=(3, 24, 32))
     )
 
 
 def test_file_time_is_that_of_the_source(tmp_path: Path) -> None:
     path = edf(tmp_path / "a.edf", image())
-    listing = json.loads(open_raster(str(path), None).attributes(""))
+    listing = json.loads(open_image(str(path), None).attributes(""))
     assert np.datetime64(listing["file_time"]) > np.datetime64("2020-01-01")
-    assert listing == json.loads(open_raster(str(path), None).attributes(""))
+    assert listing == json.loads(open_image(str(path), None).attributes(""))
 
 
 class TestEdf:
@@ -112,7 +112,7 @@ class TestEdf:
                 path, raw, HeaderID=1, ByteOrder=order, DataType=name, Dim_1=32, Dim_2=24,
                 Size=len(raw),
             )  # fmt: skip
-        reader = open_raster(str(path), None)
+        reader = open_image(str(path), None)
         expected = np.stack(frames) if count > 1 else frames[0]
         assert data(reader).dtype == np.dtype(dtype)
         np.testing.assert_array_equal(values(reader), expected)
@@ -123,7 +123,7 @@ class TestEdf:
     ) -> None:
         path = edf(tmp_path / "a.edf", *(image(n) for n in range(50)), header=MOTORS)
         monkeypatch.setattr(EdfFrame, "_unpack", lambda self: self.file and pytest.fail("decoded"))
-        reader = open_raster(str(path), None)
+        reader = open_image(str(path), None)
         list(walk(reader))
         box = Box((33, 2, 3), (34, 20, 30))
         np.testing.assert_array_equal(
@@ -136,7 +136,7 @@ class TestEdf:
             tmp_path / "a.edf", block.tobytes(), ByteOrder="LowByteFirst",
             DataType="UnsignedShort", Dim_1=4, Dim_2=3, Dim_3=2,
         )  # fmt: skip
-        reader = open_raster(str(path), None)  # without a Size, too
+        reader = open_image(str(path), None)  # without a Size, too
         np.testing.assert_array_equal(values(reader), block)
         np.testing.assert_array_equal(verbatim(path, data(reader)), block)
 
@@ -148,14 +148,14 @@ class TestEdf:
                 path, packed, HeaderID=n, ByteOrder="LowByteFirst", DataType="SignedInteger",
                 Dim_1=32, Dim_2=24, Size=len(packed), Compression="GzipCompression",
             )  # fmt: skip
-        reader = open_raster(str(path), None)
+        reader = open_image(str(path), None)
         assert data(reader).layout == OpaqueLayout()
         np.testing.assert_array_equal(values(reader), [image(0), image(1)])
         raw = path.read_bytes()
         for at in (530, 600, 700, 1000, 1400):
             path.write_bytes(raw[:at] + bytes(20) + raw[at + 20 :])
             with pytest.raises(DamagedError):
-                values(open_raster(str(path), None))
+                values(open_image(str(path), None))
 
     @pytest.mark.parametrize(
         ("word", "pack"), [("ZCompression", zlib.compress), ("BzipCompression", bz2.compress)]
@@ -169,7 +169,7 @@ class TestEdf:
             path, packed, HeaderID=1, ByteOrder="HighByteFirst", DataType="SignedInteger",
             Dim_1=32, Dim_2=24, Size=len(packed), Compression=word,
         )  # fmt: skip
-        np.testing.assert_array_equal(values(open_raster(str(path), None)), image())
+        np.testing.assert_array_equal(values(open_image(str(path), None)), image())
 
     @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
     def test_packed_data_without_their_checksum(
@@ -182,7 +182,7 @@ class TestEdf:
             DataType="SignedInteger", Dim_1=32, Dim_2=24, Size=len(packed), Compression=word,
         )  # fmt: skip
         with pytest.raises(DamagedError, match="do not end"):
-            values(open_raster(str(path), None))
+            values(open_image(str(path), None))
 
     def test_an_unknown_compression_is_not_served_as_numbers(self, tmp_path: Path) -> None:
         path = edf_text(
@@ -190,7 +190,7 @@ class TestEdf:
             DataType="UnsignedShort", Dim_1=2, Dim_2=2, Size=8, Compression="WhoKnows",
         )  # fmt: skip
         with pytest.raises(UnsupportedError, match="WHOKNOWS"):
-            values(open_raster(str(path), None))
+            values(open_image(str(path), None))
 
     def test_a_general_block(self, tmp_path: Path) -> None:
         path = edf_text(tmp_path / "a.edf", b"", EDF_DataFormatVersion="2.40", Title="all")
@@ -199,7 +199,7 @@ class TestEdf:
             path, raw, EDF_DataBlockID="1.Image.Psd", EDF_BinarySize=len(raw), Dim_1=32, Dim_2=24,
             ByteOrder="LowByteFirst", DataType="SignedInteger",
         )  # fmt: skip
-        reader = open_raster(str(path), None)
+        reader = open_image(str(path), None)
         np.testing.assert_array_equal(values(reader), image())
         title = reader.find("scan_0/instrument/detector_0/others/Title")
         assert reader.read(title.address, Box((0,), (1,))) == ["all"]
@@ -211,13 +211,13 @@ class TestEdf:
                 path, bytes(8), HeaderID=1, ByteOrder="LowByteFirst", DataType="UnsignedShort",
                 Dim_1=2, Dim_2=2, Size=8, Vector=vector,
             )  # fmt: skip
-        reader = open_raster(str(path), None)
+        reader = open_image(str(path), None)
         found = reader.find("scan_0/instrument/detector_0/others/Vector")
         assert reader.read(found.address, Box((0,), (2,))).tolist() == ["1 2", "1 2 3"]
 
     def test_names_with_slashes(self, tmp_path: Path) -> None:
         path = edf(tmp_path / "a.edf", image(), header={"a/b%2Fc": "7"})
-        reader = open_raster(str(path), None)
+        reader = open_image(str(path), None)
         (found,) = [info for info in datasets(reader) if info.name == "a/b%2Fc"]
         assert reader.read(found.address, Box((0,), (1,))) == [7]
 
@@ -230,9 +230,9 @@ class TestEdf:
         }
         path = edf(tmp_path / "a.edf", image(), header=header)
         with fabio.open(str(path)) as theirs:
-            assert_same_tree(open_raster(str(path), None), "", fabioh5.File(fabio_image=theirs))
+            assert_same_tree(open_image(str(path), None), "", fabioh5.File(fabio_image=theirs))
         half = edf(tmp_path / "b.edf", image(), header={**header, "sample_mne": "U0"})
-        members = open_raster(str(half), None).listing("/scan_0/sample").members
+        members = open_image(str(half), None).listing("/scan_0/sample").members
         assert [type(member) for member in members].count(BrokenInfo) == 4
 
 
@@ -246,7 +246,7 @@ class TestExternalData:
     def test_read_from_the_same_folder(self, tmp_path: Path) -> None:
         (tmp_path / "raw.bin").write_bytes(b"12345" + image().astype("<i4").tobytes())
         path = self.write(tmp_path / "a.edf", "/etc/raw.bin", EDF_BinaryFilePosition=5)
-        reader = open_raster(str(path), str(tmp_path))
+        reader = open_image(str(path), str(tmp_path))
         assert data(reader).layout == OpaqueLayout()
         np.testing.assert_array_equal(values(reader), image())
 
@@ -255,16 +255,16 @@ class TestExternalData:
         for name in ("raw.bin", "absent.bin"):
             path = self.write(tmp_path / f"{name}.edf", name)
             with pytest.raises(EsrffsError, match="frame 0"):
-                values(open_raster(str(path), None))
+                values(open_image(str(path), None))
 
     def test_outside_is_forbidden(self, tmp_path: Path) -> None:
         (tmp_path / "inside").mkdir()
         (tmp_path / "secret.bin").write_bytes(bytes(24 * 32 * 4))
         (tmp_path / "inside" / "raw.bin").symlink_to(tmp_path / "secret.bin")
         path = self.write(tmp_path / "inside" / "a.edf", "raw.bin")
-        assert not values(open_raster(str(path), None)).any()
+        assert not values(open_image(str(path), None)).any()
         with pytest.raises(AccessDeniedError):
-            values(open_raster(str(path), str(tmp_path / "inside")))
+            values(open_image(str(path), str(tmp_path / "inside")))
 
     def test_more_private_than_the_file_itself_is_forbidden(self, tmp_path: Path) -> None:
         """To a daemon of root, who reads it all the same, for everybody else."""
@@ -272,18 +272,18 @@ class TestExternalData:
         path = self.write(tmp_path / "a.edf", "raw.bin")
         (tmp_path / "raw.bin").chmod(0o600)
         path.chmod(0o644)
-        assert not values(open_raster(str(path), None)).any()
+        assert not values(open_image(str(path), None)).any()
         with pytest.raises(AccessDeniedError):
-            values(open_raster(str(path), str(tmp_path)))
+            values(open_image(str(path), str(tmp_path)))
 
     def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "raw.bin")
         with pytest.raises(AccessDeniedError):
-            values(open_raster(str(self.write(tmp_path / "a.edf", "raw.bin")), None))
+            values(open_image(str(self.write(tmp_path / "a.edf", "raw.bin")), None))
 
 
 def test_loggers_are_left_as_they_were(tmp_path: Path) -> None:
-    open_raster(str(edf(tmp_path / "a.edf", image())), None)
+    open_image(str(edf(tmp_path / "a.edf", image())), None)
     assert not logging.getLogger("fabio").handlers
     assert logging.getLogger("fabio").propagate
 

@@ -1,4 +1,4 @@
-"""Series of raster files as one stack, against silx and FabIO."""
+"""Series of image files as one stack, against silx and FabIO."""
 
 import gzip
 import json

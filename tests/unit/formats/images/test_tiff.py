@@ -22,7 +22,7 @@ from esrffs.formats.images.reader import ImageFileReader
 from esrffs.formats.images.series import ImageSeriesReader
 from esrffs.formats.images.tiff_directories import UnpackedFile
 from esrffs.model import FramesLayout, OpaqueLayout
-from tests.support.image_files import data, in_order, open_raster, opened, values
+from tests.support.image_files import data, in_order, open_image, opened, values
 from tests.support.reader_contract import ReaderContract, datasets
 from tests.support.silx_trees import assert_same_tree
 from tests.support.tiff_files import (
@@ -57,7 +57,7 @@ class TestContract(ReaderContract):
         else:
             shape = (3, Y, X) if layout.startswith("plane") else (Y, X)
             write(path, numbers("u2", (3, *shape)), compression="lzw", **LAYOUTS[layout])
-        return open_raster(str(path), None)
+        return open_image(str(path), None)
 
 
 @pytest.mark.parametrize("compression", [*LOSSLESS, *OTHERS])
@@ -180,7 +180,7 @@ def test_imagej_beyond_4_gb(text: str, tmp_path: Path) -> None:
         file.write(array[1:].tobytes())
     assert_served(path, array.astype("u2"))
     path.write_bytes(path.read_bytes()[:-1])  # cut: fewer are not shown as if they were all
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     np.testing.assert_array_equal(values(reader), array[:2])
     assert "frame 2" in end(reader)
 
@@ -313,10 +313,10 @@ def test_headers_are_as_silx_has_them(software: str | None, tmp_path: Path) -> N
         description="key=value\nother=2\n", **LAYOUTS["one"],
     )  # fmt: skip
     with fabio.open(str(path)) as theirs:
-        assert_same_tree(open_raster(str(path), None), "", fabioh5.File(fabio_image=theirs))
+        assert_same_tree(open_image(str(path), None), "", fabioh5.File(fabio_image=theirs))
 
 
 def test_a_tiled_page_has_the_same_header(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", numbers("u2", (1, Y, X)), **LAYOUTS["tiles"])
-    names = {info.name for info in datasets(open_raster(str(path), None))}
+    names = {info.name for info in datasets(open_image(str(path), None))}
     assert {"nRows", "nColumns", "nBits", "tileWidth", "tileLength", "tileOffsets"} <= names

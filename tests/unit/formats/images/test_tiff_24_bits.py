@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from esrffs.errors import UnsupportedError
-from tests.support.image_files import in_order, open_raster, values
+from tests.support.image_files import in_order, open_image, values
 from tests.support.tiff_files import assert_served
 
 __all__ = ["in_order"]  # a fixture for every test here
@@ -103,7 +103,7 @@ def test_integers_of_24_bits_that_are_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(tiff_of_triples(pages, "<", {"rows": 7}, True, **{"317": 2}))
     with pytest.raises(UnsupportedError, match="with predictor 2 and 24 bits per sample"):
-        values(open_raster(str(path), None))
+        values(open_image(str(path), None))
 
 
 @pytest.mark.parametrize("told", [{}, {"software": "x"}, {"metadata": None}])
@@ -130,4 +130,4 @@ def test_other_samples_of_24_bits(order: str, tmp_path: Path) -> None:
     with pytest.raises(
         UnsupportedError, match=r"no number here is like its samples \(format 2, 24"
     ):
-        open_raster(str(path), None)
+        open_image(str(path), None)

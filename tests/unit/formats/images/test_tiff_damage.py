@@ -16,7 +16,7 @@ from esrffs.formats.images.reader import ImageFileReader
 from esrffs.formats.images.tiff_directories import PlainFile
 from esrffs.formats.images.tiff_segments import Segments
 from esrffs.model import Box, FramesLayout, OpaqueLayout
-from tests.support.image_files import data, in_order, open_raster, values
+from tests.support.image_files import data, in_order, open_image, values
 from tests.support.reader_contract import walk
 from tests.support.stopwatch import Stopwatch
 from tests.support.tiff_files import LAYOUTS, X, Y, by_hand, end, numbers, write
@@ -53,7 +53,7 @@ def test_packed_data_with_other_bytes_cost_their_frame(kind: str, tmp_path: Path
     raw = bytearray(path.read_bytes())
     raw[offset : offset + count] = b"\xff" * count
     path.write_bytes(raw)
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     assert data(reader).shape == pages.shape
     with pytest.raises(DamagedError, match=r"frame 1: its (strip|tile) 0 is damaged"):
         frame(reader, 1)
@@ -69,7 +69,7 @@ def test_jpeg_data_that_do_not_end(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[offset + count // 2 : offset + count] = bytes(count - count // 2)
     path.write_bytes(raw)
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     info = data(reader)
     reader.read(info.address, Box((0, 0, 0, 0), (1, Y, X, 3)))
     with pytest.raises(DamagedError, match=r"frame 1.*do not end"):
@@ -84,7 +84,7 @@ def test_a_cut_file_shows_what_is_whole_and_says_what_is_not(kind: str, tmp_path
     for size in range(16, len(raw), len(raw) // 50):
         path.write_bytes(raw[:size])
         try:
-            reader = open_raster(str(path), None)
+            reader = open_image(str(path), None)
         except EsrffsError:
             continue
         shape = data(reader).shape
@@ -136,7 +136,7 @@ def test_a_damaged_directory_costs_its_frame(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[tag + 8 : tag + 12] = b"\xff\xff\xff\x7f"  # its strips are told behind the end
     path.write_bytes(raw)
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     assert data(reader).shape == pages.shape
     with pytest.raises(DamagedError, match="frame 2: the file ends within a TIFF directory"):
         frame(reader, 2)
@@ -152,7 +152,7 @@ def test_directories_in_a_circle(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[following : following + 4] = first.to_bytes(4, "little")
     path.write_bytes(raw)
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     np.testing.assert_array_equal(values(reader), pages)
     assert "circle" in end(reader)
 
@@ -166,7 +166,7 @@ def test_pages_of_another_shape_or_type_end_the_stack(
     for other in others:
         kinds = [*pages[:2], other, pages[2]]
         path = write(tmp_path / "a.tif", kinds, photometric="minisblack", compression=compression)
-        reader = open_raster(str(path), None)
+        reader = open_image(str(path), None)
         np.testing.assert_array_equal(values(reader), pages[:2])
         assert "page 2: has" in end(reader)
 
@@ -183,7 +183,7 @@ def test_pages_that_are_packed_in_other_ways_are_one_stack(tmp_path: Path) -> No
     with tifffile.TiffWriter(path) as file:
         for page, way in zip(pages, ways, strict=True):
             file.write(page, metadata=None, photometric="minisblack", **way)
-    np.testing.assert_array_equal(values(open_raster(str(path), None)), pages)
+    np.testing.assert_array_equal(values(open_image(str(path), None)), pages)
 
 
 def test_previews_are_left_out_and_told(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_previews_are_left_out_and_told(tmp_path: Path) -> None:
         for page in pages:
             file.write(page, metadata=None, photometric="minisblack")
             file.write(page[::2, ::2], metadata=None, photometric="minisblack", subfiletype=1)
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     np.testing.assert_array_equal(values(reader), pages)
     assert "previews" in end(reader)
 
@@ -204,7 +204,7 @@ def test_tiles_that_were_never_written(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     how = {"photometric": "minisblack", "metadata": None}
     tifffile.imwrite(path, tiles, shape=(Y, X), dtype="u2", tile=(16, 16), **how)
-    np.testing.assert_array_equal(values(open_raster(str(path), None)), tifffile.imread(path))
+    np.testing.assert_array_equal(values(open_image(str(path), None)), tifffile.imread(path))
 
 
 def test_strips_that_were_never_written_are_no_zeros(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_strips_that_were_never_written_are_no_zeros(tmp_path: Path) -> None:
         raw[tag : tag + 4] = bytes(4)
     path.write_bytes(raw)
     with pytest.raises(DamagedError, match="never written"):
-        values(open_raster(str(path), None))
+        values(open_image(str(path), None))
 
 
 # Sizes
@@ -237,7 +237,7 @@ def declared(path: Path, width: int, height: int, compression: int, rows: int) -
 def test_what_no_file_can_hold(compression: int, rows: int, tmp_path: Path) -> None:
     path = declared(tmp_path / "a.tif", 300_000, 300_000, compression, rows)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     assert data(reader).shape == (300_000, 300_000)
     with pytest.raises((DamagedError, TooLargeError)):
         reader.read(data(reader).address, Box((0, 0), (10, 300_000)))
@@ -250,13 +250,13 @@ def test_more_frames_than_anybody_has(tmp_path: Path) -> None:
     pixel = [(256, 4, 1, 1), (257, 4, 1, 1), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 200)]
     path.write_bytes(by_hand([*pixel, (279, 4, 1, 1), (32997, 4, 1, 2**32 - 1)]).ljust(999))
     with pytest.raises(UnsupportedError, match="planes"):
-        open_raster(str(path), None)
+        open_image(str(path), None)
     text = b"ImageJ=1.5\nimages=4000000000\n\0"
     tags = [*pixel[:4], (270, 2, len(text), 300), *pixel[4:], (279, 4, 1, 1)]
     path.write_bytes(by_hand(tags).ljust(300) + text)
     with path.open("r+b") as file:
         file.truncate(5 << 30)  # sparse
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     assert data(reader).shape == (1 << 20, 1, 1)
     assert "does not hold all" in end(reader) or "not shown" in end(reader)
 
@@ -265,11 +265,11 @@ def test_a_size_of_nothing(tmp_path: Path) -> None:
     for width, height in ((0, 5), (5, 0)):
         path = declared(tmp_path / "a.tif", width, height, 1, 1)
         with pytest.raises(DamagedError, match="shape of an image"):
-            open_raster(str(path), None)
+            open_image(str(path), None)
 
 
 def test_an_unknown_compression_is_told(tmp_path: Path) -> None:
-    reader = open_raster(str(declared(tmp_path / "a.tif", 10, 10, 9, 10)), None)
+    reader = open_image(str(declared(tmp_path / "a.tif", 10, 10, 9, 10)), None)
     assert data(reader).shape == (10, 10)
     with pytest.raises(UnsupportedError, match="JBIG"):
         values(reader)
@@ -281,7 +281,7 @@ def test_a_packed_file_with_other_bytes_is_refused(tmp_path: Path) -> None:
     packed[-8] ^= 1  # the checksum
     (tmp_path / "a.tif.gz").write_bytes(packed)
     with pytest.raises(DamagedError, match="its packed data are damaged: gzip"):
-        open_raster(str(tmp_path / "a.tif.gz"), None)
+        open_image(str(tmp_path / "a.tif.gz"), None)
 
 
 # Only what is wanted
@@ -306,7 +306,7 @@ def test_a_listing_unpacks_nothing_and_a_read_what_it_needs(
 ) -> None:
     pages = numbers("u2", (3, Y, X))
     path = write(tmp_path / "a.tif", pages, **KINDS["zstd"])  # 3 × 2 tiles of (16, 32)
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     list(walk(reader))
     assert unpacked == []
     for rows in (slice(17, 20), slice(20, 31)):
@@ -332,7 +332,7 @@ def test_many_pages_are_found_once(
     init = PlainFile.__init__
     monkeypatch.setattr(PlainFile, "__init__", lambda *a: opens.append(a) or init(*a))
     watch = Stopwatch()
-    reader = open_raster(str(path), None)
+    reader = open_image(str(path), None)
     reader.listing("")
     info = data(reader)
     assert watch.seconds < 2
