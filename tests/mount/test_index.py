@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.support.slow_files import edf
 from tests.support.marks import needs_fuse
 from tests.support.mounts import Mounted
 from tests.support.programs import run
+from tests.support.slow_files import edf
 from tests.support.slow_server import SlowServer
 
 pytestmark = needs_fuse

@@ -13,20 +13,13 @@ import pytest
 from tests.support.marks import needs_fuse
 from tests.support.mounts import Mounted
 from tests.support.programs import run
+from tests.support.slow_files import edf
 from tests.support.slow_server import SlowServer
 
 pytestmark = needs_fuse
 
 COUNT = 60
 LATENCY = 10.0  # ms
-
-
-def edf(path: Path, value: int) -> None:
-    data = np.full((8, 16), value, "<u2").tobytes()
-    keys = {"HeaderID": "x", "ByteOrder": "LowByteFirst", "DataType": "UnsignedShort"}
-    keys |= {"Dim_1": "16", "Dim_2": "8", "Size": "256", "n": str(value)}
-    text = "{\n" + "".join(f"{key} = {word} ;\n" for key, word in keys.items())
-    path.write_bytes(text.encode().ljust(1022) + b"}\n" + data)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`source/index_file`: bounded, shared by several mounts, ours alone, and replaced when damaged."""
 
 import logging
-import multiprocessing
 import os
 import pwd
 import sqlite3
@@ -130,27 +129,6 @@ def test_another_table_is_no_index(tmp_path: Path) -> None:
     index.put({key(1): b"one"})
     index.put({key(1): b"one"})
     assert index.get([key(1)]) == {key(1): b"one"}
-    index.close()
-
-
-def _write(home: str, start: int) -> None:
-    index = IndexFile(home)
-    for number in range(start, start + 50):
-        index.put({key(number): b"%d" % number})
-        assert index.get([key(number)]) == {key(number): b"%d" % number}
-    index.close()
-
-
-def test_several_mounts_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_write, args=(str(tmp_path), 1000 * n)) for n in range(4)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [writer.exitcode for writer in writers] == [0] * 4
-    index = IndexFile(str(tmp_path))
-    assert index.count() == 200
     index.close()
 
 
