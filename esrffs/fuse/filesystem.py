@@ -74,6 +74,34 @@ AddEntry = Callable[[bytes, Attributes, int], bool]
 """Puts a name into the answer to `readdir`, with the position of the next one; False if full."""
 
 
+def may_read(options: AttributeOptions, status: Stat, caller: Caller) -> bool:
+    """Whether this process may read a node of this status, by its user and groups."""
+    groups = {caller.gid}
+    with contextlib.suppress(OSError):  # the process has ended, or is in another container
+        groups |= set(caller.groups())
+    return options.may_read(status, caller.uid, groups)
+
+
+class ViewGuard:
+    """Keeps what is in a data file from a caller who may not read it: a view's size tells of it.
+
+    `is_private`: the view that was looked up is of what not everybody may read.
+    """
+
+    def __init__(self, options: AttributeOptions, caller: Caller | None) -> None:
+        self._options = options
+        self._caller = caller
+        self.is_private = False
+
+    def check(self, source: Stat) -> None:
+        """EACCES unless the caller may read what has this status, as root and our own user may."""
+        caller = self._caller
+        privileged = caller is None or caller.uid in (0, os.getuid())
+        if not privileged and caller is not None and not may_read(self._options, source, caller):
+            raise RequestError(errno.EACCES)
+        self.is_private = not self._options.may_read(source, NOBODY, ())
+
+
 class _InodeKey(NamedTuple):
     """What an inode number depends on."""
 
@@ -184,9 +212,12 @@ class Filesystem:
         if len(name) > NAME_MAX:  # the kernel lets 1024 bytes pass
             raise RequestError(errno.ENAMETOOLONG)
         directory = self._directory(parent)
-        guarded = await self._guarded(directory, name, caller)
+        guard = ViewGuard(self._options, caller)
         try:
-            node = await directory.child(name)
+            if isinstance(directory, HoldsViewsOfFiles):
+                node = await directory.child_if_allowed(name, guard.check)
+            else:
+                node = await directory.child(name)
         except EsrffsError as error:
             if error.code != errno.ENOENT or not self._options.negative_timeout:
                 raise
@@ -195,22 +226,7 @@ class Filesystem:
         inode = self.inodes.number(node)
         self.inodes.add_lookup(inode, node)
         attributes = self._options.attributes(inode, status)
-        return attributes._replace(entry_timeout=0.0) if guarded else attributes
-
-    async def _guarded(self, directory: Directory, name: bytes, caller: Caller | None) -> bool:
-        """Whether this is a view of what not everybody may read; EACCES for one who may not."""
-        if not isinstance(directory, HoldsViewsOfFiles):
-            return False
-        try:
-            source = await directory.view_source(name)
-        except EsrffsError:
-            return False  # the look-up itself says why
-        if source is None:
-            return False
-        privileged = caller is None or caller.uid in (0, os.getuid())
-        if not privileged and caller is not None and not self._may_read(source, caller):
-            raise RequestError(errno.EACCES)
-        return not self._options.may_read(source, NOBODY, ())
+        return attributes._replace(entry_timeout=0.0) if guard.is_private else attributes
 
     def forget(self, references: Iterable[tuple[int, int]]) -> None:
         """The kernel gives up references: pairs of an inode number and how many."""
@@ -282,15 +298,9 @@ class Filesystem:
         """
         node = self._node(inode)
         found = {**self.error_log.error_text(node), **await all_xattrs(node, listed=True)}
-        if caller.uid != os.getuid() and not self._may_read(await node.stat(), caller):
+        if caller.uid != os.getuid() and not may_read(self._options, await node.stat(), caller):
             found = {name: b"" for name in found if name.startswith(xattrs.NAMESPACE)}
         return xattrs.truncate_names(found)
-
-    def _may_read(self, status: Stat, caller: Caller) -> bool:
-        groups = {caller.gid}
-        with contextlib.suppress(OSError):  # the process has ended, or is in another container
-            groups |= set(caller.groups())
-        return self._options.may_read(status, caller.uid, groups)
 
     # Directories
 

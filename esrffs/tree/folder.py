@@ -24,7 +24,7 @@ from esrffs.tree import corrected
 from esrffs.tree.context import MountContext
 from esrffs.tree.files import PassthroughFile
 from esrffs.tree.group import GroupDirectory
-from esrffs.tree.nodes import Node, Path, Stat, Symlink
+from esrffs.tree.nodes import Allow, Node, Path, Stat, Symlink
 from esrffs.tree.views import ViewFinder
 
 
@@ -96,9 +96,8 @@ class FolderDirectory:
     async def child(self, name: bytes) -> Node:
         return await self._views().lookup(name)
 
-    async def view_source(self, name: bytes) -> Stat | None:
-        """The status of the data file, series or `corrected/` of which this name is a view."""
-        return await self._views().source_status(name)
+    async def child_if_allowed(self, name: bytes, allow: Allow) -> Node:
+        return await self._views().lookup(name, allow)
 
     def _views(self) -> ViewFinder:
         cache = self.mount.data.cache

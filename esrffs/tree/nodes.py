@@ -6,7 +6,7 @@ bytes they have (`tree/files`).
 """
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast, runtime_checkable
@@ -154,12 +154,18 @@ class Directory(Node, Protocol):
         """The node of this name, listed or not (views); NotFoundError."""
 
 
+Allow = Callable[[Stat], None]
+
+
 @runtime_checkable
 class HoldsViewsOfFiles(Protocol):
     """A directory in which views lie beside the directories of what they show."""
 
-    async def view_source(self, name: bytes) -> Stat | None:
-        """The status of the directory of which `name` is a view; None where it is no such view."""
+    async def child_if_allowed(self, name: bytes, allow: Allow) -> Node:
+        """`child`; `allow` is called with the status of the directory of which `name` is a view.
+
+        It is called before anything is read to make the view, and raises where that must not be.
+        """
 
 
 class File(Node, Protocol):

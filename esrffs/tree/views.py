@@ -18,7 +18,7 @@ from esrffs.errors import EsrffsError, NotFoundError, TooLargeError
 from esrffs.tree.context import ViewOptions
 from esrffs.tree.edf_headers import frame_headers
 from esrffs.tree.hdf5_view import GroupContents, hdf5_view
-from esrffs.tree.nodes import Node, Path, Stat, Symlink
+from esrffs.tree.nodes import Allow, Node, Path, Symlink
 from esrffs.tree.view_files import (
     ArrayFile,
     FramesDirectory,
@@ -65,41 +65,20 @@ class ViewFinder:
     options: ViewOptions
     mounted_file: tuple[bytes, ArrayGroup] | None = None
 
-    async def lookup(self, name: bytes) -> Node:
-        """The entry of this name, or else the view; NotFoundError as of the entry."""
+    async def lookup(self, name: bytes, allow: Allow | None = None) -> Node:
+        """The entry of this name, or else the view; NotFoundError as of the entry.
+
+        `allow` is called with the status of a group before anything is read for a view of it.
+        """
         try:
             return await self.real(name)
         except NotFoundError as error:
             try:
-                return await self.find(name)
+                return await self.find(name, allow)
             except NotFoundError:
                 raise error from None
 
-    async def source_status(self, name: bytes) -> Stat | None:
-        """The status of the group of which this name is a view; None where it is none.
-
-        Nothing is read to make a view.
-        """
-        candidates = await self._candidates(name)
-        if not candidates or await self._is_real(name):
-            return None
-        for entry, format_ in candidates:
-            try:
-                node = await self.real(entry)
-            except NotFoundError:
-                continue
-            if is_group(node) and format_ in view_names.GROUP_FORMATS:
-                return await node.stat()
-        return None
-
-    async def _is_real(self, name: bytes) -> bool:
-        try:
-            await self.real(name)
-        except NotFoundError:
-            return False
-        return True
-
-    async def find(self, name: bytes) -> Node:
+    async def find(self, name: bytes, allow: Allow | None = None) -> Node:
         """The view of this name; NotFoundError where there is none, TooLargeError."""
         path = (*self.path, name)
         view = await self._view_of_mounted_file(path, name)
@@ -110,6 +89,8 @@ class ViewFinder:
                 node = await self.real(entry)
             except NotFoundError:
                 continue
+            if allow is not None and is_group(node) and format_ in view_names.GROUP_FORMATS:
+                allow(await node.stat())
             found = await self._view(path, node, entry, format_)
             if found is not None:
                 return found
