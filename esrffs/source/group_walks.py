@@ -3,6 +3,8 @@
 `ls -R`, `find` and `cp -r` list the groups of one parent in their order.  The reader can then be
 asked for the next groups together with the one that is wanted.  Whether the program also goes into
 the groups (`find -maxdepth 2` does not) decides if what is below them is asked for as well.
+In a directory of more than 10 000 entries `find` goes by inode numbers, hence in any order: many
+groups of one parent are a walk, too.
 Pure: nothing is listed here.
 """
 
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 
 MAX_PARENTS = 1000  # of one file, whose last child is remembered
 MAX_FOLLOWING = 256  # groups that a reader is told
+MIN_VISITS = 16  # groups of one parent that make a walk in any order
 
 
 @dataclass(slots=True)
@@ -20,6 +23,7 @@ class _Position:
 
     last: int
     entered: bool = False
+    visits: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class GroupWalks:
             return Following()
         in_turn, deep = number == position.last + 1, position.entered
         position.last, position.entered = number, False
-        if not in_turn:
+        position.visits += 1
+        if not in_turn and position.visits < MIN_VISITS:
             return Following()
         return Following(groups[number + 1 : number + 1 + MAX_FOLLOWING], deep)

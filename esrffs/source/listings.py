@@ -107,19 +107,20 @@ async def _listed(
     context: DataContext, source: DataFile, address: str, following: Following
 ) -> GroupIndex:
     async def make() -> GroupIndex:
-        if following.groups:
-            found = await source.listings(address, following.groups, deep=following.deep)
+        new = [one for one in following.groups if not is_known(context, source, one)]
+        if new:
+            found = await source.listings(address, new, deep=following.deep)
         else:
             listing = await source.listing(address)
             found = {address: listing, **listing.prefetched}
         indexes = {other: GroupIndex.of(listing) for other, listing in found.items()}
         for other, index in indexes.items():
             context.cache.put(ListingKey(source.version, other), index, index.nbytes())
-        for number, other in enumerate(following.groups):
+        for number, other in enumerate(new):
             if other not in indexes:  # where the next call begins, once a program comes here
                 if len(source.ahead) >= MAX_AHEAD:
                     source.ahead.clear()
-                rest = Following(following.groups[number + 1 :], following.deep)
+                rest = Following(new[number + 1 :], following.deep)
                 source.ahead[address] = other, rest
                 break
         return indexes[address]

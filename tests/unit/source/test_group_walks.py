@@ -28,6 +28,16 @@ def test_a_walk_is_deep_where_it_went_into_the_last_group() -> None:
     assert visits(walks, "/3") == [Following(GROUPS[4:], deep=False)]
 
 
+def test_many_groups_of_one_parent_are_a_walk_in_any_order() -> None:
+    many = tuple(f"/{number}" for number in range(100))
+    positions = {address: number for number, address in enumerate(many)}
+    walks = GroupWalks()
+    found = [walks.visit(f"/{37 * k % 100}", many, positions) for k in range(40)]
+    first = group_walks.MIN_VISITS - 1
+    assert not any(one.groups for one in found[:first])
+    assert found[first] == Following(many[37 * first % 100 + 1 :])
+
+
 def test_without_the_parent_nothing_is_known_to_follow() -> None:
     walks = GroupWalks()
     assert walks.visit("") == walks.visit("/1") == walks.visit("/2") == Following()
