@@ -1,4 +1,4 @@
-"""Real mounts for tests: made in a moment, always taken away, their logs looked at."""
+"""Fixtures of all tests: mounts, places for them, and the order of the tests."""
 
 import math
 import os
@@ -46,7 +46,7 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def no_time_limit() -> None:
-    """What one test called of a reader's time leaves no limit for the next."""
+    """Reset the time limit of readers, which is global, before each test."""
     budget.begin(math.inf)
 
 

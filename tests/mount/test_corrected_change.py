@@ -131,7 +131,7 @@ def test_a_file_behind_a_link_that_changes(mount: MountFactory, source: Path) ->
 
 
 def test_what_is_written_beside_the_images_counts(mount: MountFactory, source: Path) -> None:
-    """The same images with another recipe are other bytes."""
+    """The same images with another plan are other bytes."""
     (source / "toml").mkdir()
     (source / "info").mkdir()
     for name, image in (("a", RAW[0]), ("b", RAW[1]), ("c", RAW[2])):

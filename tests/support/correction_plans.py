@@ -1,4 +1,4 @@
-"""No tests: answers for conventions from HDF5 files and dicts, and recipes carried out."""
+"""Answers for conventions from HDF5 files and dicts, and their plans carried out in NumPy."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -132,7 +132,7 @@ def of_folder(
     return answer
 
 
-def file_recipe(
+def file_plan(
     file: h5py.File,
     path: str = "",
     options: CorrectionOptions | None = None,
@@ -142,7 +142,7 @@ def file_recipe(
     return answer_all(detect_in_group(path, options or CorrectionOptions()), answer)
 
 
-def folder_recipe(images, texts=None, series=None, options=None, asked=None):
+def folder_plan(images, texts=None, series=None, options=None, asked=None):
     answer = of_folder(images, texts, series, asked)
     return answer_all(detect_in_folder(options or CorrectionOptions()), answer)
 
@@ -162,7 +162,7 @@ def _reduced(frames: ReducedFrame, load: Load, pixels: int) -> np.ndarray:
     return per_exposure(mean.result(), frames.divisor)
 
 
-def cooked(output: CorrectedDataset, load: Load) -> np.ndarray:
+def corrected_array(output: CorrectedDataset, load: Load) -> np.ndarray:
     """The array of `corrected/<name>.npy`, as the array layer will make it."""
     correction = output.correction
     pixels = output.shape[-1] * output.shape[-2]
@@ -189,9 +189,9 @@ def cooked(output: CorrectedDataset, load: Load) -> np.ndarray:
     return out
 
 
-def all_cooked(plan: CorrectionPlan, load: Load) -> dict[str, np.ndarray]:
+def all_corrected(plan: CorrectionPlan, load: Load) -> dict[str, np.ndarray]:
     assert isinstance(plan, CorrectionPlan), plan
-    return {output.name: cooked(output, load) for output in plan.outputs}
+    return {output.name: corrected_array(output, load) for output in plan.outputs}
 
 
 def loading(file: h5py.File, others: Mapping[str, h5py.File] | None = None) -> Load:
@@ -202,7 +202,7 @@ def loading(file: h5py.File, others: Mapping[str, h5py.File] | None = None) -> L
     return load
 
 
-def told_of(plan: CorrectionPlan, version: str = "") -> Mapping[str, object]:
+def provenance_of(plan: CorrectionPlan, version: str = "") -> Mapping[str, object]:
     return provenance(plan, [output.name for output in plan.outputs], version)
 
 

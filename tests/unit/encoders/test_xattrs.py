@@ -22,11 +22,11 @@ def test_whatever_attributes_there_are(attributes: dict[str, object]) -> None:
         full = b"user." + name.encode()
         text = value if isinstance(value, str) else json.dumps(value)
         fits = 5 < len(full) <= 255 and len(text.encode()) <= 65_536
-        told_of = fits and not isinstance(value, list) and not name.startswith("esrffs.")
-        assert (full in found) is told_of
-        if (told_of and not isinstance(value, float | int)) or isinstance(value, bool):
-            assert not told_of or found[full] == text.encode()
-        elif told_of:
+        provenance_of = fits and not isinstance(value, list) and not name.startswith("esrffs.")
+        assert (full in found) is provenance_of
+        if (provenance_of and not isinstance(value, float | int)) or isinstance(value, bool):
+            assert not provenance_of or found[full] == text.encode()
+        elif provenance_of:
             assert type(value)(found[full].decode()) == value
 
 

@@ -1,4 +1,4 @@
-"""roles: whatever the answers, the end is a recipe that fits together, a refusal, or None."""
+"""Whatever the answers to a convention are, it gives a plan that fits together, or none."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ from esrffs.flatfield.conventions.queries import (
     answer_all,
 )
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
-from tests.support.correction_plans import told_of
+from tests.support.correction_plans import provenance_of
 
 NAMES = st.sampled_from(
     "data raw flat flatfield dark background data_white data_dark flat_000 flat_500 scan "
@@ -81,7 +81,7 @@ def check(found):
     if not isinstance(found, CorrectionPlan):
         assert found is None or (isinstance(found, Rejected) and found.reason)
         return
-    assert told_of(found)["results"]
+    assert provenance_of(found)["results"]
     for output in found.outputs:
         assert output.correction.axis
         frames = sum(stretch.part.last - stretch.part.first for stretch in output.raw)

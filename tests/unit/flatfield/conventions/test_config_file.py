@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
-from tests.support.correction_plans import all_cooked, folder_recipe, told_of
+from tests.support.correction_plans import all_corrected, folder_plan, provenance_of
 from tests.support.flat_field import divided, f32
 
 SHAPE = (3, 4)
@@ -25,13 +25,13 @@ GOOD = {"raw": '"a.edf"', "flat": '"b.edf"', "dark": '"c.edf"'}
 
 
 def made(known, options=None, **keys):
-    found = folder_recipe(known, table(**keys), options=options)
+    found = folder_plan(known, table(**keys), options=options)
     assert isinstance(found, CorrectionPlan), found
     return found
 
 
 def refused(known, **keys):
-    found = folder_recipe(known, table(**keys))
+    found = folder_plan(known, table(**keys))
     assert isinstance(found, Rejected), found
     return found.reason
 
@@ -54,7 +54,7 @@ def test_other_folders(raw, flat, dark):
     known = images(*paths)
     plan = made(known, raw=f'"{raw}"', flat=f'"{flat}"', dark=f'"{dark}"')
     expected = divided(*(known[paths[k]] for k in (0, 2, 1)))
-    assert np.array_equal(all_cooked(plan, known.__getitem__)["w_0"], expected)
+    assert np.array_equal(all_corrected(plan, known.__getitem__)["w_0"], expected)
 
 
 def test_patterns_in_other_folders():
@@ -147,8 +147,8 @@ def test_a_constant_dark(dark):
     known = images("a.edf", "b.edf")
     plan = made(known, **(GOOD | {"dark": dark}))
     expected = divided(known["a.edf"], np.full(SHAPE, float(dark)), known["b.edf"])
-    assert np.array_equal(all_cooked(plan, known.__getitem__)["a"], expected)
-    assert told_of(plan)["dark"] == {"constant": float(dark)}
+    assert np.array_equal(all_corrected(plan, known.__getitem__)["a"], expected)
+    assert provenance_of(plan)["dark"] == {"constant": float(dark)}
 
 
 def test_no_dark_where_the_mount_says_so():
@@ -168,8 +168,8 @@ def test_a_dark_for_the_flats(flat_dark, values, scale):
     own = known["d.edf"] if values is None else np.full(SHAPE, values)
     expected = divided(known["a.edf"], known["c.edf"], known["b.edf"], own)
     expected *= np.float32(scale or 1)
-    assert np.array_equal(all_cooked(plan, known.__getitem__)["a"], expected)
-    told = told_of(plan)
+    assert np.array_equal(all_corrected(plan, known.__getitem__)["a"], expected)
+    told = provenance_of(plan)
     assert told["formula"] == "(raw - dark) / (flat - flat_dark)" + (" * scale" if scale else "")
     named = {"frames": ["d.edf"], "reduction": None}
     assert told["flat_dark"] == (named if values is None else {"constant": 50.0})
@@ -202,7 +202,7 @@ def test_frames_of_a_stack_are_left_out(left_out, kept):
         for k in range(part.last - part.first)
     ]
     assert frames == [(frame, float(frame)) for frame in kept]
-    result = all_cooked(plan, known.__getitem__)["s"]
+    result = all_corrected(plan, known.__getitem__)["s"]
     expected = divided(known["s.edf"][kept], known["c.edf"], known["b.edf"])
     assert np.array_equal(result, expected)
 
@@ -254,7 +254,7 @@ def test_data_and_keys_at_own_paths():
     stack = f32(known["s.h5::m/img"])
     dark = np.mean(stack[:2], axis=0)
     flats = [np.median(stack[2:4], axis=0), stack[8]]
-    result = all_cooked(plan, known.__getitem__)["img"]
+    result = all_corrected(plan, known.__getitem__)["img"]
     for k, frame in enumerate((4, 5, 7, 9)):
         w = np.float64(min((frame - 2) / 6, 1))
         flat = (flats[0] * (1 - w) + flats[1] * w).astype(np.float32) if frame < 8 else flats[1]
@@ -266,7 +266,7 @@ def test_darks_and_flats_of_another_file_serve_instead():
     plan = made(known, **PLACES, flat='"b.edf"', dark='"c.edf"', name='"turn2"')
     stack = known["s.h5::m/img"]
     kept = [k for k in range(10) if k != 4]
-    result = all_cooked(plan, known.__getitem__)["turn2"]
+    result = all_corrected(plan, known.__getitem__)["turn2"]
     assert np.array_equal(result, divided(stack[kept], known["c.edf"], known["b.edf"]))
 
 

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan
-from tests.support.correction_plans import SHAPE, all_cooked, counts, file_recipe, loading, told_of
+from tests.support.correction_plans import (
+    SHAPE,
+    all_corrected,
+    counts,
+    file_plan,
+    loading,
+    provenance_of,
+)
 from tests.support.flat_field import blend, divided, f32
 from tests.support.real_data import DATA
 
@@ -27,8 +34,8 @@ def training(file, rng, raw="data", flat="flatfield", dark="dark"):
 def test_images_named_by_numbers(file, rng, names):
     raw, flat, dark = names
     training(file, rng, *names)
-    plan = file_recipe(file)
-    made = all_cooked(plan, loading(file))
+    plan = file_plan(file)
+    made = all_corrected(plan, loading(file))
     assert list(made) == ["0000", "0100", "0500", "0700"]
     d, a, b = file[f"{dark}/0000"][()], file[f"{flat}/0000"][()], file[f"{flat}/0500"][()]
     for name, w in (("0000", 0), ("0100", 0.2), ("0500", 1), ("0700", 1)):
@@ -38,8 +45,8 @@ def test_images_named_by_numbers(file, rng, names):
 
 def test_in_a_group_below(file, rng):
     training(file.create_group("a/b"), rng)
-    assert file_recipe(file, "a") is None
-    plan = file_recipe(file, "a/b")
+    assert file_plan(file, "a") is None
+    plan = file_plan(file, "a/b")
     assert plan.outputs[0].raw[0].part.path == "a/b/data/0000"
 
 
@@ -47,14 +54,14 @@ def test_images_with_other_names_stand_at_their_positions(file, rng):
     for name in ("one", "two", "three"):
         file[f"data/{name}"] = counts(rng)
     file["flat/begin"], file["flat/end"], file["dark"] = counts(rng), counts(rng), counts(rng)
-    plan = file_recipe(file)
+    plan = file_plan(file)
     assert [output.raw[0].abscissa for output in plan.outputs] == [0, 1, 2]
     assert [flat.abscissa for flat in plan.outputs[0].correction.flats] == [0, 1]
 
 
 def test_stacks_are_runs(file, rng):
     file["data"], file["flat"], file["dark"] = counts(rng, 5), counts(rng, 4), counts(rng, 3)
-    made = all_cooked(file_recipe(file), loading(file))
+    made = all_corrected(file_plan(file), loading(file))
     dark, flat = np.mean(f32(file["dark"]), axis=0), np.median(f32(file["flat"]), axis=0)
     assert np.array_equal(made["data"], divided(file["data"], dark, flat))
 
@@ -62,7 +69,7 @@ def test_stacks_are_runs(file, rng):
 def test_frames_of_several_stacks_are_counted_in_each(file, rng):
     file["data/10"], file["data/20"], file["data/30"] = counts(rng, 2), counts(rng, 3), counts(rng)
     file["flat"], file["dark"] = counts(rng), counts(rng)
-    plan = file_recipe(file)
+    plan = file_plan(file)
     assert [output.raw[0].abscissa for output in plan.outputs] == [0, 0, 30]
 
 
@@ -71,7 +78,7 @@ def test_groups_holding_a_data(file, rng):
         file[f"{name}/data"] = counts(rng, 2)
         file[f"{name}/exposure"] = 0.1
         file[f"{name}/table"] = np.zeros((2, 2, 2, 2))
-    plan = file_recipe(file)
+    plan = file_plan(file)
     assert [output.name for output in plan.outputs] == ["data"]
     assert plan.outputs[0].shape == (2, *SHAPE)
 
@@ -80,7 +87,7 @@ def test_links_are_followed(file, rng):
     training(file.create_group("elsewhere"), rng)
     for name in ("data", "flatfield", "dark"):
         file[name] = h5py.SoftLink(f"/elsewhere/{name}")
-    assert isinstance(file_recipe(file), CorrectionPlan)
+    assert isinstance(file_plan(file), CorrectionPlan)
 
 
 @pytest.mark.parametrize(
@@ -94,17 +101,17 @@ def test_links_are_followed(file, rng):
 def test_missing_roles(file, rng, missing, told):
     training(file, rng)
     del file[missing]
-    refusal = file_recipe(file)
+    refusal = file_plan(file)
     assert told in refusal.reason
 
 
 def test_a_group_without_images_is_missing(file, rng):
     training(file, rng)
     del file["dark/0000"]
-    assert "no dark" in file_recipe(file).reason
+    assert "no dark" in file_plan(file).reason
     del file["data"]
     file["data/x"] = np.arange(3)
-    assert "no image in data" in file_recipe(file).reason
+    assert "no image in data" in file_plan(file).reason
 
 
 @pytest.mark.parametrize("path", ["data/0100", "flatfield/0500", "dark/0000"])
@@ -112,55 +119,55 @@ def test_shapes_that_disagree(file, rng, path):
     training(file, rng)
     del file[path]
     file[path] = np.zeros((4, 3), np.uint16)
-    assert path in file_recipe(file).reason
-    assert "(4, 3)" in file_recipe(file).reason
+    assert path in file_plan(file).reason
+    assert "(4, 3)" in file_plan(file).reason
 
 
 def test_nothing_is_said_of_other_groups(file):
     file["data/x"] = np.zeros((3, 3))
     file["entry/title"] = "a scan"
-    assert file_recipe(file) is None
-    assert file_recipe(file, "data") is None
-    assert file_recipe(file, "entry") is None
+    assert file_plan(file) is None
+    assert file_plan(file, "data") is None
+    assert file_plan(file, "entry") is None
 
 
 def test_siblings(file, rng):
     file["dark/data"] = counts(rng, 2, 0, 100)
     file["flat_000/data"], file["flat_500/data"] = counts(rng, 3), counts(rng, 3)
     file["scan/data"] = counts(rng, 4)
-    plan = file_recipe(file)
-    made = all_cooked(plan, loading(file))
+    plan = file_plan(file)
+    made = all_corrected(plan, loading(file))
     assert list(made) == ["data"]
     dark = np.mean(f32(file["dark/data"]), axis=0)
     a, b = (np.median(f32(file[f"flat_{n}/data"]), axis=0) for n in ("000", "500"))
     for i, raw in enumerate(file["scan/data"]):
         assert np.array_equal(made["data"][i], divided(raw, dark, blend(a, b, i / 500)))
     del file["scan"]
-    assert "stack" in file_recipe(file).reason
+    assert "stack" in file_plan(file).reason
 
 
 def test_data_exchange(file, rng):
     group = file.create_group("exchange")
     group["data"], group["data_white"] = counts(rng, 4), counts(rng, 5)
     group["data_dark"], group["theta"] = counts(rng, 2, 0, 100), np.arange(4.0)
-    made = all_cooked(file_recipe(file, "exchange"), loading(file))
+    made = all_corrected(file_plan(file, "exchange"), loading(file))
     dark = np.mean(f32(group["data_dark"]), axis=0)
     flat = np.median(f32(group["data_white"]), axis=0)
     assert np.array_equal(made["data"], divided(group["data"], dark, flat))
     del group["data_dark"]
-    assert "no dark" in file_recipe(file, "exchange").reason
+    assert "no dark" in file_plan(file, "exchange").reason
 
 
 def test_options_reach_the_correction(file, rng):
     training(file, rng)
-    correction = file_recipe(file, "", CorrectionOptions("nearest", 1.0)).outputs[0].correction
+    correction = file_plan(file, "", CorrectionOptions("nearest", 1.0)).outputs[0].correction
     assert (correction.method, correction.nan) == ("nearest", 1.0)
-    assert "norm=current" in file_recipe(file, "", CorrectionOptions(norm_current=True)).reason
+    assert "norm=current" in file_plan(file, "", CorrectionOptions(norm_current=True)).reason
 
 
 def test_provenance(file, rng):
     training(file, rng)
-    told = told_of(file_recipe(file, "", CorrectionOptions(nan=1.0)), "1.2.3")
+    told = provenance_of(file_plan(file, "", CorrectionOptions(nan=1.0)), "1.2.3")
     assert told["formula"] == "(raw - dark) / (flat - dark)"
     assert [flat["abscissa"] for flat in told["flats"]] == [0, 500]
     assert told["flats"][1]["frames"] == ["flatfield/0500"]
@@ -176,7 +183,7 @@ def test_provenance(file, rng):
 @pytest.mark.skipif(not DATA.exists(), reason="the training's data are not here")
 def test_the_trainings_file():
     with h5py.File(DATA / "ID16B_diatomee.h5", "r", locking=False) as file:
-        made = all_cooked(file_recipe(file), loading(file))
+        made = all_corrected(file_plan(file), loading(file))
         dark, flats = file["dark/0000"][()], [file["flatfield"][n][()] for n in ("0000", "0500")]
         assert list(made) == list(file["data"])
         for name, image in made.items():
@@ -225,8 +232,8 @@ def expected_tomo(data, keys, currents=None):
 def test_nxtomo(file, rng, control):
     data = tomo(file, rng, control)
     keys = CONTROL if control else KEYS
-    plan = file_recipe(file, "entry")
-    made = all_cooked(plan, loading(file))
+    plan = file_plan(file, "entry")
+    made = all_corrected(plan, loading(file))
     assert np.array_equal(made["data"], expected_tomo(data, keys))
     extras = {extra.name: extra.values for extra in plan.extras}
     frames = np.flatnonzero(np.array(keys) == 0)
@@ -236,13 +243,13 @@ def test_nxtomo(file, rng, control):
 
 def test_nxtomo_norm_current(file, rng):
     data = tomo(file, rng)
-    plan = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
-    made = all_cooked(plan, loading(file))
+    plan = file_plan(file, "entry", CorrectionOptions(norm_current=True))
+    made = all_corrected(plan, loading(file))
     expected = expected_tomo(data, CONTROL, file["entry/control/data"][()])
     assert np.array_equal(made["data"], expected)
-    assert told_of(plan)["norm"] == "current"
+    assert provenance_of(plan)["norm"] == "current"
     del file["entry/control/data"]
-    refusal = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
+    refusal = file_plan(file, "entry", CorrectionOptions(norm_current=True))
     assert "entry/control/data" in refusal.reason
 
 
@@ -251,20 +258,20 @@ def test_nxtomo_without(file, rng, role):
     tomo(file, rng)
     keys = file["entry/instrument/detector/image_key_control"]
     keys[...] = np.where(keys[()] == role, 3, keys[()])
-    assert ["projection", "flat", "dark"][role] in file_recipe(file, "entry").reason
+    assert ["projection", "flat", "dark"][role] in file_plan(file, "entry").reason
 
 
 def test_nxtomo_keys_of_another_length(file, rng):
     tomo(file, rng)
     del file["entry/instrument/detector/image_key_control"]
     file["entry/instrument/detector/image_key_control"] = KEYS[:-1]
-    assert "(16,)" in file_recipe(file, "entry").reason
+    assert "(16,)" in file_plan(file, "entry").reason
 
 
 def test_nxtomo_angles_of_another_length_are_left_out(file, rng):
     tomo(file, rng)
     del file["entry/sample/rotation_angle"]
-    plan = file_recipe(file, "entry")
+    plan = file_plan(file, "entry")
     assert [extra.name for extra in plan.extras] == ["frame_index"]
     assert "rotation_angle" in plan.notes[0]
 
@@ -272,10 +279,10 @@ def test_nxtomo_angles_of_another_length_are_left_out(file, rng):
 def test_nxtomo_detector_of_another_name(file, rng):
     tomo(file, rng)
     file.move("entry/instrument/detector", "entry/instrument/pco")
-    assert isinstance(file_recipe(file, "entry"), CorrectionPlan)
+    assert isinstance(file_plan(file, "entry"), CorrectionPlan)
     for number in range(9):  # an instrument of many parts is looked into where it says NXtomo
         file[f"entry/instrument/part{number}/name"] = "x"
-    assert file_recipe(file, "entry") is None
-    assert file_recipe(file, "entry") is None
+    assert file_plan(file, "entry") is None
+    assert file_plan(file, "entry") is None
     file["entry/definition"] = "NXtomo"
-    assert isinstance(file_recipe(file, "entry"), CorrectionPlan)
+    assert isinstance(file_plan(file, "entry"), CorrectionPlan)

@@ -9,7 +9,7 @@ import pytest
 
 from esrffs.flatfield.conventions.queries import DescribeArray, ReadTextFile
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, FrameRange
-from tests.support.correction_plans import SHAPE, all_cooked, counts, folder_recipe
+from tests.support.correction_plans import SHAPE, all_corrected, counts, folder_plan
 from tests.support.flat_field import blend, divided, f32
 
 
@@ -29,7 +29,7 @@ def plain(rng):
 
 def test_plain(rng):
     images = plain(rng)
-    made = all_cooked(folder_recipe(images), images.__getitem__)
+    made = all_corrected(folder_plan(images), images.__getitem__)
     dark = np.mean(f32([images["dark_0.edf"], images["dark_1.edf"]]), axis=0)
     a, b = images["flat_0000.edf"], images["flat_0500.edf"]
     assert sorted(made) == ["wood", "wood_0250"]
@@ -41,7 +41,7 @@ def test_plain(rng):
 
 def test_the_trainings_folder(rng):
     images = {name: counts(rng) for name in ("dark.edf", "flat.edf", "data.edf")}
-    made = all_cooked(folder_recipe(images), images.__getitem__)
+    made = all_corrected(folder_plan(images), images.__getitem__)
     expected = divided(images["data.edf"], images["dark.edf"], images["flat.edf"])
     assert list(made) == ["data"]
     assert np.array_equal(made["data"], expected)
@@ -53,10 +53,10 @@ def test_series_are_not_opened_file_by_file(rng):
     images |= {"dark.edf": counts(rng, None, 0, 99), "flat_0000.edf": counts(rng)}
     images["flat_0008.edf"] = counts(rng)
     asked = []
-    plan = folder_recipe(images, series={"wood_####.edf": numbers}, asked=asked)
+    plan = folder_plan(images, series={"wood_####.edf": numbers}, asked=asked)
     described = {question.path for question in asked if isinstance(question, DescribeArray)}
     assert described == {"dark.edf", "flat_0000.edf", "flat_0008.edf", "wood_####.edf"}
-    made = all_cooked(plan, images.__getitem__)
+    made = all_corrected(plan, images.__getitem__)
     assert list(made) == ["wood_####", "wood_0000", "wood_0001", "wood_0004", "wood_0007"]
     for k, n in enumerate(numbers):
         flat = blend(images["flat_0000.edf"], images["flat_0008.edf"], n / 8)
@@ -67,47 +67,47 @@ def test_series_are_not_opened_file_by_file(rng):
 
 def test_files_of_another_shape_are_left_out(rng):
     images = plain(rng) | {"thumbnail.jpg": np.zeros((2, 2), np.uint8)}
-    plan = folder_recipe(images)
+    plan = folder_plan(images)
     assert {output.name for output in plan.outputs} == {"wood", "wood_0250"}
     assert "thumbnail.jpg is left out" in plan.notes[0]
 
 
 def test_files_of_one_stem_both_have_a_result(rng):
     """The tree makes their names differ, as it does everywhere."""
-    plan = folder_recipe(plain(rng) | {"wood.tif": counts(rng)})
+    plan = folder_plan(plain(rng) | {"wood.tif": counts(rng)})
     names = [output.name for output in plan.outputs]
     assert sorted(names) == ["wood", "wood", "wood_0250"]
 
 
 def test_numbers_too_long_for_a_float_are_names(rng):
     images = plain(rng) | {"wood_" + "9" * 200 + ".edf": counts(rng)}
-    at = {output.name: output.raw[0].abscissa for output in folder_recipe(images).outputs}
+    at = {output.name: output.raw[0].abscissa for output in folder_plan(images).outputs}
     assert at["wood_" + "9" * 200] == 2
 
 
 def test_no_file_of_the_right_shape(rng):
     images = {"dark.edf": counts(rng), "flat.edf": counts(rng), "raw.edf": np.zeros((2, 2))}
-    refusal = folder_recipe(images)
+    refusal = folder_plan(images)
     assert "shapes do not agree" in refusal.reason
     assert "raw.edf" in refusal.reason
 
 
 def test_dark_and_flat_disagree():
     images = {"dark.edf": np.zeros((2, 2)), "flat.edf": np.zeros((3, 3)), "raw.edf": np.zeros(1)}
-    assert "(3, 3)" in folder_recipe(images).reason
+    assert "(3, 3)" in folder_plan(images).reason
 
 
 @pytest.mark.parametrize("missing", ["dark", "flat"])
 def test_missing(rng, missing):
     images = {name: one for name, one in plain(rng).items() if not name.startswith(missing)}
-    assert f"no {missing}" in folder_recipe(images).reason
+    assert f"no {missing}" in folder_plan(images).reason
 
 
 def test_other_folders_are_not_spoken_of(rng):
-    assert folder_recipe({"a.edf": counts(rng), "b.edf": counts(rng)}) is None
-    assert folder_recipe({}, {"notes.txt": "", "x.info": ""}) is None
+    assert folder_plan({"a.edf": counts(rng), "b.edf": counts(rng)}) is None
+    assert folder_plan({}, {"notes.txt": "", "x.info": ""}) is None
     asked = []
-    folder_recipe({f"a_{k}.edf": counts(rng) for k in range(9)}, asked=asked)
+    folder_plan({f"a_{k}.edf": counts(rng) for k in range(9)}, asked=asked)
     assert len(asked) == 1
 
 
@@ -136,9 +136,9 @@ def test_id19(rng, info):
     images = id19(rng)
     if info is None:
         images["dark.edf"] = images.pop("darkend0000.edf") / np.float32(20)
-    plan = folder_recipe(images, {info: INFO} if info else {})
+    plan = folder_plan(images, {info: INFO} if info else {})
     assert plan.notes == ()
-    made = all_cooked(plan, images.__getitem__)
+    made = all_corrected(plan, images.__getitem__)
     assert sorted(made) == [f"bone_{k:04d}" for k in range(8)]
     dark = f32(images["darkend0000.edf"]) / np.float32(20) if info else images["dark.edf"]
     runs = {at: [images[f"ref{k:04d}_{at:04d}.edf"] for k in range(3)] for at in (0, 6)}
@@ -153,36 +153,36 @@ def test_id19(rng, info):
 
 
 def test_id19_accumulated_dark_without_info(rng):
-    plan = folder_recipe(id19(rng), {"bone_.info": "Prefix = bone_"})
+    plan = folder_plan(id19(rng), {"bone_.info": "Prefix = bone_"})
     assert "DARK_N" in plan.notes[0]
     assert plan.outputs[0].correction.dark.divisor == 1
 
 
 def test_id19_dark_edf_is_not_divided(rng):
     images = id19(rng) | {"dark.edf": counts(rng)}
-    dark = folder_recipe(images, {"bone_.info": INFO}).outputs[0].correction.dark
+    dark = folder_plan(images, {"bone_.info": INFO}).outputs[0].correction.dark
     assert (dark.parts, dark.divisor) == ((FrameRange("dark.edf", 0, 1, is_image=True),), 1)
 
 
 def test_id19_missing(rng):
     images = id19(rng)
     del images["darkend0000.edf"]
-    assert "no dark" in folder_recipe(images, {"bone_.info": INFO}).reason
+    assert "no dark" in folder_plan(images, {"bone_.info": INFO}).reason
     images = {name: one for name, one in id19(rng).items() if not name.startswith("bone")}
-    assert "bone_NNNN" in folder_recipe(images, {"bone_.info": INFO}).reason
+    assert "bone_NNNN" in folder_plan(images, {"bone_.info": INFO}).reason
 
 
 # --- .esrffs.toml
 
 
 def toml(text, images, options=None):
-    return folder_recipe(images, {".esrffs.toml": text}, options=options)
+    return folder_plan(images, {".esrffs.toml": text}, options=options)
 
 
 def test_toml_short(rng):
     images = {"a.edf": counts(rng), "beam.edf": counts(rng), "closed.edf": counts(rng, None, 0, 9)}
     plan = toml('[[corrected]]\nraw="a.edf"\nflat="beam.edf"\ndark="closed.edf"', images)
-    made = all_cooked(plan, images.__getitem__)
+    made = all_corrected(plan, images.__getitem__)
     expected = divided(images["a.edf"], images["closed.edf"], images["beam.edf"])
     correction = plan.outputs[0].correction
     assert (correction.dark.reduction, correction.flats[0].frames.reduction) == ("mean", "median")
@@ -349,7 +349,7 @@ def test_toml_twice_the_same_name():
 
 def test_toml_unreadable_and_in_force_alone(rng):
     images = plain(rng)
-    assert isinstance(folder_recipe(images), CorrectionPlan)
+    assert isinstance(folder_plan(images), CorrectionPlan)
     refusal = toml("[[corrected]]\nraw='x'", images)
     assert refusal.reason.startswith(".esrffs.toml")
     assert (
@@ -359,7 +359,7 @@ def test_toml_unreadable_and_in_force_alone(rng):
 
 def test_toml_is_read_as_a_file(rng):
     asked = []
-    folder_recipe(plain(rng), {".esrffs.toml": ""}, asked=asked)
+    folder_plan(plain(rng), {".esrffs.toml": ""}, asked=asked)
     assert asked[1:] == [ReadTextFile(".esrffs.toml")]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from esrffs.flatfield.conventions.info_file import counts
 from esrffs.flatfield.plan import ConventionError, CorrectionPlan
-from tests.support.correction_plans import folder_recipe
+from tests.support.correction_plans import folder_plan
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", ""])
@@ -76,17 +76,17 @@ IMAGES = {name: np.ones((3, 4)) for name in ("darkend0000.edf", "ab_0000.edf", "
 @pytest.mark.parametrize("flat", ["refHST0000.edf", "flat.edf"])
 def test_refusal_and_division(flat):
     images = IMAGES | {flat: np.ones((3, 4))}
-    refused = folder_recipe(images, {"ab_.info": "DARK_N= about 5"})
+    refused = folder_plan(images, {"ab_.info": "DARK_N= about 5"})
     assert "ab_.info: DARK_N is 'about 5', which is no number" in refused.reason
-    plan = folder_recipe(images, {"ab_.info": "DARK_N= 5.0"})
+    plan = folder_plan(images, {"ab_.info": "DARK_N= 5.0"})
     assert isinstance(plan, CorrectionPlan)
     assert {output.correction.dark.divisor for output in plan.outputs} == {5}
     assert plan.notes == ()
-    plan = folder_recipe(images, {"ab_.info": "TOMO_N= 2"})
+    plan = folder_plan(images, {"ab_.info": "TOMO_N= 2"})
     assert "no DARK_N" in plan.notes[0]
 
 
 def test_a_dark_of_one_exposure_serves_before_the_sum():
     images = IMAGES | {"flat.edf": np.ones((3, 4)), "dark.edf": np.ones((3, 4))}
-    dark = folder_recipe(images, {"ab_.info": "DARK_N= 5"}).outputs[0].correction.dark
+    dark = folder_plan(images, {"ab_.info": "DARK_N= 5"}).outputs[0].correction.dark
     assert ([part.path for part in dark.parts], dark.divisor) == (["dark.edf"], 1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions
-from tests.support.correction_plans import all_cooked, file_recipe, folder_recipe, loading
+from tests.support.correction_plans import all_corrected, file_plan, folder_plan, loading
 from tests.support.nabu_scans import KEYS, SHAPE, nabus, nxtomo_scan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -21,7 +21,7 @@ def scan(request, tmp_path):
 def test_nabu(scan, method):
     path, data = scan
     with h5py.File(path) as file:
-        made = all_cooked(file_recipe(file, "entry", CorrectionOptions(method)), loading(file))[
+        made = all_corrected(file_plan(file, "entry", CorrectionOptions(method)), loading(file))[
             "data"
         ]
     np.testing.assert_array_max_ulp(made, nabus(path, data, interpolation=method), 2)
@@ -34,8 +34,8 @@ def test_nabu_with_machine_current(scan):
     flats = [np.median(currents[a:b]) for a, b in ((3, 7), (11, 14), (17, 19))]
     expected = nabus(path, data, radios_srcurrent=currents[keys == 0], flats_srcurrent=flats)
     with h5py.File(path) as file:
-        plan = file_recipe(file, "entry", CorrectionOptions(norm_current=True))
-        made = all_cooked(plan, loading(file))["data"]
+        plan = file_plan(file, "entry", CorrectionOptions(norm_current=True))
+        made = all_corrected(plan, loading(file))["data"]
     np.testing.assert_array_max_ulp(made, expected, 3)
 
 
@@ -58,7 +58,7 @@ def test_tomoscan_reductions_of_an_id19_folder(tmp_path):
     info = "TOMO_N= 5\nREF_N= 3\nREF_ON= 4\nDARK_N= 20\nDim_1= 30\nDim_2= 20\n"
     (folder / "bone_.info").write_text(info)
     (folder / "bone.info").write_text(info)
-    made = all_cooked(folder_recipe(images, {"bone.info": info}), images.__getitem__)
+    made = all_corrected(folder_plan(images, {"bone.info": info}), images.__getitem__)
     tomo = EDFTomoScan(str(folder))
     darks = tomo.compute_reduced_darks(reduced_method="mean", output_dtype=np.float32)
     flats = tomo.compute_reduced_flats(reduced_method="median", output_dtype=np.float32)

@@ -6,7 +6,7 @@ import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
 from tests.support.corrected_scans import counts
-from tests.support.correction_plans import all_cooked, file_recipe, loading, told_of
+from tests.support.correction_plans import all_corrected, file_plan, loading, provenance_of
 from tests.support.flat_field import formula, mean, median
 
 KEYS = np.array([2, 2, 1, 1, 1, 0, 0, 0, 1, 1, 0])
@@ -28,8 +28,8 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def corrected(file: h5py.File, path: str = "", **others: h5py.File) -> np.ndarray:
     known = {f"scan_{name}.hdf5": one for name, one in others.items()}
-    plan = file_recipe(file, path, others=known)
-    return all_cooked(plan, loading(file, known))["data"]
+    plan = file_plan(file, path, others=known)
+    return all_corrected(plan, loading(file, known))["data"]
 
 
 # --- where the keys are
@@ -43,9 +43,9 @@ def test_an_nxtomo_with_its_detector_anywhere(file: h5py.File, place: str) -> No
     file["run7/sample/rotation_angle"] = ANGLES
     file[f"run7/{place}/frames"], file[f"run7/{place}/image_key"] = DATA, KEYS
     assert same(corrected(file, "run7"), MADE)
-    plan = file_recipe(file, "run7")
+    plan = file_plan(file, "run7")
     assert same(plan.extras[0].values, ANGLES[INDEX])
-    assert file_recipe(file, f"run7/{place}") is None  # its entry has it
+    assert file_plan(file, f"run7/{place}") is None  # its entry has it
 
 
 @pytest.mark.parametrize("name", ["image_key", "image_key_control"])
@@ -56,33 +56,33 @@ def test_keys_beside_a_stack_in_any_group(file: h5py.File, path: str, name: str)
     group["note"] = np.arange(3)
     group["rotation_angle"] = ANGLES
     assert same(corrected(file, path), MADE)
-    assert same(file_recipe(file, path).extras[0].values, ANGLES[INDEX])
+    assert same(file_plan(file, path).extras[0].values, ANGLES[INDEX])
 
 
 def test_an_entry_without_definition(file: h5py.File) -> None:
     file["e/instrument/pco/data"], file["e/instrument/pco/image_key"] = DATA, KEYS
     file["e/rotation_angle"] = ANGLES
     assert same(corrected(file, "e"), MADE)
-    assert same(file_recipe(file, "e").extras[0].values, ANGLES[INDEX])
-    assert file_recipe(file, "e/instrument/pco") is None
-    assert file_recipe(file, "e/instrument") is None
+    assert same(file_plan(file, "e").extras[0].values, ANGLES[INDEX])
+    assert file_plan(file, "e/instrument/pco") is None
+    assert file_plan(file, "e/instrument") is None
 
 
 def test_an_nxtomo_without_keys_says_so(file: h5py.File) -> None:
     file["e/definition"] = "NXtomo"
     file["e/instrument/detector/data"] = DATA
-    reason = file_recipe(file, "e").reason
+    reason = file_plan(file, "e").reason
     assert "no image_key or image_key_control was found in e" in reason
 
 
 def test_keys_without_a_stack_of_one_kind(file: h5py.File) -> None:
     file["e/instrument/detector/image_key"] = KEYS
-    assert "needs a stack `data`" in file_recipe(file, "e").reason
+    assert "needs a stack `data`" in file_plan(file, "e").reason
     file["alone/image_key"] = KEYS
-    assert file_recipe(file, "alone") is None
+    assert file_plan(file, "alone") is None
     file["technique/image_key"] = 0  # of a BLISS scan
     file["technique/data"] = DATA
-    assert file_recipe(file, "technique") is None
+    assert file_plan(file, "technique") is None
 
 
 # --- several turns
@@ -113,14 +113,14 @@ def test_an_entry_takes_the_references_around_it(file: h5py.File) -> None:
     last = turn(file, "turn10", [0, 1, 1, 2])
     flats, at = (median(first[2:4]), median(last[1:3])), (-3, 4)
     assert same(corrected(file, "turn9"), formula(middle, mean(first[:2]), flats, at))
-    plan = file_recipe(file, "turn9")
+    plan = file_plan(file, "turn9")
     assert "no flat of its own: those of turn8, turn10 serve" in " ".join(plan.notes)
-    told = told_of(plan)
+    told = provenance_of(plan)
     assert told["flats"][0]["frames"] == ["turn8/instrument/detector/data[2:4]"]
     assert "it has no flat of its own: those of turn8, turn10 serve" in told["notes"]
     own = formula(last[:1], last[3], [median(last[1:3])])
     assert same(corrected(file, "turn10"), own)
-    assert not file_recipe(file, "turn10").notes[:-1]
+    assert not file_plan(file, "turn10").notes[:-1]
 
 
 def test_the_nearer_dark_serves(file: h5py.File) -> None:
@@ -134,7 +134,7 @@ def test_references_of_another_frame_shape_are_no_use(file: h5py.File) -> None:
     file["x/instrument/detector/data"] = np.zeros((3, 2, 2))
     file["x/instrument/detector/image_key"] = [2, 1, 0]
     turn(file, "y", [0, 0])
-    found = file_recipe(file, "y")
+    found = file_plan(file, "y")
     assert isinstance(found, Rejected)
     assert "nor in another entry" in found.reason
 
@@ -142,10 +142,10 @@ def test_references_of_another_frame_shape_are_no_use(file: h5py.File) -> None:
 def test_currents_of_borrowed_flats(file: h5py.File) -> None:
     first, second = turn(file, "a", [2, 1, 1, 0]), turn(file, "b", [0, 0])
     file["a/control/data"], file["b/control/data"] = [9.0, 4.0, 6.0, 9.0], [2.0, 10.0]
-    plan = file_recipe(file, "b", CorrectionOptions(norm_current=True))
+    plan = file_plan(file, "b", CorrectionOptions(norm_current=True))
     made = formula(second, first[0], [median(first[1:3])])
     made *= np.float32([[[2.5]], [[0.5]]])
-    assert same(all_cooked(plan, loading(file))["data"], made)
+    assert same(all_corrected(plan, loading(file))["data"], made)
 
 
 # --- reduced by another program
@@ -170,7 +170,7 @@ def test_what_was_reduced_is_not_reduced_again(file: h5py.File, reduced) -> None
     flats = counts("r9"), counts("r10")
     assert same(corrected(file, "e", **reduced), formula(DATA[INDEX], dark, flats, (9, 10), INDEX))
     known = {f"scan_{name}.hdf5": one for name, one in reduced.items()}
-    told = told_of(file_recipe(file, "e", others=known))
+    told = provenance_of(file_plan(file, "e", others=known))
     assert told["dark"]["frames"] == ["../scan_darks.hdf5::e/darks/0"]
     assert "reduced before" in told["dark"]["note"]
     assert [flat["abscissa"] for flat in told["flats"]] == [9, 10]
@@ -178,12 +178,12 @@ def test_what_was_reduced_is_not_reduced_again(file: h5py.File, reduced) -> None
 
 def test_a_scan_without_darks_and_flats_has_the_reduced_ones(file: h5py.File, reduced) -> None:
     turn(file, "e", [0, 0, 0])
-    assert isinstance(file_recipe(file, "e"), Rejected)
+    assert isinstance(file_plan(file, "e"), Rejected)
     dark = (np.float64(counts("rd")) / 3).astype(np.float32)
     assert same(corrected(file, "e", **reduced), formula(counts("e", 3), dark, [counts("r9")]))
     only = {"flats": reduced["flats"]}
     known = {f"scan_{name}.hdf5": one for name, one in only.items()}
-    assert "no dark" in file_recipe(file, "e", others=known).reason
+    assert "no dark" in file_plan(file, "e", others=known).reason
 
 
 def test_reduced_frames_of_another_shape_are_left_out(file: h5py.File, reduced) -> None:
@@ -193,7 +193,7 @@ def test_reduced_frames_of_another_shape_are_left_out(file: h5py.File, reduced) 
     del reduced["darks"]["e/darks/0"]
     assert same(corrected(file, "e", **reduced), MADE)
     known = {"scan_flats.hdf5": reduced["flats"]}
-    plan = file_recipe(file, "e", others=known)
+    plan = file_plan(file, "e", others=known)
     assert isinstance(plan, CorrectionPlan)
     assert "reduced flats are left out" in " ".join(plan.notes)
 
@@ -203,8 +203,8 @@ def test_currents_of_reduced_flats_are_those_of_their_runs(file: h5py.File, redu
     file["e/control/data"] = np.arange(1.0, len(KEYS) + 1)
     options = CorrectionOptions(norm_current=True)
     known = {f"scan_{name}.hdf5": one for name, one in reduced.items()}
-    assert "reduced flat 9" in file_recipe(file, "e", options, known).reason
+    assert "reduced flat 9" in file_plan(file, "e", options, known).reason
     del reduced["flats"]["e/flats/9"], reduced["flats"]["e/flats/10"]
     reduced["flats"]["e/flats/8"] = counts("r9")
-    plan = file_recipe(file, "e", options, known)
+    plan = file_plan(file, "e", options, known)
     assert [flat.current for flat in plan.outputs[0].correction.flats] == [9.5]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from esrffs.flatfield.plan import CorrectionOptions, CorrectionPlan, Rejected
-from tests.support.correction_plans import all_cooked, folder_recipe
+from tests.support.correction_plans import all_corrected, folder_plan
 from tests.support.flat_field import f32
 
 SHAPE = (3, 4)
@@ -43,10 +43,10 @@ def expected(known, path, dark, before, after, w):
 def test_conventional_names(raw, flats, dark, series):
     known = scan(raw, flats, dark)
     runs = {f"{raw}/w_####.tif": (0, 5, 10)} if series else {}
-    plan = folder_recipe(known, series=runs)
+    plan = folder_plan(known, series=runs)
     assert isinstance(plan, CorrectionPlan), plan
     assert plan.convention == "folders of a scan"
-    made = all_cooked(plan, known.__getitem__)
+    made = all_corrected(plan, known.__getitem__)
     assert set(made) == {"w_0000", "w_0005", "w_0010"} | ({"w_####"} if series else set())
     for number in (0, 5, 10):
         path = f"{raw}/w_{number:04d}.tif"
@@ -56,20 +56,20 @@ def test_conventional_names(raw, flats, dark, series):
 
 def test_projections_beside_the_folders():
     known = {name.removeprefix("Tomo/"): one for name, one in scan().items()}
-    plan = folder_recipe(known, series={"w_####.tif": (0, 5, 10)})
-    made = all_cooked(plan, known.__getitem__)
+    plan = folder_plan(known, series={"w_####.tif": (0, 5, 10)})
+    made = all_corrected(plan, known.__getitem__)
     for number in (0, 5, 10):
         path = f"w_{number:04d}.tif"
         one = expected(known, path, "Dark_Before", "Flat_Before", "Flat_After", number / 10)
         assert np.array_equal(made[f"w_{number:04d}"], one)
     known["Tomo/other.tif"] = known["w_0000.tif"]  # a folder with images is meant
-    assert set(all_cooked(folder_recipe(known), known.__getitem__)) == {"other"}
+    assert set(all_corrected(folder_plan(known), known.__getitem__)) == {"other"}
 
 
 def test_a_stack_for_the_projections():
     known = scan(numbers=())
     known["Tomo/all.tif"] = np.stack([next(iter(known.values())) + k for k in range(5)])
-    plan = folder_recipe(known)
+    plan = folder_plan(known)
     (output,) = plan.outputs
     assert (output.name, output.shape) == ("all", (5, *SHAPE))
     assert [flat.abscissa for flat in output.correction.flats] == [0, 4]
@@ -77,16 +77,16 @@ def test_a_stack_for_the_projections():
 
 def test_without_darks():
     known = scan(dark=None)
-    assert "no dark image" in folder_recipe(known).reason
-    plan = folder_recipe(known, options=CorrectionOptions(no_dark=True))
-    made = all_cooked(plan, known.__getitem__)["w_0005"]
+    assert "no dark image" in folder_plan(known).reason
+    plan = folder_plan(known, options=CorrectionOptions(no_dark=True))
+    made = all_corrected(plan, known.__getitem__)["w_0005"]
     one = expected(known, "Tomo/w_0005.tif", None, "Flat_Before", "Flat_After", 0.5)
     assert np.array_equal(made, one)
 
 
 def test_other_words_are_other_folders():
     known = scan(raw="flatworm", flats=("flat",), dark="dark")
-    plan = folder_recipe(known)
+    plan = folder_plan(known)
     assert sorted(output.name for output in plan.outputs) == [
         "w_0000",
         "w_0005",
@@ -96,7 +96,7 @@ def test_other_words_are_other_folders():
 
 def test_a_likely_name_decides():
     known = scan() | {f"notes/{name}.png": np.ones((9, 9)) for name in "ab"}
-    assert {output.name for output in folder_recipe(known).outputs} == {
+    assert {output.name for output in folder_plan(known).outputs} == {
         "w_0000",
         "w_0005",
         "w_0010",
@@ -114,11 +114,11 @@ def test_a_likely_name_decides():
     ],
 )
 def test_refusals(known, told):
-    refused = folder_recipe(known)
+    refused = folder_plan(known)
     assert isinstance(refused, Rejected)
     assert told in refused.reason
 
 
 def test_other_folders_are_not_spoken_of():
-    assert folder_recipe({"a/x.tif": np.ones(SHAPE), "b/y.tif": np.ones(SHAPE)}) is None
-    assert folder_recipe({"reference/x.tif": np.ones(SHAPE), "b/y.tif": np.ones(SHAPE)}) is None
+    assert folder_plan({"a/x.tif": np.ones(SHAPE), "b/y.tif": np.ones(SHAPE)}) is None
+    assert folder_plan({"reference/x.tif": np.ones(SHAPE), "b/y.tif": np.ones(SHAPE)}) is None

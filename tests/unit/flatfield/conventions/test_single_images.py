@@ -12,7 +12,7 @@ from esrffs.flatfield.conventions.queries import (
     answer_all,
 )
 from esrffs.flatfield.plan import CorrectionOptions, Rejected
-from tests.support.correction_plans import all_cooked, file_recipe, loading, told_of
+from tests.support.correction_plans import all_corrected, file_plan, loading, provenance_of
 from tests.support.flat_field import f32
 
 SHAPE = (3, 4)
@@ -87,8 +87,8 @@ def test_single_images(file, rng, convention, single):
     if convention is bliss and single in ("raw", "all"):
         del one["raw"]
         one["raw"] = image(rng, 400)
-    plan = file_recipe(file, convention(file, **one))
-    made = all_cooked(plan, loading(file))
+    plan = file_plan(file, convention(file, **one))
+    made = all_corrected(plan, loading(file))
     (name,) = [name for name in made if name != "mca"]
     assert np.array_equal(made[name], expected(**one))
 
@@ -113,7 +113,7 @@ def test_colour_is_refused(file, role, attribute, shape):
         file[name] = np.ones(shape if name == role else (8, 9), np.uint8)
         if name == role:
             coloured(file, name, attribute)
-    refused = file_recipe(file)
+    refused = file_plan(file)
     assert isinstance(refused, Rejected)
     assert f"{role} is a colour image, {shape}" in refused.reason
 
@@ -124,12 +124,12 @@ def test_colour_in_other_conventions(file, rng):
     del file["exchange/data_white"]
     file["exchange/data_white"] = np.ones((*SHAPE, 3), np.uint8)
     coloured(file, "exchange/data_white")
-    assert "exchange/data_white is a colour image" in file_recipe(file, path).reason
+    assert "exchange/data_white is a colour image" in file_plan(file, path).reason
     detector = "entry/instrument/detector"
     file[f"{detector}/data"] = np.ones((3, 4, 3), np.uint8)
     file[f"{detector}/image_key"] = [2, 1, 0]
     coloured(file, f"{detector}/data")
-    assert f"{detector}/data is a colour image" in file_recipe(file, "entry").reason
+    assert f"{detector}/data is a colour image" in file_plan(file, "entry").reason
 
 
 def folder(entries, options=None):
@@ -182,21 +182,21 @@ def without(file, convention, dark, flat, raw):
 def test_without_a_dark(file, rng, convention):
     dark, flat, raw = image(rng, 90), image(rng, 900), image(rng, 400, 4)
     path = without(file, convention, dark, flat, raw)
-    refused = file_recipe(file, path)
+    refused = file_plan(file, path)
     if convention is not siblings:  # flat_0 alone may be anything
         assert "no dark" in refused.reason
-    made = file_recipe(file, path, CorrectionOptions(no_dark=True))
+    made = file_plan(file, path, CorrectionOptions(no_dark=True))
     zero = f32(np.zeros(SHAPE))
-    assert np.array_equal(all_cooked(made, loading(file))["data"], expected(raw, zero, flat))
-    (told,) = [told_of(made)]
+    assert np.array_equal(all_corrected(made, loading(file))["data"], expected(raw, zero, flat))
+    (told,) = [provenance_of(made)]
     assert told["dark"] == {"constant": 0.0}
 
 
 @pytest.mark.parametrize("convention", [bliss, exchange, siblings, named, nxtomo])
 def test_a_dark_that_is_there_is_used(file, rng, convention):
     dark, flat, raw = image(rng, 90), image(rng, 900), image(rng, 400, 4)
-    made = file_recipe(file, convention(file, dark, flat, raw), CorrectionOptions(no_dark=True))
-    assert np.array_equal(all_cooked(made, loading(file))["data"], expected(raw, dark, flat))
+    made = file_plan(file, convention(file, dark, flat, raw), CorrectionOptions(no_dark=True))
+    assert np.array_equal(all_corrected(made, loading(file))["data"], expected(raw, dark, flat))
 
 
 def test_folders_without_a_dark():
@@ -211,8 +211,8 @@ def test_bliss_without_projections_says_so(file, rng):
     bliss(file, image(rng, 90, 2), image(rng, 900, 2), None)
     del file["4.1"]
     for scan in ("2.1", "3.1"):
-        assert "no scan of projections in this acquisition" in file_recipe(file, scan).reason
-    assert file_recipe(file, "1.1") is None
+        assert "no scan of projections in this acquisition" in file_plan(file, scan).reason
+    assert file_plan(file, "1.1") is None
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_bliss_scans_that_were_stopped(file, rng, title, warned):
     path = bliss(file, dark, flat, raw)
     del file[f"{path}/title"]
     file[f"{path}/title"] = title
-    plan = file_recipe(file, path)
+    plan = file_plan(file, path)
     assert plan.outputs[0].shape == (4, *SHAPE)
     assert ["has 4 frames" in warning for warning in plan.warnings] == [True] * warned
 
@@ -254,8 +254,8 @@ def test_keys_beside_a_stack(file, rng, group, name, definition):
     file[f"entry/{group}/{name}"] = np.concatenate([dark, flat, raw])
     file[f"entry/{group}/image_key"] = [2, 2, 1, 1, 1, 0, 0, 0, 0]
     file[f"entry/{group}/rotation_angle"] = np.arange(9.0)
-    plan = file_recipe(file, "entry")
-    made = all_cooked(plan, loading(file))["data"]
+    plan = file_plan(file, "entry")
+    made = all_corrected(plan, loading(file))["data"]
     assert np.array_equal(made, expected(raw, dark, flat))
     angles = next(extra.values for extra in plan.extras if extra.name == "rotation_angle")
     assert angles.tolist() == [5, 6, 7, 8]
@@ -263,7 +263,7 @@ def test_keys_beside_a_stack(file, rng, group, name, definition):
 
 def test_keys_without_a_stack_say_what_is_missing(file):
     file["entry/instrument/detector/image_key"] = [2, 1, 0]
-    refused = file_recipe(file, "entry")
+    refused = file_plan(file, "entry")
     assert "entry/instrument/detector needs a stack `data`" in refused.reason
 
 
@@ -275,9 +275,9 @@ def test_bliss_detectors_are_corrected_one_by_one(file, rng):
         file[f"{number}.1/instrument/webcam/data"] = np.ones((6, 8, 3), np.uint8)
         coloured(file, f"{number}.1/instrument/webcam/data")
     file[f"{path}/instrument/new/data"] = image(rng, 400, 4)
-    plan = file_recipe(file, path)
+    plan = file_plan(file, path)
     assert [output.name for output in plan.outputs] == ["pco"]
-    assert np.array_equal(all_cooked(plan, loading(file))["pco"], expected(raw, dark, flat))
+    assert np.array_equal(all_corrected(plan, loading(file))["pco"], expected(raw, dark, flat))
     told = sorted(plan.notes)
     assert told[0].startswith("new is left out: BLISS scans: no dark image")
     assert told[1].startswith("webcam is left out: 2.1/instrument/webcam/data is a colour image")
