@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esrffs.errors import DamagedError
-from esrffs.formats.images.packed import is_packed, open_packed
+from esrffs.formats.images.packed import PackedFile, is_packed, open_packed
 
 _WINDOW = 64 << 20  # decompressed bytes that are kept: offsets may point back a little
 _STEP = 1 << 20  # bytes
@@ -88,6 +88,7 @@ class UnpackedFile(io.RawIOBase):
         super().__init__()
         self._path = path
         self._position = 0
+        self._stream: PackedFile | None = None  # until the file was found to be sound
         with open_packed(path) as file:
             file.run_out()
             if file.fault and not file.trusted:
@@ -120,7 +121,6 @@ class UnpackedFile(io.RawIOBase):
         if count <= 0:
             return b""
         if offset < self._first:
-            self._stream.close()
             self._begin()
         while self._first + len(self._window) < offset + count and self._grow(offset):
             pass
@@ -128,18 +128,20 @@ class UnpackedFile(io.RawIOBase):
         return bytes(memoryview(self._window)[start : start + count])
 
     def close(self) -> None:
-        if not self.closed:
+        if self._stream is not None:
             self._stream.close()
         super().close()
 
     def _begin(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
         self._stream = open_packed(self._path)
         self._window = bytearray()
         self._first = 0  # position of the first byte of the window
 
     def _grow(self, wanted: int) -> bool:
         """Decompress the next piece, and drop bytes far before `wanted`.  False at the end."""
-        piece = self._stream.read(_STEP) or b""
+        piece = (self._stream and self._stream.read(_STEP)) or b""
         self._window += piece
         too_many = min(len(self._window) - _WINDOW, wanted - self._first)
         if too_many > 0:
