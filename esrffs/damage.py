@@ -122,5 +122,5 @@ def whole(block: Block) -> memoryview:
 def copied(error: EsrffsError, text: str | None = None) -> EsrffsError:
     """A copy of the error without its traceback, which would keep all frames alive."""
     same = type(error)(*((text,) if text is not None else error.args))
-    same.code = error.code
+    same.errno = error.errno
     return same

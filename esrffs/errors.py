@@ -1,7 +1,7 @@
 """All errors that esrffs raises, and the errno that a program gets for each of them.
 
 An error is raised where it is noticed.  Its text says what failed and for which object.
-`fuse/filesystem` writes the text to the log and answers the request with the errno `code`.
+`fuse/filesystem` writes the text to the log and answers the request with its `errno`.
 """
 
 import errno
@@ -12,9 +12,9 @@ OWN_MOUNT = "leads into a mount of esrffs, which esrffs never follows"
 
 
 class EsrffsError(Exception):
-    """An error with a text for the user and an errno (`code`) for the program."""
+    """An error with a text for the user and an errno for the program."""
 
-    code: int = errno.EIO
+    errno: int = errno.EIO
 
     def __reduce__(self) -> tuple[Callable[..., "EsrffsError"], tuple[object, ...]]:
         """Pickle all subclasses by their arguments: errors are sent from the worker processes."""
@@ -43,25 +43,25 @@ class ReaderDiedError(EsrffsError):
 class ReaderTimeoutError(EsrffsError):
     """A worker process did not answer within `time_limit`, and was killed."""
 
-    code = errno.ETIMEDOUT
+    errno = errno.ETIMEDOUT
 
 
 class UnavailableError(EsrffsError):
     """No worker became free in time, or the disk did not answer.  The file may be in order."""
 
-    code = errno.ETIMEDOUT
+    errno = errno.ETIMEDOUT
 
 
 class NotFoundError(EsrffsError):
     """The object does not exist, or does not exist any more."""
 
-    code = errno.ENOENT
+    errno = errno.ENOENT
 
 
 class AccessDeniedError(EsrffsError):
     """The object lies outside of what this mount may read."""
 
-    code = errno.EACCES
+    errno = errno.EACCES
 
 
 class LessReadableError(AccessDeniedError):
@@ -79,13 +79,13 @@ class OwnMountError(AccessDeniedError):
 class StaleError(EsrffsError):
     """The source file was rewritten after the object was opened."""
 
-    code = errno.ESTALE
+    errno = errno.ESTALE
 
 
 class TooLargeError(EsrffsError):
     """The object is larger than a limit of this mount or of the operating system."""
 
-    code = errno.EFBIG
+    errno = errno.EFBIG
 
 
 class MemoryLimitError(TooLargeError):
@@ -95,19 +95,19 @@ class MemoryLimitError(TooLargeError):
 class LinkLoopError(EsrffsError):
     """Links form a circle, or there are too many of them."""
 
-    code = errno.ELOOP
+    errno = errno.ELOOP
 
 
 class UsageError(EsrffsError):
     """The command line or an option is wrong."""
 
-    code = errno.EINVAL
+    errno = errno.EINVAL
 
 
 class MountError(EsrffsError):
     """The mount point cannot be mounted or unmounted."""
 
-    code = errno.EBUSY
+    errno = errno.EBUSY
 
 
 def at_path(path: str, error: OSError) -> EsrffsError:
@@ -123,7 +123,7 @@ def at_path(path: str, error: OSError) -> EsrffsError:
 
 def _with_code(text: str, error: OSError) -> EsrffsError:
     ours = EsrffsError(text)
-    ours.code = error.errno or ours.code
+    ours.errno = error.errno or ours.errno
     return ours
 
 

@@ -286,7 +286,7 @@ class BrokenInfo:
     name: str
     reason: str
     forbidden: bool = False  # this mount may not read it, or a file that it refers to
-    code: int = 0  # errno of the error; 0: the errno of DamagedError
+    errno: int = 0  # of the error; 0: that of DamagedError
     kind: MemberKind | None = None  # the kind of the object, if known
 
 

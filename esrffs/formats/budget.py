@@ -19,7 +19,7 @@ _OBJECT = 0.5  # of what is left of the call
 class TooSlowError(EsrffsError):
     """The object needs more time than a call has for it."""
 
-    code = errno.ETIMEDOUT
+    errno = errno.ETIMEDOUT
 
 
 class NotNowError(EsrffsError):

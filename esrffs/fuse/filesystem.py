@@ -1,7 +1,7 @@
 """The requests of a FUSE kernel driver, answered from the nodes of `tree/`.
 
 Takes inode numbers, names and handles; returns `Attributes`, bytes and handles.  Every failure
-leaves as an `EsrffsError` whose `code` is the errno of the answer, after it was written to the
+leaves as an `EsrffsError` whose `errno` is that of the answer, after it was written to the
 error log.  Does not: know a library that speaks to /dev/fuse.  `fuse/pyfuse3_adapter` does.
 """
 
@@ -49,7 +49,7 @@ class RequestError(EsrffsError):
 
     def __init__(self, code: int) -> None:
         super().__init__(os.strerror(code))
-        self.code = code
+        self.errno = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def answer_errors(
         except RequestError:
             raise
         except EsrffsError as error:
-            self.error_log.record(error.code, str(error))
+            self.error_log.record(error.errno, str(error))
             raise
         except OSError as error:
             code = error.errno or errno.EIO
@@ -141,7 +141,7 @@ def answer_errors(
 
 def _with_code(text: str, code: int) -> EsrffsError:
     error = EsrffsError(text)
-    error.code = code
+    error.errno = code
     return error
 
 
@@ -219,7 +219,7 @@ class Filesystem:
             else:
                 node = await directory.child(name)
         except EsrffsError as error:
-            if error.code != errno.ENOENT or not self._options.negative_timeout:
+            if error.errno != errno.ENOENT or not self._options.negative_timeout:
                 raise
             return self._options.no_entry()
         status = await node.stat()

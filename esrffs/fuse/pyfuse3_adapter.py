@@ -31,7 +31,7 @@ def _errors_to_errnos(handler: Handler[P, T]) -> Handler[P, T]:
         try:
             return await handler(self, *args, **kwargs)
         except EsrffsError as error:
-            raise FUSEError(error.code) from error
+            raise FUSEError(error.errno) from error
 
     return cast(Handler[P, T], answer)
 

@@ -280,7 +280,7 @@ class DataFile:
         if isinstance(error, StaleError):
             self.forget_status()
         named = type(error)(f"{self.path}: {error}")
-        named.code = error.code
+        named.errno = error.errno
         if isinstance(error, ReaderTimeoutError) or (
             isinstance(error, ReaderDiedError) and not error.never_started
         ):

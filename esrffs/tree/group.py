@@ -253,7 +253,7 @@ class GroupDirectory:
         if not reason.startswith(address):
             reason = f"{address}: {reason}"
         error = (AccessDeniedError if entry.forbidden else DamagedError)(f"{source.path}: {reason}")
-        error.code = entry.code or error.code
+        error.errno = entry.errno or error.errno
         source.record_error(address, str(error))
         return error
 

@@ -111,5 +111,5 @@ async def errno_of_request(request: Awaitable[Any]) -> int:
     try:
         found = await request
     except EsrffsError as error:
-        return error.code
+        return error.errno
     raise AssertionError(f"answered with {found!r}")

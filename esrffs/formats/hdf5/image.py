@@ -41,7 +41,7 @@ class BrokenPart(NamedTuple):
     address: str
     reason: str
     forbidden: bool = False
-    code: int = 0  # the errno of what went wrong
+    errno: int = 0  # of what went wrong
 
 
 @dataclass(frozen=True, slots=True)

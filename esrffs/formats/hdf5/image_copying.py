@@ -5,6 +5,7 @@ Values with references wait until all objects have their addresses.
 """
 
 import ctypes
+import errno
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,9 +47,8 @@ def spoils_all(error: BaseException) -> bool:
 
 def broken(address: str, error: BaseException) -> BrokenPart:
     """What is told of an object, or part of it, that cannot be copied."""
-    forbidden = getattr(error, "code", 0) == 13 and isinstance(error, EsrffsError)
-    code = error.code if isinstance(error, EsrffsError) else 0
-    return BrokenPart(address or "/", sentence(error), forbidden, code)
+    code = error.errno if isinstance(error, EsrffsError) else 0
+    return BrokenPart(address or "/", sentence(error), code == errno.EACCES, code)
 
 
 @dataclass(frozen=True, slots=True)

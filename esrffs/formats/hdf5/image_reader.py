@@ -141,7 +141,7 @@ class _Walk:
             where = f"{path}/{member.name}"
             try:
                 if isinstance(member, BrokenInfo):
-                    lost = BrokenPart(where, member.reason, member.forbidden, member.code)
+                    lost = BrokenPart(where, member.reason, member.forbidden, member.errno)
                     self.broken.append(lost)
                     continue
                 one = self._member(member, where, made)

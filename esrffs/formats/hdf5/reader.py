@@ -195,7 +195,9 @@ class Hdf5Reader:
             text = str(error)
             reason = text if text.startswith(address) else f"{address}: {text}"
             kind: MemberKind | None = "text" if address in self._texts else None
-            return BrokenInfo(shown, reason, isinstance(error, AccessDeniedError), error.code, kind)
+            return BrokenInfo(
+                shown, reason, isinstance(error, AccessDeniedError), error.errno, kind
+            )
 
     def _described_fast(
         self, group: ResolvedObject, link: Link, shown: str, address: str

@@ -59,7 +59,7 @@ ROOT_USER = Caller(0, 0, set)
 async def code(work: Any) -> int:
     with pytest.raises(errors.EsrffsError) as caught:
         await work
-    return caught.value.code
+    return caught.value.errno
 
 
 def test_told_once_at_the_object_and_at_its_file(

@@ -314,7 +314,7 @@ def test_json_that_is_too_large_ends_early(tmp_path: Path, monkeypatch: pytest.M
     reader, found = listed(tmp_path, fill)
     assert isinstance(found["y"], DatasetInfo)
     assert isinstance(found["x"], BrokenInfo)
-    assert (found["x"].code, found["x"].kind) == (TooLargeError.code, "text")
+    assert (found["x"].errno, found["x"].kind) == (TooLargeError.errno, "text")
     assert "json_limit" in found["x"].reason
     assert sum(boxes) < count / 2
     seen = len(boxes)
