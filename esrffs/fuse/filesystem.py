@@ -308,7 +308,7 @@ class Filesystem:
     async def opendir(self, inode: int) -> int:
         """A handle for `readdir`."""
         node = self._directory(inode)
-        await node.stat()  # ENOENT later, while it is read, would look like its end
+        await node.check()  # ENOENT later, while it is read, would look like its end
         return self._directories.open(node)
 
     @answer_errors

@@ -253,6 +253,9 @@ class CorrectedDirectory:
             raise NotFoundError(f"{os.fsdecode(b'/'.join(self.path))}: nothing to correct any more")
         return resolved.absorption if self.absorption else resolved
 
+    async def check(self) -> None:
+        await self.stat()
+
     async def children(self) -> Mapping[bytes, Node]:
         nodes = self._nodes(await self._resolved())
         return nodes | await self._views().listed(nodes)

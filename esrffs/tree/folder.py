@@ -72,6 +72,9 @@ class FolderDirectory:
     async def stat(self) -> Stat:
         return Stat.read_only(await self._folders.status(self.folder))
 
+    async def check(self) -> None:
+        await self.stat()
+
     async def children(self) -> Mapping[bytes, Node]:
         nodes, found = await self._listed()
         if found is not None:

@@ -111,6 +111,9 @@ class GroupDirectory:
             return {}  # the error is an extended attribute, too
         return xattrs.view_formats(names)
 
+    async def check(self) -> None:
+        await self.file.source()  # a `stat` may be some milliseconds old
+
     async def children(self) -> Mapping[bytes, Node]:
         source, listed = await self._entries()
         above = self._ancestors_of_children(source, listed)

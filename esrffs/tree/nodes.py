@@ -147,6 +147,9 @@ def error_xattr(node: Node) -> xattrs.Xattrs:
 class Directory(Node, Protocol):
     """A node with children, which are made anew for each call."""
 
+    async def check(self) -> None:
+        """Looks now whether the directory is there, whatever was seen before; NotFoundError."""
+
     async def children(self) -> Mapping[bytes, Node]:
         """All nodes that a listing shows, by name."""
 

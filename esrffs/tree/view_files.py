@@ -346,6 +346,9 @@ class FramesDirectory:
     async def stat(self) -> Stat:
         return Stat.directory(self.array.status)
 
+    async def check(self) -> None:
+        await self.stat()
+
     async def children(self) -> Mapping[bytes, Node]:
         limits.check_children(_shown(self.path), self._count)
         names = view_names.frame_names(self._count, self.format)
