@@ -5,7 +5,7 @@ when it is read, and a `TextView` its whole text when it is looked up; both are 
 Does not: tell which views an array has (`encoders/views`), or find them (`tree/views`).
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -14,12 +14,11 @@ from typing import Protocol
 
 import trio
 
-from esrffs import limits
 from esrffs.cache import ByteCache
-from esrffs.encoders import edf, png, text, tiff, view_names, views
+from esrffs.encoders import png, text, views
 from esrffs.encoders.csv import Array, header
 from esrffs.encoders.file_image import ArrayDescription, FileImage
-from esrffs.errors import NotFoundError, StaleError, TooLargeError
+from esrffs.errors import StaleError, TooLargeError
 from esrffs.linux.permissions import intersect
 from esrffs.model import FileStatus, JsonText
 from esrffs.source.open_data_file import OpenDataFile
@@ -298,86 +297,6 @@ def _too_large(path: Path, nbytes: int, what: str, limit: int) -> TooLargeError:
         f"{_shown(path)}: {what} of {nbytes / _MIB:.1f} MiB or more is not made into this format "
         f"(view_limit={limit // _MIB}); take a part of the .npy, or a smaller array or group"
     )
-
-
-def frame_view(
-    path: Path,
-    array: ArrayFile,
-    format_: str,
-    number: int,
-    colour: bool,
-    cache: ByteCache,
-    limit: int,
-    headers: Sequence[edf.Header] = (),
-) -> Node:
-    """Frame `number` of an array as a file of its own: tif, edf or png."""
-    one = views.frame(array.description(), colour=colour)
-    first = number * one.size
-    match format_:
-        case "tif":
-            return ImageView(path, (array,), tiff.tiff_image(one, colour=colour), first)
-        case "edf":
-            image = edf.edf_image(one, headers[number : number + 1])
-            return ImageView(path, (array,), image, first)
-        case _:
-            return PngView(path, array, one, colour, first, cache, limit)
-
-
-@dataclass(frozen=True, slots=True)
-class FramesDirectory:
-    """`x.tifs/`, `x.edfs/`, `x.pngs/`: a file for each frame, by arithmetic."""
-
-    path: Path
-    array: ArrayFile
-    format: str  # "tifs" …
-    colour: bool
-    cache: ByteCache
-    limit: int
-    headers: tuple[edf.Header, ...] = ()  # of an EDF, one for each frame
-
-    @property
-    def key(self) -> bytes:
-        return b"directory"
-
-    @property
-    def _count(self) -> int:
-        return views.frame_count(self.array.description(), colour=self.colour)
-
-    async def stat(self) -> Stat:
-        return Stat.directory(self.array.status)
-
-    async def check(self) -> None:
-        await self.stat()
-
-    async def children(self) -> Mapping[bytes, Node]:
-        limits.check_children(_shown(self.path), self._count)
-        names = view_names.frame_names(self._count, self.format)
-        first = self._node(next(names), 0)
-        nodes: dict[bytes, Node] = {first.path[-1]: first}
-        size = views.frame(self.array.description(), colour=self.colour).size
-        for number, name in enumerate(names, 1):
-            path = (*self.path, name)  # all are alike but for where their pixels are
-            if isinstance(first, ImageView) and not self.headers:
-                nodes[name] = ImageView(path, first.arrays, first.image, number * size)
-            else:
-                nodes[name] = self._node(name, number)
-        return nodes
-
-    async def child(self, name: bytes) -> Node:
-        number = view_names.frame_number(name, self._count, self.format)
-        if number is None:
-            raise NotFoundError(f"no {name!r} in {_shown(self.path)}")
-        return self._node(name, number)
-
-    def _node(self, name: bytes, number: int) -> Node:
-        single = view_names.FRAME_FORMATS[self.format]
-        path = (*self.path, name)
-        return frame_view(
-            path, self.array, single, number, self.colour, self.cache, self.limit, self.headers
-        )
-
-    def error_text(self) -> str | None:
-        return self.array.error_text()
 
 
 def _key(arrays: Sequence[ArrayFile]) -> bytes:

@@ -21,13 +21,12 @@ from esrffs.tree.hdf5_view import GroupContents, hdf5_view
 from esrffs.tree.nodes import Allow, Node, Path, Symlink
 from esrffs.tree.view_files import (
     ArrayFile,
-    FramesDirectory,
     ImageView,
-    frame_view,
     listed_text_view,
     table_view,
     text_view,
 )
+from esrffs.tree.view_frames import FramesDirectory, frame_view
 
 NODES_PER_CHECKPOINT = 500  # entries that are made without a look at other requests
 _CUT_LENGTH = file_names.NAME_MAX - 3  # bytes of the shortest name that may have been cut

@@ -14,7 +14,8 @@ from esrffs.model import FileStatus, JsonText
 from esrffs.tree.context import ViewOptions
 from esrffs.tree.handles import OpenArray
 from esrffs.tree.nodes import Node, Path, Symlink
-from esrffs.tree.view_files import FramesDirectory, ImageView
+from esrffs.tree.view_files import ImageView
+from esrffs.tree.view_frames import FramesDirectory
 from esrffs.tree.views import ViewFinder
 
 STATUS = FileStatus(0o100640, 1, 1, 1000, 1000, 10, 0, 0, 0)

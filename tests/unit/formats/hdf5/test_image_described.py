@@ -61,7 +61,7 @@ def test_what_is_broken_is_told_and_costs_itself(tmp_path: Path) -> None:
     int4, text = np.dtype("<i4"), np.dtype("<U1")
     members = (
         GroupInfo("gone", "/gone"),
-        BrokenInfo("broken", "it is broken", forbidden=True, code=13),
+        BrokenInfo("broken", "it is broken", forbidden=True, errno=13),
         DatasetInfo("text", "/text", (2,), text),
         DatasetInfo("broken text", "/broken text", (2,), text),
         DatasetInfo("unread", "/broken array", (2,), int4),
