@@ -72,7 +72,7 @@ class SlowClock:
     @contextmanager
     def _source(self, milliseconds: float) -> Iterator[Path]:
         """The folder with this latency, anew: the kernel remembers nothing of it."""
-        source = self._scratch / "slow"
+        source = self._scratch / "server"
         with served(_SERVER, source, self._folder, source, milliseconds):
             yield source
 

@@ -163,6 +163,10 @@ async def serve(mountpoint: str, limits: dict[str, int], started: Callable[[], N
 
 def main() -> None:
     folder, mountpoint, milliseconds = sys.argv[1:]
+    if os.path.samefile(folder, mountpoint):
+        sys.exit(
+            f"slow_source: {folder} cannot be shown at its own place: it would wait for itself"
+        )
     operations = SlowFolder(os.path.abspath(folder), float(milliseconds) / 1000)
     options = {*pyfuse3.default_options, "fsname=slow_source", "ro"}
     if os.geteuid() == 0:

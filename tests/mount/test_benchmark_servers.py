@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def test_a_slow_source_has_the_same_bytes_and_waits_for_each_call(tmp_path: Path
         shown = subprocess.run(["cat", at / "c"], capture_output=True, check=False)
         assert b"No such file" in shown.stderr
     assert not os.path.ismount(at)
+
+
+def test_a_slow_source_is_not_mounted_on_its_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.slow_source", tmp_path, tmp_path, "1"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert b"would wait for itself" in done.stderr
+    assert not os.path.ismount(tmp_path)
 
 
 def test_the_floor_has_files_of_any_size(tmp_path: Path) -> None:
