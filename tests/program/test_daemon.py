@@ -16,7 +16,14 @@ import pytest
 
 from tests.support.marks import as_root, needs_fuse
 from tests.support.mounts import Mounted, MountFactory, is_mounted
-from tests.support.processes import as_nobody, daemon_of, family, gone, parents
+from tests.support.processes import (
+    as_nobody,
+    daemon_of,
+    family,
+    gone,
+    need_nobody_to_run_it,
+    parents,
+)
 from tests.support.programs import ESRFFS, esrffs, run, wait_for
 
 pytestmark = needs_fuse
@@ -294,12 +301,7 @@ user ls {folder}/mnt
 
 @as_root
 def test_an_ordinary_user_mounts(source: Path, place: Path) -> None:
-    try:
-        reachable = as_nobody(ESRFFS, "--help").returncode == 0
-    except PermissionError:
-        reachable = False
-    if not reachable:
-        pytest.skip("the virtual environment lies where only root may enter")
+    need_nobody_to_run_it()
     shutil.copytree(source, place / "source")
     (place / "mnt").mkdir()
     (place / "dev").mkdir()

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.marks import as_root, needs_fuse
 from tests.support.mounts import MountFactory, is_mounted
-from tests.support.processes import as_nobody, daemon_of, gone
+from tests.support.processes import daemon_of, gone, need_nobody_to_run_it
 from tests.support.programs import ESRFFS, esrffs, run, wait_for
 
 pytestmark = needs_fuse
@@ -368,12 +368,7 @@ echo "unmounted by root $?"
 
 @as_root
 def test_an_ordinary_user_without_mtab(source: Path, place: Path) -> None:
-    try:
-        reachable = as_nobody(ESRFFS, "--help").returncode == 0
-    except PermissionError:
-        reachable = False
-    if not reachable:
-        pytest.skip("the virtual environment lies where only root may enter")
+    need_nobody_to_run_it()
     shutil.copytree(source, place / "source")
     for name in ("mnt", "dev", "upper"):
         (place / name).mkdir()

@@ -6,7 +6,10 @@ import pwd
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.support.mounts import Mounted
+from tests.support.programs import ESRFFS
 
 
 def parents() -> dict[int, int]:
@@ -52,6 +55,16 @@ def as_nobody(*command: object) -> subprocess.CompletedProcess[str]:
         extra_groups=[],
         cwd="/",
     )
+
+
+def need_nobody_to_run_it() -> None:
+    """Skip the test where the user nobody cannot start esrffs."""
+    try:
+        reachable = as_nobody(ESRFFS, "--help").returncode == 0
+    except PermissionError:
+        reachable = False
+    if not reachable:
+        pytest.skip("the virtual environment lies where only root may enter")
 
 
 def as_user(path: Path, uid: int, gid: int, *groups: int) -> bool:
