@@ -5,19 +5,19 @@ A series may have thousands of files, and on a file server each call takes time.
 threads read the first bytes of all files, and a file is opened again only for bytes beyond them.
 """
 
-import io
 import os
 import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from esrffs.formats.images.sized_file import SizedFile
 from esrffs.formats.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-class BegunFile(io.RawIOBase):
+class BegunFile(SizedFile):
     """A file of `size` bytes of which the first bytes, `head`, are known; opened when others are
     read.
     """
@@ -26,25 +26,10 @@ class BegunFile(io.RawIOBase):
         self.name = path
         self.size = size
         self.head = head[:size]
-        self._position = 0
         self._descriptor: int | None = None
 
     def __repr__(self) -> str:
         return f"<BegunFile {self.name}: {len(self.head)} of {self.size} bytes known>"
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        self._position = start + offset
-        return self._position
 
     @property
     def is_open(self) -> bool:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from esrffs.errors import DamagedError
 from esrffs.formats.images.packed import PackedFile, is_packed, open_packed
+from esrffs.formats.images.sized_file import SizedFile
 
 _WINDOW = 64 << 20  # decompressed bytes that are kept: offsets may point back a little
 _STEP = 1 << 20  # bytes
@@ -75,7 +76,7 @@ class PlainFile(io.FileIO):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-class UnpackedFile(io.RawIOBase):
+class UnpackedFile(SizedFile):
     """The decompressed bytes of a file, as far as they can be trusted; the last ones are kept.
 
     The file is decompressed to its end when it is opened, so that all checksums are
@@ -87,7 +88,6 @@ class UnpackedFile(io.RawIOBase):
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
-        self._position = 0
         self._stream: PackedFile | None = None  # until the file was found to be sound
         with open_packed(path) as file:
             file.run_out()
@@ -95,20 +95,6 @@ class UnpackedFile(io.RawIOBase):
                 raise DamagedError(file.fault)
             self.size = file.trusted
         self._begin()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        self._position = max(start + offset, 0)
-        return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a plain buffer
         content = self.pread(self._position, len(buffer))

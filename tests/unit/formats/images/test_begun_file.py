@@ -113,6 +113,7 @@ def test_members_that_are_tiff_are_opened_once(
     assert [int(frame[0, 0]) for frame in data] == [*range(COUNT)]
     layout = listing.members[0].layout  # type: ignore[union-attr]
     assert isinstance(layout, FramesLayout) == ("compression" not in options)
+    reader.close()
 
 
 def test_what_ends_a_series_of_tiff(tmp_path: Path) -> None:
@@ -132,7 +133,9 @@ def test_what_ends_a_series_of_tiff(tmp_path: Path) -> None:
                 third.write_bytes(b"x" * 1000)
             case "gone":
                 third.unlink()
-        end = ImageSeriesReader(paths).listing("").end
+        reader = ImageSeriesReader(paths)
+        end = reader.listing("").end
+        reader.close()
         assert end.startswith("run_2.tif: "), change
 
 
